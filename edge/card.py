@@ -1,0 +1,206 @@
+"""What a model says about itself: one JSON document inside the ONNX file, written by export, read on the device."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from edge.taxonomy import RANKS, Taxon
+
+METADATA_KEY = "edge_classify"
+CARD_VERSION = 1
+
+Kind = Literal["animal", "human", "vehicle", "blank", "unknown"]
+FitMode = Literal["squash", "letterbox", "crop"]
+
+
+class CardError(ValueError):
+    """A card is missing, from a newer version, or does not hold together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One output of the model."""
+
+    name: str
+    """Short and stable, unique within the model."""
+    kind: Kind
+    common_name: str
+    taxon: Taxon | None = None
+    """`None` exactly when `kind` is not animal."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """How a region of the frame is chosen and looked at again."""
+
+    region_fraction: float
+    """Side of the region as a fraction of the frame's sides, 0..1."""
+    weight: float
+    """Weight of the second look's log-probabilities in the combination, 0..1; the first look has the rest."""
+    unless_blank_above: float = 1.0
+    """The second look is skipped when the first one is this sure of a blank, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A score that tells a frame unlike anything in training; higher is more familiar."""
+
+    score: Literal["energy", "max_logit", "nearest_prototype"]
+    threshold: float
+    """Below it the answer is `unknown` (`out_of_distribution`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Temperature and thresholds, with the data that they were fitted on."""
+
+    temperature: float
+    thresholds: dict[str, float]
+    """Least probability for an answer, by rank; `blank`, `human` and `vehicle` have their own."""
+    label_thresholds: dict[str, float] = field(default_factory=dict)
+    """By label name, in place of the rank's."""
+    second_look: SecondLook | None = None
+    rejection: Rejection | None = None
+    fitted_on: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelProof:
+    """What int8 costs one label: its recall in float and int8 on the gate's held-out data."""
+
+    label: str
+    images: int
+    recall_float: float
+    recall_int8: float
+    interval_low: float
+    """95% interval of the int8 recall."""
+    interval_high: float
+    p_value: float
+    """Paired test (McNemar, exact) of float against int8."""
+    verdict: Literal["passed", "unproven", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The proof that quantisation lost nothing."""
+
+    data: str
+    images: int
+    figures: dict[str, float]
+    """Overall figures, each measured on the same images: agreement, accuracy_float, accuracy_int8, ..."""
+    limits: dict[str, float]
+    labels: tuple[LabelProof, ...] = ()
+    float_nodes: tuple[str, ...] = ()
+    """Nodes left in float because the gate asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where weights or data came from, and what may be done with them."""
+
+    name: str
+    role: str
+    """`weights`, `training data`, `calibration data`, ..."""
+    licence: str
+    attribution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Everything the device needs to know about a model."""
+
+    name: str
+    version: str
+    created: str
+    """ISO 8601 UTC; the checkpoint's, not the export's, so that the same checkpoint gives the same bytes."""
+    labels: tuple[Label, ...]
+    """In the order of the model's outputs."""
+    input_height_px: int
+    input_width_px: int
+    calibration: Calibration
+    fit: FitMode = "squash"
+    task: Literal["classify", "detect"] = "classify"
+    higher_taxa: tuple[Taxon, ...] = ()
+    """Common names of taxa above the labels."""
+    gate: Gate | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Measured figures, each named with the data it was measured on."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
+    licence: str = ""
+    toolchain: dict[str, str] = field(default_factory=dict)
+    prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Label -> embedding (L2-normalised) of enrolled species."""
+    notes: tuple[str, ...] = ()
+    """Known weaknesses, in plain words."""
+    card_version: int = CARD_VERSION
+
+    def __post_init__(self) -> None:
+        names = [label.name for label in self.labels]
+        if len(set(names)) != len(names):
+            raise CardError("two labels of the card share a name; each output needs its own")
+        for label in self.labels:
+            if (label.kind == "animal") != (label.taxon is not None):
+                raise CardError(f"label {label.name!r}: an animal has a taxon and nothing else has")
+            if label.taxon is not None and label.taxon.rank not in RANKS:
+                raise CardError(f"label {label.name!r}: rank {label.taxon.rank!r} is none of {', '.join(RANKS)}")
+        if not self.calibration.temperature > 0:
+            raise CardError(f"temperature is {self.calibration.temperature}; it must be above 0")
+
+    def to_json(self) -> str:
+        """The document as text; the same card always gives the same text."""
+        return json.dumps(_plain(asdict(self)), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """Read a card. Raises `CardError`, in one line, for a document that is not a card of this version or older."""
+        try:
+            document = json.loads(text)
+            version = int(document["card_version"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise CardError("the model's card is not readable; export the model again") from error
+        if version > CARD_VERSION:
+            raise CardError(
+                f"the model's card has version {version}, this software reads up to {CARD_VERSION}; "
+                "install a newer edge-classify"
+            )
+        try:
+            card: Card = _build(cls, document)
+        except (ValueError, TypeError, KeyError) as error:
+            raise CardError(f"the model's card does not hold together ({error}); export the model again") from error
+        return card
+
+
+# Names of the standards in the document, names that Python allows in the code.
+_TO_DOCUMENT = {"scientific_name": "scientificName", "class_": "class"}
+_FROM_DOCUMENT = {there: here for here, there in _TO_DOCUMENT.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_TO_DOCUMENT.get(key, key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """`value` out of JSON as an instance of the annotated type `kind`; unknown keys of older cards are passed over."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        known = {field.name for field in fields(kind)}
+        given = {_FROM_DOCUMENT.get(key, key): item for key, item in value.items()}
+        return kind(**{key: _build(hints[key], item) for key, item in given.items() if key in known})
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple:
+        return tuple(_build(arguments[0], item) for item in value)
+    if get_origin(kind) is dict:
+        return {key: _build(arguments[1], item) for key, item in value.items()}
+    if get_origin(kind) is Literal:
+        if value not in arguments:
+            raise ValueError(f"{value!r} is none of {', '.join(map(repr, arguments))}")
+        return value
+    if type(None) in arguments:
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return None if value is None else _build(inner, value)
+    return value

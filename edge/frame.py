@@ -1,0 +1,230 @@
+"""A file's bytes: their digest, the proof that the frame is whole, its pixels and its EXIF.
+
+Whole means that the bytes decode strictly from the start marker to the end marker. A decoder that tolerates half
+a frame would score it as if it were one, so the tolerant ones are not used here.
+"""
+
+import io
+import struct
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import PurePath
+from typing import Literal
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Reason = Literal[
+    "truncated", "corrupt", "empty", "too_large", "not_an_image", "unsupported_format", "permission", "crashed_decoder"
+]
+
+MAX_PIXELS = 80_000_000  # more than any camera trap writes; a small file can declare billions and fill the memory
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+_TAG_ORIENTATION, _TAG_EXIF_FOLDER = 0x0112, 0x8769
+_TAG_MAKE, _TAG_MODEL, _TAG_DATE_TIME = 0x010F, 0x0110, 0x0132
+_TAG_DATE_TIME_ORIGINAL, _TAG_SUB_SECONDS, _TAG_OFFSET_ORIGINAL = 0x9003, 0x9291, 0x9011
+
+
+class BadFrame(Exception):
+    """A file that cannot be scored, with one of the closed reasons and a line for people."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason: Reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Exif:
+    """The few fields that a record needs, as the camera wrote them; empty when absent."""
+
+    date_time_original: str = ""
+    """`YYYY:MM:DD HH:MM:SS`, in the camera's own time."""
+    sub_seconds: str = ""
+    offset: str = ""
+    """`+HH:MM` of `date_time_original`, when the camera knows it."""
+    camera: str = ""
+    orientation: int = 1
+    """1..8, as EXIF counts the ways to turn a picture upright."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A whole frame, decoded."""
+
+    pixels: Pixels
+    """uint8[H, W, 3], RGB, upright; smaller than the original when a scale was asked for."""
+    width_px: int
+    """Of the original, upright."""
+    height_px: int
+    exif: Exif
+
+
+def digest(data: bytes | memoryview) -> str:
+    """Identity of a file's content: BLAKE2b, 160 bits, in hexadecimal."""
+    return blake2b(data, digest_size=20).hexdigest()
+
+
+def decode(data: bytes, min_side_px: int | None = None, name: str = "") -> Picture:
+    """Prove that `data` is a whole image and decode it.
+
+    `min_side_px` lets the JPEG decoder shrink the frame while it decodes, as long as the shorter side keeps at least
+    that many pixels; `None` decodes every pixel. `name` helps only to say what a file is that is no image.
+
+    Raises `BadFrame` for anything that is not a whole image of a supported format.
+    """
+    format_ = recognise(data, name)
+    try:
+        if format_ == "JPEG":
+            return _decode_jpeg(data, min_side_px)
+        return _decode_other(data, format_)
+    except MemoryError as error:
+        raise BadFrame("too_large", "there is not enough memory to decode it") from error
+
+
+def recognise(data: bytes, name: str = "") -> Literal["JPEG", "PNG", "TIFF", "WebP", "BMP"]:
+    """The image format by the first bytes. Raises `BadFrame` (empty, not_an_image, unsupported_format)."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "TIFF"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[:2] == b"BM":
+        return "BMP"
+    suffix = PurePath(name).suffix.lower()
+    if suffix and suffix not in IMAGE_SUFFIXES:
+        raise BadFrame("unsupported_format", f"{suffix} is none of JPEG, PNG, TIFF, WebP, BMP")
+    if not data:
+        raise BadFrame("empty", "the file has no bytes")
+    raise BadFrame("not_an_image", "its first bytes are those of no JPEG, PNG, TIFF, WebP or BMP")
+
+
+def fit(pixels: Pixels, height_px: int, width_px: int, mode: str) -> Pixels:
+    """Bring uint8[H, W, 3] to the model's input size, the way that its card says.
+
+    squash: the whole picture, its proportions changed. letterbox: the whole picture, proportions kept, grey bars.
+    crop: the largest centred part of the input's proportions.
+    """
+    height, width = pixels.shape[:2]
+    if mode == "squash":
+        return _resize(pixels, height_px, width_px)
+    scales = (height_px / height, width_px / width)
+    if mode == "crop":
+        scale = max(scales)
+        high, wide = min(height, round(height_px / scale)), min(width, round(width_px / scale))
+        top, left = (height - high) // 2, (width - wide) // 2
+        return _resize(pixels[top : top + high, left : left + wide], height_px, width_px)
+    if mode == "letterbox":
+        scale = min(scales)
+        high, wide = max(1, round(height * scale)), max(1, round(width * scale))
+        top, left = (height_px - high) // 2, (width_px - wide) // 2
+        canvas = np.full((height_px, width_px, 3), 127, np.uint8)  # 127 is zero after normalisation
+        canvas[top : top + high, left : left + wide] = _resize(pixels, high, wide)
+        return canvas
+    raise ValueError(f"fit mode is {mode!r}, expected squash, letterbox or crop")
+
+
+def _resize(pixels: Pixels, height_px: int, width_px: int) -> Pixels:
+    if pixels.shape[:2] == (height_px, width_px):
+        return np.ascontiguousarray(pixels)
+    # Area averaging is the one method that neither aliases when shrinking nor depends on the decoder's own scale.
+    shrinks = height_px <= pixels.shape[0] and width_px <= pixels.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (width_px, height_px), interpolation=method), np.uint8)
+
+
+def _decode_jpeg(data: bytes, min_side_px: int | None) -> Picture:
+    least = min_side_px or 0
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        _refuse_bomb(width, height)
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, strict=True)
+    except ValueError as error:
+        cut = "premature" in str(error).lower() or data.rfind(b"\xff\xd9") < 0
+        raise BadFrame("truncated" if cut else "corrupt", _one_line(error)) from error
+    exif = _read_exif(data)
+    return _upright(pixels, width, height, exif)
+
+
+def _decode_other(data: bytes, format_: str) -> Picture:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            width, height = header.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadFrame("too_large", _one_line(error)) from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, struct.error) as error:
+        raise BadFrame("corrupt", f"{format_}: {_one_line(error)}") from error
+    _refuse_bomb(width, height)
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise BadFrame("corrupt", f"{format_}: {_one_line(error)}") from error
+    if decoded is None:
+        raise BadFrame("truncated", f"the {format_} data ends early or is damaged")
+    return _upright(np.asarray(decoded, np.uint8), width, height, _read_exif(data))
+
+
+def _refuse_bomb(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadFrame("too_large", f"it declares {width} x {height} pixels, the limit is {MAX_PIXELS // 1_000_000} MP")
+
+
+# How EXIF's eight orientations come upright: (transpose first, then flip code of OpenCV or None).
+_TURNS: dict[int, tuple[bool, int | None]] = {
+    1: (False, None),
+    2: (False, 1),
+    3: (False, -1),
+    4: (False, 0),
+    5: (True, None),
+    6: (True, 1),
+    7: (True, -1),
+    8: (True, 0),
+}
+
+
+def _upright(pixels: Pixels, width: int, height: int, exif: Exif) -> Picture:
+    transpose, flip = _TURNS[exif.orientation]
+    turned = cv2.transpose(pixels) if transpose else pixels
+    if flip is not None:
+        turned = cv2.flip(turned, flip)
+    if transpose:
+        width, height = height, width
+    return Picture(np.asarray(turned, np.uint8), width, height, exif)
+
+
+def _read_exif(data: bytes) -> Exif:
+    """EXIF is a witness, not part of the picture: damaged EXIF counts as absent and never refuses a frame."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            tags = image.getexif()
+            inner = tags.get_ifd(_TAG_EXIF_FOLDER)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, struct.error):
+        return Exif()
+    orientation = tags.get(_TAG_ORIENTATION, 1)
+    return Exif(
+        date_time_original=_text(inner.get(_TAG_DATE_TIME_ORIGINAL) or tags.get(_TAG_DATE_TIME)),
+        sub_seconds=_text(inner.get(_TAG_SUB_SECONDS)),
+        offset=_text(inner.get(_TAG_OFFSET_ORIGINAL)),
+        camera=" ".join(filter(None, (_text(tags.get(_TAG_MAKE)), _text(tags.get(_TAG_MODEL))))),
+        orientation=orientation if orientation in _TURNS else 1,
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    return value.replace("\0", " ").strip() if isinstance(value, str) else ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
