@@ -1,7 +1,7 @@
 """What a model says about itself: one JSON document inside the ONNX file, written by export, read on the device."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from edge.taxonomy import RANKS, Taxon
@@ -149,7 +149,7 @@ class Card:
 
     def to_json(self) -> str:
         """The document as text; the same card always gives the same text."""
-        return json.dumps(_plain(asdict(self)), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return json.dumps(to_document(self), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
@@ -165,7 +165,7 @@ class Card:
                 "install a newer edge-classify"
             )
         try:
-            card: Card = _build(cls, document)
+            card: Card = from_document(cls, document)
         except (ValueError, TypeError, KeyError) as error:
             raise CardError(f"the model's card does not hold together ({error}); export the model again") from error
         return card
@@ -176,31 +176,35 @@ _TO_DOCUMENT = {"scientific_name": "scientificName", "class_": "class"}
 _FROM_DOCUMENT = {there: here for here, there in _TO_DOCUMENT.items()}
 
 
-def _plain(value: Any) -> Any:
+def to_document(value: Any) -> Any:
+    """A dataclass (or a list, dictionary or plain value) as what JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, dict):
-        return {_TO_DOCUMENT.get(key, key): _plain(item) for key, item in value.items()}
+        return {_TO_DOCUMENT.get(key, key): to_document(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [to_document(item) for item in value]
     return value
 
 
-def _build(kind: Any, value: Any) -> Any:
+def from_document(kind: Any, value: Any) -> Any:
     """`value` out of JSON as an instance of the annotated type `kind`; unknown keys of older cards are passed over."""
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
         known = {field.name for field in fields(kind)}
         given = {_FROM_DOCUMENT.get(key, key): item for key, item in value.items()}
-        return kind(**{key: _build(hints[key], item) for key, item in given.items() if key in known})
+        return kind(**{key: from_document(hints[key], item) for key, item in given.items() if key in known})
     arguments = get_args(kind)
     if get_origin(kind) is tuple:
-        return tuple(_build(arguments[0], item) for item in value)
+        # `tuple[X, ...]`
+        return tuple(from_document(arguments[0], item) for item in value)
     if get_origin(kind) is dict:
-        return {key: _build(arguments[1], item) for key, item in value.items()}
+        return {key: from_document(arguments[1], item) for key, item in value.items()}
     if get_origin(kind) is Literal:
         if value not in arguments:
             raise ValueError(f"{value!r} is none of {', '.join(map(repr, arguments))}")
         return value
     if type(None) in arguments:
         inner = next(argument for argument in arguments if argument is not type(None))
-        return None if value is None else _build(inner, value)
+        return None if value is None else from_document(inner, value)
     return value

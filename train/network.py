@@ -1,0 +1,261 @@
+"""The network: a backbone's feature map, pooled into an embedding, classified; with a map of where it looked.
+
+`NetworkSpec` describes it completely as data, so that a checkpoint can build it again.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train import TrainError
+
+Pooling = Literal["average", "attention", "parts"]
+Head = Literal["linear", "metric"]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """Everything but the weights."""
+
+    backbone: str = "tf_efficientnet_lite0"
+    """A timm name, or `torchvision:NAME`."""
+    pooling: Pooling = "average"
+    parts: int = 1
+    """Number of part maps (`pooling = "parts"`)."""
+    embedding_dim: int | None = None
+    """Width of a projection between pooling and head; `None`: the pooled features are the embedding."""
+    head: Head = "linear"
+    metric_scale: float = 30.0
+    """Factor of the cosine similarities (`head = "metric"`)."""
+    groups: tuple[tuple[int, ...], ...] | None = None
+    """Classes of the classifier that make up each label, by place; `None`: one class a label."""
+    blank: int | None = None
+    """Place of the label `blank`, which the average-pooled attention map is drawn against."""
+
+
+class Outputs(NamedTuple):
+    """What the network says about N pictures."""
+
+    logits: Tensor
+    """float32[N, L]"""
+    embedding: Tensor
+    """float32[N, D], L2-normalised."""
+    attention: Tensor
+    """float32[N, M, h, w]; higher is looked at more."""
+
+
+def build(spec: NetworkSpec, num_labels: int, pretrained: bool = False) -> "Network":
+    """The network of `spec`, with random weights (or the backbone's published ones).
+
+    Raises `TrainError` for an unknown backbone or groups that do not match the labels.
+    """
+    if spec.groups is not None and len(spec.groups) != num_labels:
+        raise TrainError(
+            f"the network has {len(spec.groups)} groups of classes for {num_labels} labels; expected one each"
+        )
+    return Network(spec, num_labels, pretrained)
+
+
+class Network(nn.Module):
+    """float32[N, 3, H, W], normalised as (uint8 - 127) / 128 -> `Outputs`."""
+
+    def __init__(self, spec: NetworkSpec, num_labels: int, pretrained: bool = False) -> None:
+        super().__init__()
+        self.spec = spec
+        self.backbone, features = _backbone(spec.backbone, pretrained)
+        self.pooling: nn.Module
+        if spec.pooling == "attention":
+            self.pooling, width = AttentionPooling(features), features
+        elif spec.pooling == "parts":
+            self.pooling, width = PartPooling(features, spec.parts), features * spec.parts
+        else:
+            self.pooling, width = AveragePooling(), features
+        self.projection: nn.Linear | None = None
+        if spec.embedding_dim is not None:
+            self.projection = nn.Linear(width, spec.embedding_dim, bias=False)
+            width = spec.embedding_dim
+        classes = num_labels if spec.groups is None else 1 + max(max(group) for group in spec.groups)
+        self.head: LinearHead | CosineHead
+        self.head = (
+            CosineHead(width, classes, spec.metric_scale) if spec.head == "metric" else LinearHead(width, classes)
+        )
+        self.grouping = None if spec.groups is None else Grouping(spec.groups, classes)
+
+    def forward(self, pixels: Tensor) -> Outputs:
+        features: Tensor = self.backbone(pixels)
+        pooled, maps = self.pooling(features)
+        vector = pooled if self.projection is None else self.projection(pooled)
+        embedding = functional.normalize(vector, dim=1)
+        classes = self.head(vector)
+        logits = classes if self.grouping is None else self.grouping(classes)
+        if maps is None:
+            maps = self._class_activation(features.detach(), classes.detach(), embedding.detach())
+        return Outputs(logits, embedding, maps)
+
+    def _class_activation(self, features: Tensor, classes: Tensor, embedding: Tensor) -> Tensor:
+        """float32[N, 1, h, w]: gradient of the log-odds "not blank" with respect to the pooled features, over the map.
+
+        For a linear classifier of average-pooled features the gradient is the same at each position, up to a factor:
+        the classifier's rows weighted by p(class | not blank) less those weighted by p(class | blank), which is the
+        class activation map (Zhou et al. 2016) of a set of classes. Without a label `blank` the log-odds are those of
+        the most probable class.
+        """
+        if self.spec.blank is None:
+            wanted = (classes >= classes.amax(1, keepdim=True)).float()
+        elif self.grouping is None:
+            wanted = functional.one_hot(torch.full_like(classes[:, 0], self.spec.blank).long(), classes.shape[1])
+            wanted = 1.0 - wanted.float()
+        else:
+            wanted = 1.0 - self.grouping.members[:, self.spec.blank].float()[None]
+        far = 1e4  # a logit so low that the softmax gives exactly nothing
+        share = torch.softmax(classes - far * (1.0 - wanted), 1) - torch.softmax(classes - far * wanted, 1)
+        direction = self.head.gradient(share, embedding)
+        if self.projection is not None:
+            direction = direction @ self.projection.weight.detach()
+        return torch.einsum("nd,ndhw->nhw", direction, features)[:, None]
+
+
+class AveragePooling(nn.Module):
+    """The mean over positions."""
+
+    def forward(self, features: Tensor) -> tuple[Tensor, None]:
+        return functional.adaptive_avg_pool2d(features, 1).flatten(1), None
+
+
+class AttentionPooling(nn.Module):
+    """A mean weighted by one learned map, which is the attention output."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(features, 1, 1)
+        nn.init.zeros_(self.score.weight)  # begins as the plain mean
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        score = self.score(features)
+        weights = torch.softmax(score.flatten(2), 2).reshape(score.shape)
+        return (features * weights).sum((2, 3)), weights
+
+
+class PartPooling(nn.Module):
+    """One mean for each part map: bilinear attention pooling (Hu et al. 2019, "See Better Before Looking Closer")."""
+
+    def __init__(self, features: int, parts: int) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(features, parts, 1, bias=False), nn.BatchNorm2d(parts), nn.ReLU())
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.maps(features)
+        positions = features.shape[2] * features.shape[3]
+        parts = torch.einsum("nmhw,ndhw->nmd", maps, features).flatten(1) / positions
+        # Signed square root and normalisation, as usual for bilinear features; the factor is the paper's.
+        rooted = torch.sign(parts) * torch.sqrt(torch.abs(parts) + 1e-12)
+        return 100.0 * functional.normalize(rooted, dim=1), maps
+
+
+class LinearHead(nn.Linear):
+    """Logits of classes from the pooled or projected features."""
+
+    def gradient(self, share: Tensor, embedding: Tensor) -> Tensor:
+        """Of `share` (float32[N, C], a weight for each class's logit) by the features: float32[N, D]."""
+        return share @ self.weight.detach()
+
+
+class CosineHead(nn.Module):
+    """Scaled cosine similarity to one direction a class; training may add a margin (ArcFace and kin)."""
+
+    def __init__(self, width: int, classes: int, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, width))
+        nn.init.xavier_uniform_(self.weight)
+        self.scale = scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * functional.normalize(features, dim=1) @ functional.normalize(self.weight, dim=1).T
+
+    def gradient(self, share: Tensor, embedding: Tensor) -> Tensor:
+        """As `LinearHead.gradient`, but for a positive factor: the part along the embedding changes no cosine."""
+        along = share @ functional.normalize(self.weight.detach(), dim=1)
+        return along - (along * embedding).sum(1, keepdim=True) * embedding
+
+
+class Grouping(nn.Module):
+    """Label logits as the exact log-sum-exp of their member classes' logits."""
+
+    members: Tensor
+
+    def __init__(self, groups: tuple[tuple[int, ...], ...], classes: int) -> None:
+        super().__init__()
+        if any(not group for group in groups):
+            raise TrainError("a group of classes is empty; each label needs at least one class")
+        members = torch.zeros(classes, len(groups), dtype=torch.int8)
+        for label, group in enumerate(groups):
+            members[list(group), label] = 1
+        self.register_buffer("members", members, persistent=False)
+
+    def forward(self, classes: Tensor) -> Tensor:
+        top = classes.amax(1, keepdim=True)
+        sums = torch.exp(classes - top) @ self.members.float()
+        return torch.log(sums.clamp_min(torch.finfo(torch.float32).tiny)) + top
+
+
+class _TorchvisionFeatures(nn.Module):
+    """The feature map of a torchvision classifier: what stands before its pooling."""
+
+    def __init__(self, name: str, pretrained: bool) -> None:
+        super().__init__()
+        model = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+        features = getattr(model, "features", None)
+        if isinstance(features, nn.Module):
+            self.features: nn.Module = features
+        else:  # ResNet and its kin: everything up to `avgpool`
+            names = [child for child, _ in model.named_children()]
+            if "avgpool" not in names:
+                raise TrainError(
+                    f"backbone torchvision:{name} has no feature map this network can pool; try a timm backbone"
+                )
+            self.features = nn.Sequential(*list(model.children())[: names.index("avgpool")])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.features(pixels)
+        return features
+
+
+class _TimmFeatures(nn.Module):
+    """The feature map of a timm model; a vision transformer's tokens are laid out as the grid that they came from."""
+
+    def __init__(self, name: str, pretrained: bool) -> None:
+        super().__init__()
+        self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
+        self.prefix_tokens = int(getattr(self.model, "num_prefix_tokens", 0))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.model.forward_features(pixels)
+        if features.ndim == 3:
+            high, wide = self.model.patch_embed.grid_size
+            features = features[:, self.prefix_tokens :].transpose(1, 2).reshape(features.shape[0], -1, high, wide)
+        return features
+
+
+def _backbone(name: str, pretrained: bool) -> tuple[nn.Module, int]:
+    """The module float32[N, 3, H, W] -> float32[N, C, h, w], and C."""
+    kind, _, rest = name.rpartition(":")
+    try:
+        module: nn.Module = (
+            _TorchvisionFeatures(rest, pretrained) if kind == "torchvision" else _TimmFeatures(name, pretrained)
+        )
+    except (RuntimeError, ValueError) as error:
+        raise TrainError(
+            f"there is no backbone {name!r} ({error}); expected a timm name or torchvision:NAME"
+        ) from error
+    if isinstance(module, _TimmFeatures):
+        return module, int(module.model.num_features)
+    training = module.training
+    with torch.no_grad():
+        width = module.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+    module.train(training)
+    return module, int(width)
