@@ -34,11 +34,13 @@ class SecondLook:
     """How a region of the frame is chosen and looked at again."""
 
     region_fraction: float
-    """Side of the region as a fraction of the frame's sides, 0..1."""
+    """Side of the square region as a fraction of the frame's shorter side, 0..1."""
     weight: float
-    """Weight of the second look's log-probabilities in the combination, 0..1; the first look has the rest."""
-    unless_blank_above: float = 1.0
-    """The second look is skipped when the first one is this sure of a blank, 0..1."""
+    """Weight of the second look in what the animal is, 0..1; the first look has the rest."""
+    blank_weight: float
+    """Weight of the second look in whether there is anything at all, 0..1."""
+    unless_above: float = 1.0
+    """The second look is left out when the first one gives a label at least this probability, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)

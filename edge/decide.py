@@ -1,0 +1,175 @@
+"""Probabilities of labels -> one honest decision with its reason."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.card import Card, Kind
+from edge.taxonomy import RANKS, Tree
+
+Reason = Literal["confident", "rolled_up", "below_threshold", "out_of_distribution", "blank"]
+CANDIDATES_KEPT = 5
+NON_TAXA: tuple[Kind, ...] = ("blank", "human", "vehicle")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of the model's top answers, at the label's own rank."""
+
+    name: str
+    """Scientific name of an animal, else the kind."""
+    rank: str | None
+    common_name: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is said of a frame, and why."""
+
+    kind: Kind
+    taxon: str | None
+    """Scientific name; at worst `Animalia`; `None` exactly when `kind` is not animal."""
+    rank: str | None
+    common_name: str
+    confidence: float
+    """Calibrated probability of what is said, 0..1; of the best candidate when the answer is unknown."""
+    reason: Reason
+    candidates: tuple[Candidate, ...] = ()
+
+
+class Decider:
+    """Decides for one model, one species list and one set of thresholds.
+
+    `allowed` holds scientific names of any rank; `None` allows every label. `thresholds` (by rank, by kind or by label
+    name) go before the card's own.
+    """
+
+    def __init__(
+        self, card: Card, allowed: Iterable[str] | None = None, thresholds: Mapping[str, float] | None = None
+    ) -> None:
+        self.card = card
+        self.tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
+        self._own = [None if label.taxon is None else self.tree.label_node(i) for i, label in enumerate(card.labels)]
+        self.unmatched: tuple[str, ...] = ()
+        """Names of the species list that are no taxon of this model."""
+        self._allowed = np.ones(len(card.labels), bool) if allowed is None else self._match(allowed)
+        self._sums = self._sum_matrix()
+        self._thresholds = {**card.calibration.thresholds, **card.calibration.label_thresholds, **(thresholds or {})}
+        self._of_kind = {kind: np.array([label.kind == kind for label in card.labels]) for kind in NON_TAXA}
+        self._node_thresholds = np.array([self._threshold(node.taxon.rank) for node in self.tree.nodes])
+        self._depths = np.array([RANKS.index(node.taxon.rank) for node in self.tree.nodes])
+
+    def decide(self, log_probabilities: NDArray[np.floating], familiarity: float | None = None) -> Decision:
+        """Decide on float[L] natural-log probabilities (calibrated, before the species list).
+
+        `familiarity` is the rejection score of the card, where it names one.
+        """
+        p = np.exp(log_probabilities.astype(np.float64))
+        candidates = self._candidates(p)
+        best = candidates[0].probability if candidates else 0.0
+        rejection = self.card.calibration.rejection
+        if rejection is not None and familiarity is not None and familiarity < rejection.threshold:
+            return Decision("unknown", None, None, "unknown", best, "out_of_distribution", candidates)
+        for kind, places in self._of_kind.items():
+            total = float(p[places].sum())
+            if total > 0 and total >= self._thresholds.get(kind, self._threshold("species")):
+                reason: Reason = "blank" if kind == "blank" else "confident"
+                return Decision(kind, None, None, kind, min(total, 1.0), reason, candidates)
+        return self._decide_taxon(p, candidates, best)
+
+    def _decide_taxon(self, p: NDArray[np.float64], candidates: tuple[Candidate, ...], best: float) -> Decision:
+        # A label that reaches its threshold by itself is answered by its own name (a zebra is not just "Equus").
+        sure = [
+            (RANKS.index(label.taxon.rank), p[i], i)
+            for i, label in enumerate(self.card.labels)
+            if label.taxon is not None
+            and self._allowed[i]
+            and p[i] >= self._thresholds.get(label.name, self._threshold(label.taxon.rank))
+        ]
+        sums = self._sums @ p
+        reached = np.flatnonzero((sums >= self._node_thresholds) & (sums > 0))
+        if not len(reached) and not sure:
+            return Decision("unknown", None, None, "unknown", best, "below_threshold", candidates)
+        if sure:
+            depth, probability, place = max(sure)
+            label = self.card.labels[place]
+            if not len(reached) or depth >= self._depths[reached].max():
+                assert label.taxon is not None
+                return Decision(
+                    "animal",
+                    label.taxon.scientific_name,
+                    label.taxon.rank,
+                    label.common_name,
+                    float(probability),
+                    "confident",
+                    candidates,
+                )
+        node = max(reached, key=lambda n: (self._depths[n], sums[n]))
+        taxon = self.tree.nodes[node].taxon
+        return Decision(
+            "animal",
+            taxon.scientific_name,
+            taxon.rank,
+            taxon.common_name,
+            min(float(sums[node]), 1.0),
+            "rolled_up",
+            candidates,
+        )
+
+    def _candidates(self, p: NDArray[np.float64]) -> tuple[Candidate, ...]:
+        order = [i for i in np.argsort(-p, kind="stable") if self._allowed[i]][:CANDIDATES_KEPT]
+        answers = []
+        for i in order:
+            label = self.card.labels[i]
+            name, rank = (label.kind, None) if label.taxon is None else (label.taxon.scientific_name, label.taxon.rank)
+            answers.append(Candidate(name, rank, label.common_name, float(p[i])))
+        return tuple(answers)
+
+    def _threshold(self, rank: str) -> float:
+        """Of `rank`, else of the next more specific rank that the card gives (the stricter one)."""
+        for name in RANKS[RANKS.index(rank) :]:
+            if name in self._thresholds:
+                return self._thresholds[name]
+        raise ValueError(f"the model's card gives no threshold for {rank} or any rank below; export the model again")
+
+    def _match(self, allowed: Iterable[str]) -> NDArray[np.bool_]:
+        """Labels that the list allows: at or below a listed taxon, or above one (a genus may be the listed species)."""
+        places: dict[str, list[int]] = {}
+        for n, node in enumerate(self.tree.nodes):
+            places.setdefault(node.taxon.scientific_name.lower(), []).append(n)
+        kept: set[int] = set()
+        unmatched = []
+        for name in allowed:
+            found = places.get(name.lower(), [])
+            above: list[int] = found
+            if not found:
+                # A species that the model does not know may still be one of a genus that it knows.
+                above = places.get(name.lower().split()[0], []) if " " in name else []
+            if not above:
+                unmatched.append(name)
+            for node in found:
+                kept.update(i for i in self.tree.nodes[node].labels)
+            lineage = {step for node in above for step in self.tree.lineage(node)}
+            kept.update(i for i, own in enumerate(self._own) if own in lineage)
+        self.unmatched = tuple(unmatched)
+        return np.array([own is None or i in kept for i, own in enumerate(self._own)])
+
+    def _sum_matrix(self) -> NDArray[np.float64]:
+        """float64[nodes, L]: whose probability counts for which taxon.
+
+        A removed species' probability stays with its nearest ancestor that still has an allowed descendant.
+        """
+        sums = np.zeros((len(self.tree.nodes), len(self.card.labels)))
+        for i, own in enumerate(self._own):
+            if own is None:
+                continue
+            lineage = list(self.tree.lineage(own))
+            if not self._allowed[i]:
+                alive = [n for n in lineage if any(self._allowed[j] for j in self.tree.nodes[n].labels)]
+                lineage = alive or [0]
+            sums[lineage, i] = 1.0
+        return sums

@@ -1,0 +1,159 @@
+"""A frame through the model: a look at the whole, a second look at what drew attention, one set of probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.card import Rejection, SecondLook
+from edge.frame import Picture, Pixels, fit
+from edge.model import Model, Outputs
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in fractions of the frame's width and height, 0..1, from its top left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def cut(self, pixels: Pixels) -> Pixels:
+        """The part of uint8[H, W, 3] inside the box; a view, never empty."""
+        height, width = pixels.shape[:2]
+        top, left = int(self.y * height), int(self.x * width)
+        bottom = max(top + 1, round((self.y + self.height) * height))
+        right = max(left + 1, round((self.x + self.width) * width))
+        return pixels[top:bottom, left:right]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the model makes of one frame."""
+
+    log_probabilities: FloatArray
+    """float32[L], calibrated, both looks combined, before any species list."""
+    familiarity: float | None
+    """The card's rejection score, higher is more familiar; `None` when the card names none."""
+    region: Box | None
+    """Where the attention went; `None` for a model without attention."""
+    looks: int
+    """1 or 2."""
+
+
+def look(model: Model, pictures: Sequence[Picture], second: bool = True) -> list[Look]:
+    """Look at a batch of frames; each gets its second look only where the card says that it can matter."""
+    plan = model.card.calibration.second_look if second else None
+    outputs = model.run(np.stack([model.pixels(picture) for picture in pictures]))
+    first = log_probabilities(outputs.logits, model.card.calibration.temperature)
+    fraction = plan.region_fraction if plan else 0.5
+    shapes = [(picture.height_px, picture.width_px) for picture in pictures]
+    regions = attention_regions(outputs.attention, shapes, fraction)
+    combined, looks = first.copy(), [1] * len(pictures)
+    again = [i for i, region in enumerate(regions) if plan and region and first[i].max() < np.log(plan.unless_above)]
+    if plan and again:
+        inputs = np.stack([region_pixels(model, pictures[i], regions[i]) for i in again])
+        seconds = log_probabilities(model.run(inputs).logits, model.card.calibration.temperature)
+        for i, lp in zip(again, seconds, strict=True):
+            combined[i] = combine(first[i], lp, plan, model.blank_labels)
+            looks[i] = 2
+    familiar = familiarity(outputs, model.card.calibration.rejection)
+    return [Look(combined[i], familiar[i], regions[i], looks[i]) for i in range(len(pictures))]
+
+
+def decode_side_px(model: Model) -> int:
+    """The shorter side that a frame must keep when it is decoded: enough for the input and for the second look."""
+    side = max(model.card.input_height_px, model.card.input_width_px)
+    plan = model.card.calibration.second_look
+    return side if plan is None else int(np.ceil(side / plan.region_fraction))
+
+
+def region_pixels(model: Model, picture: Picture, region: Box | None) -> Pixels:
+    """The region as the network's input, uint8[H, W, 3]."""
+    part = picture.pixels if region is None else region.cut(picture.pixels)
+    return fit(part, model.card.input_height_px, model.card.input_width_px, model.card.fit)
+
+
+def log_probabilities(logits: FloatArray, temperature: float) -> FloatArray:
+    """float32[N, L]: natural logarithm of softmax(logits / temperature)."""
+    scaled = logits / np.float32(temperature)
+    scaled = scaled - scaled.max(axis=1, keepdims=True)
+    return np.asarray(scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)), np.float32)
+
+
+def combine(first: FloatArray, second: FloatArray, plan: SecondLook, blank: NDArray[np.bool_]) -> FloatArray:
+    """Two looks' float32[L] log-probabilities as one.
+
+    Whether there is anything at all is asked of both looks (weighted log-odds of blank, a bool[L] of its labels); what
+    it is, mostly of the closer one (weighted geometric mean of the probabilities given that the frame is not blank).
+    """
+    if not blank.any():
+        return log_probabilities(((1 - plan.weight) * first + plan.weight * second)[None], 1.0)[0]
+    empty = np.array([_log_sum(first[blank]), _log_sum(second[blank])])
+    something = np.array([_log_sum(first[~blank]), _log_sum(second[~blank])])
+    blank_weights = np.array([1 - plan.blank_weight, plan.blank_weight])
+    log_odds = float(blank_weights @ (empty - something))
+    what = (1 - plan.weight) * (first[~blank] - something[0]) + plan.weight * (second[~blank] - something[1])
+    mixed = np.empty_like(first)
+    mixed[~blank] = what - _log_sum(what) - np.logaddexp(0.0, log_odds)
+    share = first[blank] - empty[0]
+    mixed[blank] = share - np.logaddexp(0.0, -log_odds)
+    return mixed
+
+
+def _log_sum(logs: FloatArray) -> float:
+    return float(np.logaddexp.reduce(logs.astype(np.float64)))
+
+
+def attention_regions(
+    attention: FloatArray | None, shapes: Sequence[tuple[int, int]], fraction: float
+) -> list[Box | None]:
+    """For each frame the square around the peak of its attention, float32[N, M, h, w].
+
+    `shapes` holds each frame's (height, width) in pixels, `fraction` is the square's side over the shorter of them.
+    The part maps are summed and smoothed over 3 x 3 cells, so that one hot cell in the background weighs less than a
+    body. The square is moved inside the frame where it would leave it.
+    """
+    if attention is None:
+        return [None] * len(shapes)
+    smooth = np.stack([_smooth(parts.sum(axis=0)) for parts in attention])
+    boxes: list[Box | None] = []
+    for peak, (height_px, width_px) in zip(smooth.reshape(len(shapes), -1).argmax(axis=1), shapes, strict=True):
+        row, column = divmod(int(peak), smooth.shape[2])
+        side_px = fraction * min(height_px, width_px)
+        wide, high = side_px / width_px, side_px / height_px
+        x = min(max((column + 0.5) / smooth.shape[2] - wide / 2, 0.0), 1 - wide)
+        y = min(max((row + 0.5) / smooth.shape[1] - high / 2, 0.0), 1 - high)
+        boxes.append(Box(x, y, wide, high))
+    return boxes
+
+
+def _smooth(heat: FloatArray) -> FloatArray:
+    """Mean of each cell of float32[h, w] and its neighbours inside the map."""
+    kernel = np.ones((3, 3), np.float32)
+    total = cv2.filter2D(heat, -1, kernel, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(total / cv2.filter2D(np.ones_like(heat), -1, kernel, borderType=cv2.BORDER_CONSTANT), np.float32)
+
+
+def familiarity(outputs: Outputs, rejection: Rejection | None) -> list[float | None]:
+    """The card's rejection score for each frame; higher is more familiar.
+
+    energy: log-sum-exp of the logits (Liu et al. 2020, "Energy-based Out-of-distribution Detection"). max_logit: the
+    largest one (Hendrycks et al. 2022).
+    """
+    logits = outputs.logits
+    if rejection is None:
+        return [None] * len(logits)
+    top = logits.max(axis=1)
+    if rejection.score == "max_logit":
+        return [float(value) for value in top]
+    if rejection.score == "energy":
+        return [float(value) for value in top + np.log(np.exp(logits - top[:, None]).sum(axis=1))]
+    raise ValueError(
+        f"the rejection score {rejection.score!r} is unknown to this version; install a newer edge-classify"
+    )

@@ -1,0 +1,94 @@
+"""The ONNX file: verify it, run it."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.card import METADATA_KEY, Card, CardError
+from edge.frame import Picture, Pixels, fit
+
+STARTER = Path(__file__).parent / "models" / "starter.onnx"
+
+
+class ModelError(RuntimeError):
+    """A model that cannot be used, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the network says of a batch of N pictures."""
+
+    logits: NDArray[np.float32]
+    """float32[N, L]"""
+    embedding: NDArray[np.float32] | None
+    """float32[N, D], L2-normalised; `None` for adopted models that give none."""
+    attention: NDArray[np.float32] | None
+    """float32[N, M, h, w]: M part maps; `None` for adopted models that give none."""
+
+
+class Model:
+    """A verified model, ready to classify. Raises `ModelError` for a file that is not one."""
+
+    def __init__(self, path: Path | str = STARTER, threads: int = 1) -> None:
+        self.path = Path(path)
+        self.sha256 = _verified_sha256(self.path)
+        self._session = _open_session(self.path, threads)
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise ModelError(
+                f"{self.path}: the file carries no card; give it one with `python -m export adopt {self.path.name}`"
+            )
+        try:
+            self.card = Card.from_json(text)
+        except CardError as error:
+            raise ModelError(f"{self.path}: {error}") from error
+        self.blank_labels = np.array([label.kind == "blank" for label in self.card.labels])
+        """bool[L]: which outputs stand for a blank."""
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def pixels(self, picture: Picture) -> Pixels:
+        """The whole frame as the network's input, uint8[H, W, 3]."""
+        return fit(picture.pixels, self.card.input_height_px, self.card.input_width_px, self.card.fit)
+
+    def run(self, pixels: Pixels) -> Outputs:
+        """Run the network on uint8[N, H, W, 3]."""
+        values = self._session.run(None, {"pixels": pixels})
+        named = dict(zip(self._outputs, values, strict=True))
+        return Outputs(named["logits"], named.get("embedding"), named.get("attention"))
+
+
+def _verified_sha256(path: Path) -> str:
+    """The file's SHA-256, compared with the .sha256 file beside it when there is one."""
+    try:
+        actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: the model cannot be read ({error.strerror}); check --model") from error
+    beside = path.with_name(path.name + ".sha256")
+    if beside.exists():
+        words = beside.read_text("utf-8", "replace").split()
+        if not words or words[0].lower() != actual:
+            raise ModelError(
+                f"{path}: its SHA-256 is not the one in {beside.name}; the file is damaged or was changed, copy it again"
+            )
+    return actual
+
+
+def _open_session(path: Path, threads: int) -> Any:
+    # Imported here: the runtime takes a tenth of a second to load, and `--version` needs none of it.
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads answer a little sooner and burn the battery while they wait.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own exception types share no public base
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason}); is it an ONNX model?") from error
