@@ -1,0 +1,151 @@
+"""A checkpoint as a float ONNX graph that takes the picture's bytes.
+
+`pixels` uint8[N, H, W, 3] -> Transpose -> DequantizeLinear(scale 1/128, zero point 127) -> network. After quantisation
+the DequantizeLinear feeds the first convolution directly: the picture itself is the quantised input.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from export import ExportError
+from train.checkpoint import Checkpoint
+from train.network import Network, Outputs
+
+OPSET = 18  # ONNX Runtime 1.17 reads up to 20; nothing here needs more than 18
+IR_VERSION = 8  # the newest that ONNX Runtime 1.17 is sure to read with opset 18
+SCALE, ZERO_POINT = 1 / 128, 127
+INPUT, NETWORK_INPUT = "pixels", "normalised"
+OUTPUTS = ("logits", "embedding", "attention")
+
+
+def float_graph(checkpoint: Checkpoint) -> onnx.ModelProto:
+    """The model of contract 1 in float: dynamic batch, BatchNorm folded into the convolutions, nothing of training left.
+
+    Raises `ExportError` when the network cannot be traced, `CheckpointError` when its weights do not fit.
+    """
+    network = checkpoint.build_network()
+    picture = torch.zeros(2, 3, checkpoint.input_height_px, checkpoint.input_width_px)
+    model = _trace(network, picture)
+    _strip(model)
+    _name_nodes(model)
+    _take_bytes(model, checkpoint.input_height_px, checkpoint.input_width_px)
+    _declare_outputs(model, network(picture))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8[N, H, W, 3] -> float32[N, 3, H, W], what the graph's first two nodes do."""
+    return ((pixels.astype(np.float32) - ZERO_POINT) * np.float32(SCALE)).transpose(0, 3, 1, 2)
+
+
+def _trace(network: Network, picture: torch.Tensor) -> onnx.ModelProto:
+    file = io.BytesIO()
+    with _quiet_exporter(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                network,
+                (picture,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[NETWORK_INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                verbose=False,
+            )
+        except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
+            raise ExportError(f"the network {network.spec.backbone} cannot be traced: {_first_line(error)}") from error
+        assert program is not None
+        program.save(file)
+    return onnx.load_from_string(file.getvalue())
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter talks about its own future; none of that concerns who exports a model."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what tells of the exporting machine (stack traces, paths) or repeats what shape inference finds."""
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version, model.doc_string = "edge-classify", "", ""
+    model.graph.name = "network"
+    model.graph.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    del model.functions[:]
+    for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Name each node by the layer whose weight it holds, so that people can tell which one a card speaks of."""
+    weights = {initializer.name for initializer in model.graph.initializer}
+    taken: set[str] = set()
+    layer = "input"
+    for node in model.graph.node:
+        held = [name for name in node.input if name in weights and name.endswith((".weight", ".bias", ".weight_bias"))]
+        if held:
+            layer = held[0].removesuffix("_bias").removesuffix(".weight").removesuffix(".bias")
+            name = layer if node.op_type in ("Conv", "Gemm", "MatMul") else f"{layer}/{node.op_type}"
+        else:
+            name = f"{layer}/{node.op_type}"
+        count = 1
+        while (node.name or name) in taken or count == 1:
+            node.name = name if count == 1 else f"{name}_{count}"
+            count += 1
+            if node.name not in taken:
+                break
+        taken.add(node.name)
+
+
+def _take_bytes(model: onnx.ModelProto, height_px: int, width_px: int) -> None:
+    graph = model.graph
+    del graph.input[:]
+    graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", height_px, width_px, 3]))
+    graph.initializer.append(numpy_helper.from_array(np.float32(SCALE), "pixels_scale"))
+    graph.initializer.append(numpy_helper.from_array(np.uint8(ZERO_POINT), "pixels_zero_point"))
+    first = [
+        helper.make_node("Transpose", [INPUT], ["planes"], "pixels/Transpose", perm=[0, 3, 1, 2]),
+        helper.make_node(
+            "DequantizeLinear", ["planes", "pixels_scale", "pixels_zero_point"], [NETWORK_INPUT], "pixels/DequantizeLinear"
+        ),
+    ]
+    rest = list(graph.node)
+    del graph.node[:]
+    graph.node.extend(first + rest)
+
+
+def _declare_outputs(model: onnx.ModelProto, example: Outputs) -> None:
+    del model.graph.output[:]
+    for name, tensor in zip(OUTPUTS, example, strict=True):
+        shape = ["N", *(int(size) for size in tensor.shape[1:])]
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+__all__ = ["INPUT", "NETWORK_INPUT", "OUTPUTS", "float_graph", "nn", "normalise"]

@@ -1,0 +1,75 @@
+"""A checkpoint comes back as it was saved, and is never left half written."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from edge.card import Label, Source
+from edge.taxonomy import Taxon
+from train.checkpoint import Checkpoint, CheckpointError
+from train.network import NetworkSpec, build
+
+LABELS = (
+    Label("red_fox", "animal", "red fox", Taxon("Vulpes vulpes", "species", "red fox", genus="Vulpes")),
+    Label("blank", "blank", "blank"),
+)
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    spec = NetworkSpec("resnet10t", groups=((0, 2), (1,)), blank=1)
+    return Checkpoint(
+        "test", "1", "2026-01-01T00:00:00Z", spec, build(spec, 2).state_dict(), LABELS, 64, 48,
+        fit="letterbox", metrics={"accuracy (made)": 0.5}, recipe={"epochs": 1}, sources=(Source("a", "b", "c"),),
+    )  # fmt: skip
+
+
+def test_round_trip(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "model.pt"
+    checkpoint.save(path)
+    loaded = Checkpoint.load(path)
+    for name in Checkpoint.__slots__:
+        if name != "state":
+            assert getattr(loaded, name) == getattr(checkpoint, name), name
+    pictures = torch.randn(1, 3, 64, 48)
+    with torch.no_grad():
+        for ours, theirs in zip(checkpoint.build_network()(pictures), loaded.build_network()(pictures), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_failed_save_leaves_the_old_file(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.pt"
+    checkpoint.save(path)
+    before = path.read_bytes()
+
+    def full(document: object, file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        checkpoint.save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_files_that_are_no_checkpoint_are_refused_in_one_line(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_text("hello")
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
+    for name, expected in (
+        ("none.pt", "does not exist"),
+        ("text.pt", "not a checkpoint"),
+        ("other.pt", "not a checkpoint"),
+    ):
+        with pytest.raises(CheckpointError, match=expected) as caught:
+            Checkpoint.load(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(checkpoint: Checkpoint) -> None:
+    checkpoint.state.pop("head.bias")
+    with pytest.raises(CheckpointError, match="not those of its network"):
+        checkpoint.build_network()

@@ -1,0 +1,60 @@
+"""The curated table: which ImageNet classes make up which taxon."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.card import Kind, Label
+from edge.taxonomy import Taxon
+from train import TrainError
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Labels in the order of the model's outputs, with their ImageNet classes."""
+
+    labels: tuple[Label, ...]
+    """Animals and vehicles as the table has them, then `blank`."""
+    members: tuple[tuple[int, ...], ...]
+    """ImageNet classes of each label but the last."""
+    higher_taxa: tuple[Taxon, ...]
+
+    @property
+    def blank(self) -> int:
+        """Place of the label `blank`."""
+        return len(self.labels) - 1
+
+    def groups(self, classes: int) -> tuple[tuple[int, ...], ...]:
+        """Classes of each label; `blank` has all that no other label claims."""
+        claimed = [place for group in self.members for place in group]
+        if len(set(claimed)) != len(claimed) or not set(claimed) < set(range(classes)):
+            raise TrainError(f"the starter's table claims a class twice, or one that is not among 0..{classes - 1}")
+        return (*self.members, tuple(sorted(set(range(classes)) - set(claimed))))
+
+
+def read_table(folder: Path = HERE) -> Table:
+    """`taxa.csv` and `higher_taxa.csv` of `folder`."""
+    labels, members = [], []
+    for row in _rows(folder / "taxa.csv"):
+        kind: Kind = "vehicle" if row["kind"] == "vehicle" else "animal"
+        labels.append(Label(row["label"], kind, row["common_name"], _taxon(row) if kind == "animal" else None))
+        members.append(tuple(sorted(int(place) for place in row["imagenet"].split())))
+    labels.append(Label("blank", "blank", "blank"))
+    higher = tuple(
+        Taxon(row["scientificName"], row["rank"], row["common_name"]) for row in _rows(folder / "higher_taxa.csv")
+    )
+    return Table(tuple(labels), tuple(members), higher)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _taxon(row: dict[str, str]) -> Taxon:
+    return Taxon(
+        row["scientificName"], row["rank"], row["common_name"],
+        row["class"], row["order"], row["family"], row["genus"], row["species"],
+    )  # fmt: skip
