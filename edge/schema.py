@@ -19,7 +19,7 @@ CREATE TABLE run (
 CREATE TABLE media (
     id INTEGER PRIMARY KEY,
     path NOT NULL,              -- as last seen, absolute; TEXT when UTF-8, else BLOB
-    digest TEXT NOT NULL,       -- BLAKE2b of the content, 160 bits
+    digest TEXT,                -- BLAKE2b of the content, 160 bits; NULL while the bytes cannot be read
     bytes INTEGER NOT NULL,
     width_px INTEGER, height_px INTEGER,
     captured_at TEXT, captured_at_raw TEXT, time_zone TEXT, clock_doubt TEXT,
@@ -27,11 +27,14 @@ CREATE TABLE media (
     status TEXT NOT NULL CHECK (status IN ('pending', 'classified', 'unreadable', 'unsupported')),
     reason TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
-    deployment TEXT REFERENCES deployment (id)
+    deployment TEXT REFERENCES deployment (id),
+    infrared INTEGER,           -- 1 infra-red or greyscale, 0 colour
+    scene BLOB                  -- uint8[12, 16], grey miniature: what stands still is compared over days
 );
 CREATE UNIQUE INDEX media_digest ON media (digest) WHERE status = 'classified';
 CREATE UNIQUE INDEX media_unscored_path ON media (path) WHERE status <> 'classified';
 CREATE INDEX media_captured ON media (captured_at);
+CREATE INDEX media_deployment ON media (deployment, captured_at);
 CREATE TABLE file (
     path PRIMARY KEY,           -- every path at which content was seen
     bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
@@ -67,15 +70,16 @@ CREATE TABLE candidate (
     PRIMARY KEY (observation, place)
 ) WITHOUT ROWID;
 CREATE TABLE event (
-    id INTEGER PRIMARY KEY, deployment TEXT, kind TEXT NOT NULL, taxon TEXT,
+    id INTEGER PRIMARY KEY, deployment TEXT, kind TEXT NOT NULL, taxon TEXT, rank TEXT, common_name TEXT,
     start TEXT NOT NULL, "end" TEXT NOT NULL, media_count INTEGER NOT NULL, count INTEGER,
-    confidence REAL, method TEXT NOT NULL
+    confidence REAL, reason TEXT, method TEXT NOT NULL
 );
 CREATE TABLE event_media (
     event INTEGER NOT NULL REFERENCES event (id) ON DELETE CASCADE,
     media INTEGER NOT NULL REFERENCES media (id),
     PRIMARY KEY (event, media)
 ) WITHOUT ROWID;
+CREATE INDEX event_media_media ON event_media (media);
 CREATE TABLE heartbeat (
     at TEXT PRIMARY KEY, backlog INTEGER, free_bytes INTEGER, temperature_c REAL, clock_synchronised INTEGER
 ) WITHOUT ROWID;
