@@ -58,9 +58,13 @@ class Decider:
         """Names of the species list that are no taxon of this model."""
         self._allowed = np.ones(len(card.labels), bool) if allowed is None else self._match(allowed)
         self._sums = self._sum_matrix()
-        self._thresholds = {**card.calibration.thresholds, **card.calibration.label_thresholds, **(thresholds or {})}
+        self._thresholds = {**card.calibration.thresholds, **(thresholds or {})}
         self._of_kind = {kind: np.array([label.kind == kind for label in card.labels]) for kind in NON_TAXA}
         self._node_thresholds = np.array([self._threshold(node.taxon.rank) for node in self.tree.nodes])
+        for label, own in zip(card.labels, self._own, strict=True):
+            for source in (card.calibration.label_thresholds, thresholds or {}):
+                if own is not None and label.name in source:
+                    self._node_thresholds[own] = source[label.name]
         self._depths = np.array([RANKS.index(node.taxon.rank) for node in self.tree.nodes])
 
     def decide(self, log_probabilities: NDArray[np.floating], familiarity: float | None = None) -> Decision:
@@ -82,43 +86,21 @@ class Decider:
         return self._decide_taxon(p, candidates, best)
 
     def _decide_taxon(self, p: NDArray[np.float64], candidates: tuple[Candidate, ...], best: float) -> Decision:
-        # A label that reaches its threshold by itself is answered by its own name (a zebra is not just "Equus").
-        sure = [
-            (RANKS.index(label.taxon.rank), p[i], i)
-            for i, label in enumerate(self.card.labels)
-            if label.taxon is not None
-            and self._allowed[i]
-            and p[i] >= self._thresholds.get(label.name, self._threshold(label.taxon.rank))
-        ]
         sums = self._sums @ p
         reached = np.flatnonzero((sums >= self._node_thresholds) & (sums > 0))
-        if not len(reached) and not sure:
+        if not len(reached):
             return Decision("unknown", None, None, "unknown", best, "below_threshold", candidates)
-        if sure:
-            depth, probability, place = max(sure)
-            label = self.card.labels[place]
-            if not len(reached) or depth >= self._depths[reached].max():
-                assert label.taxon is not None
-                return Decision(
-                    "animal",
-                    label.taxon.scientific_name,
-                    label.taxon.rank,
-                    label.common_name,
-                    float(probability),
-                    "confident",
-                    candidates,
-                )
-        node = max(reached, key=lambda n: (self._depths[n], sums[n]))
+        node = max(map(int, reached), key=lambda n: (self._depths[n], sums[n]))
         taxon = self.tree.nodes[node].taxon
-        return Decision(
-            "animal",
-            taxon.scientific_name,
-            taxon.rank,
-            taxon.common_name,
-            min(float(sums[node]), 1.0),
-            "rolled_up",
-            candidates,
+        common_name, confidence = taxon.common_name, min(float(sums[node]), 1.0)
+        reason: Reason = "rolled_up"
+        # A label that reaches the threshold by itself gives its own name: a zebra is more than some Equus.
+        own = max(
+            (i for i, n in enumerate(self._own) if n == node and self._allowed[i]), key=lambda i: p[i], default=None
         )
+        if own is not None and p[own] >= self._node_thresholds[node]:
+            common_name, confidence, reason = self.card.labels[own].common_name, min(float(p[own]), 1.0), "confident"
+        return Decision("animal", taxon.scientific_name, taxon.rank, common_name, confidence, reason, candidates)
 
     def _candidates(self, p: NDArray[np.float64]) -> tuple[Candidate, ...]:
         order = [i for i in np.argsort(-p, kind="stable") if self._allowed[i]][:CANDIDATES_KEPT]
@@ -151,8 +133,8 @@ class Decider:
                 above = places.get(name.lower().split()[0], []) if " " in name else []
             if not above:
                 unmatched.append(name)
-            for node in found:
-                kept.update(i for i in self.tree.nodes[node].labels)
+            for place in found:
+                kept.update(self.tree.nodes[place].labels)
             lineage = {step for node in above for step in self.tree.lineage(node)}
             kept.update(i for i, own in enumerate(self._own) if own in lineage)
         self.unmatched = tuple(unmatched)

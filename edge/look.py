@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -83,7 +84,7 @@ def log_probabilities(logits: FloatArray, temperature: float) -> FloatArray:
     """float32[N, L]: natural logarithm of softmax(logits / temperature)."""
     scaled = logits / np.float32(temperature)
     scaled = scaled - scaled.max(axis=1, keepdims=True)
-    return np.asarray(scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)), np.float32)
+    return _float32(scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)))
 
 
 def combine(first: FloatArray, second: FloatArray, plan: SecondLook, blank: NDArray[np.bool_]) -> FloatArray:
@@ -93,7 +94,7 @@ def combine(first: FloatArray, second: FloatArray, plan: SecondLook, blank: NDAr
     it is, mostly of the closer one (weighted geometric mean of the probabilities given that the frame is not blank).
     """
     if not blank.any():
-        return log_probabilities(((1 - plan.weight) * first + plan.weight * second)[None], 1.0)[0]
+        return _float32(log_probabilities(((1 - plan.weight) * first + plan.weight * second)[None], 1.0)[0])
     empty = np.array([_log_sum(first[blank]), _log_sum(second[blank])])
     something = np.array([_log_sum(first[~blank]), _log_sum(second[~blank])])
     blank_weights = np.array([1 - plan.blank_weight, plan.blank_weight])
@@ -137,7 +138,7 @@ def _smooth(heat: FloatArray) -> FloatArray:
     """Mean of each cell of float32[h, w] and its neighbours inside the map."""
     kernel = np.ones((3, 3), np.float32)
     total = cv2.filter2D(heat, -1, kernel, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(total / cv2.filter2D(np.ones_like(heat), -1, kernel, borderType=cv2.BORDER_CONSTANT), np.float32)
+    return _float32(total / cv2.filter2D(np.ones_like(heat), -1, kernel, borderType=cv2.BORDER_CONSTANT))
 
 
 def familiarity(outputs: Outputs, rejection: Rejection | None) -> list[float | None]:
@@ -157,3 +158,8 @@ def familiarity(outputs: Outputs, rejection: Rejection | None) -> list[float | N
     raise ValueError(
         f"the rejection score {rejection.score!r} is unknown to this version; install a newer edge-classify"
     )
+
+
+def _float32(values: Any) -> FloatArray:
+    array: FloatArray = np.asarray(values, np.float32)
+    return array

@@ -72,7 +72,7 @@ def _verified_sha256(path: Path) -> str:
         words = beside.read_text("utf-8", "replace").split()
         if not words or words[0].lower() != actual:
             raise ModelError(
-                f"{path}: its SHA-256 is not the one in {beside.name}; the file is damaged or was changed, copy it again"
+                f"{path}: its SHA-256 is not the one in {beside.name}; it is damaged or was changed, copy it again"
             )
     return actual
 

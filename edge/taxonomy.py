@@ -69,8 +69,6 @@ class Tree:
                 parents.setdefault(key, above)
                 known.setdefault(key, _ancestor(taxon, key, common.get(key, "")))
                 above = key
-            own = (taxon.rank, taxon.scientific_name)
-            known[own] = taxon  # a label brings its own common name
         # Parents come first: a key enters `members` only after its whole lineage did.
         keys = list(members)
         places = {key: place for place, key in enumerate(keys)}
@@ -99,4 +97,5 @@ def _ancestor(taxon: Taxon, key: TaxonKey, common_name: str) -> Taxon:
         for field, at in (("class_", 2), ("order", 3), ("family", 4), ("genus", 5), ("species", 6))
         if at <= depth
     }
-    return Taxon(name, rank, common_name or name, **kept)
+    own_name = taxon.common_name if key == (taxon.rank, taxon.scientific_name) else name
+    return Taxon(name, rank, common_name or own_name, **kept)

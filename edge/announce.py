@@ -1,0 +1,133 @@
+"""What a run says while it works: quiet lines and progress for people, plain log lines, or JSON for programs."""
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from edge.clock import iso_utc
+from edge.store import Again, Failed, Result, Scored
+
+log = logging.getLogger("edge")
+
+
+def printable(text: str) -> str:
+    """`text` without control characters: a file's name must not be able to write on the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text.encode(
+        "utf-8", "backslashreplace").decode())  # fmt: skip
+
+
+class Announcer:
+    """Counts results and says them."""
+
+    def __init__(self, out: TextIO, as_json: bool, quiet: bool) -> None:
+        self._out = out
+        self._json = as_json
+        self._quiet = quiet
+        self._live = out.isatty() and not as_json and not quiet
+        self._total: int | None = None
+        self._begun = time.monotonic()
+        self._next_progress = 0.0
+        self.classified = self.again = self.unsupported = 0
+        self.failed: list[Failed] = []
+
+    @property
+    def done(self) -> int:
+        return self.classified + self.again + self.unsupported + len(self.failed)
+
+    def __call__(self, result: Result) -> None:
+        if isinstance(result, Scored):
+            self.classified += 1
+            self._say_scored(result)
+        elif isinstance(result, Again):
+            self.again += 1
+        elif result.status == "unsupported":
+            self.unsupported += 1
+            log.info("%s: %s: %s", printable(result.seen.path), result.reason, result.detail)
+        elif result.final:
+            self.failed.append(result)
+            self._clear()
+            log.warning("%s: %s: %s", printable(result.seen.path), result.reason, printable(result.detail))
+        else:
+            log.info("%s: not whole yet (%s), it waits", printable(result.seen.path), result.reason)
+        self.progress()
+
+    def expect(self, total: int) -> None:
+        """So many files are to come: the count becomes a time left."""
+        self._total = total
+
+    def pass_by(self) -> None:
+        """A file is logged already and was not read."""
+        self.again += 1
+        self.progress()
+
+    def progress(self) -> None:
+        """The line at the bottom of a terminal: done, rate, time left."""
+        at = time.monotonic()
+        if not self._live or self._total is None or at < self._next_progress:
+            return
+        self._next_progress = at + 0.2
+        rate = self.done / max(at - self._begun, 1e-9)
+        left = max(self._total - self.done, 0) / rate if rate else 0.0
+        self._out.write(f"\r\x1b[K{self.done} of {self._total} files, {rate:.0f}/s, {_duration(left)} left")
+        self._out.flush()
+
+    def finish(self) -> None:
+        """Say what was done."""
+        self._clear()
+        seconds = time.monotonic() - self._begun
+        words = [f"{self.classified} classified"]
+        if self.again:
+            words.append(f"{self.again} already logged")
+        if self.failed:
+            words.append(f"{len(self.failed)} unreadable")
+        if self.unsupported:
+            words.append(f"{self.unsupported} unsupported")
+        log.info("%s in %.1f s", ", ".join(words), seconds)
+
+    def _clear(self) -> None:
+        if self._live and self._total is not None:
+            self._out.write("\r\x1b[K")
+
+    def _say_scored(self, scored: Scored) -> None:
+        decision = scored.decision
+        if self._json:
+            row = {
+                "captured_at": iso_utc(scored.captured.at),
+                "deployment": scored.deployment,
+                "path": scored.seen.path.encode("utf-8", "backslashreplace").decode(),
+                "kind": decision.kind,
+                "taxon": decision.taxon,
+                "rank": decision.rank,
+                "common_name": decision.common_name,
+                "confidence": round(decision.confidence, 4),
+                "reason": decision.reason,
+                "clock_doubt": ",".join(scored.captured.doubts) or None,
+                "digest": scored.digest,
+            }
+            self._out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self._out.flush()
+            return
+        if self._quiet:
+            return
+        self._clear()
+        name = decision.common_name if decision.taxon is None else f"{decision.common_name} ({decision.taxon})"
+        reason = "" if decision.reason in ("confident", "blank") else f"  {decision.reason.replace('_', ' ')}"
+        moment = scored.captured.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        file = printable(Path(scored.seen.path).name)
+        self._out.write(f"{moment}  {file}  {name}  {decision.confidence:.2f}{reason}\n")
+        self._out.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}" if hours else f"{minutes}:{whole:02}"
+
+
+def configure_logging(verbose: bool, quiet: bool) -> None:
+    """Log lines on standard error; standard output belongs to the results."""
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(message)s")

@@ -1,0 +1,52 @@
+"""The Python interface: load a model, classify a file, read the decision."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from edge import frame, look
+from edge.card import Card
+from edge.decide import Decider, Decision
+from edge.model import STARTER, Model
+
+
+class Classifier:
+    """A model ready to classify frames.
+
+    Args:
+        model: ONNX file with a card inside; the shipped starter model by default.
+        species: allowed taxa (scientific names of any rank); every taxon by default.
+        thresholds: least probability for an answer, by rank, kind or label name, in place of the model's own.
+        second_look: look again at the region that drew attention, where the model's card gives a plan for it.
+
+    Raises:
+        edge.model.ModelError: the file is no model with a card, or is damaged.
+    """
+
+    def __init__(
+        self,
+        model: Path | str = STARTER,
+        species: Iterable[str] | None = None,
+        thresholds: Mapping[str, float] | None = None,
+        second_look: bool = True,
+    ) -> None:
+        self._model = Model(model)
+        self._decider = Decider(self._model.card, species, thresholds)
+        self._second_look = second_look
+
+    @property
+    def card(self) -> Card:
+        """What the model says about itself."""
+        return self._model.card
+
+    def classify(self, source: Path | str | bytes) -> Decision:
+        """Classify one whole image: a path, or the bytes of a file.
+
+        Raises:
+            edge.frame.BadFrame: half a frame, a damaged one, or no image; its `reason` says which.
+            OSError: the file cannot be read.
+        """
+        name = "" if isinstance(source, bytes) else str(source)
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        picture = frame.decode(data, look.decode_side_px(self._model), name)
+        (seen,) = look.look(self._model, [picture], self._second_look)
+        return self._decider.decide(seen.log_probabilities, seen.familiarity)

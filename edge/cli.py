@@ -1,0 +1,197 @@
+"""edge-classify: one-shot and --watch."""
+
+import argparse
+import fcntl
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge import __version__
+
+if TYPE_CHECKING:
+    from edge.announce import Announcer
+    from edge.pipeline import Pipeline
+    from edge.settings import Settings
+    from edge.store import Failed, Store
+    from edge.watch import Seen
+
+EXIT_CODES = """\
+exit codes: 0 done (unsupported files don't count); 1 done, but some files could not be read (each has its line);
+2 wrong use or setup"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+    if list(arguments) == ["--version"]:  # answered before anything heavy is imported
+        print(f"edge-classify {__version__}")
+        return 0
+    from edge.model import ModelError
+    from edge.schema import SchemaError
+    from edge.settings import SettingsError, read_settings
+
+    given = _parser().parse_args(arguments)
+    try:
+        return _run(read_settings(given), given)
+    except (SettingsError, ModelError, SchemaError) as error:
+        print(f"edge-classify: {error}", file=sys.stderr)
+        return 2
+    except sqlite3.DatabaseError as error:
+        print(f"edge-classify: {given.db or 'detections.db'}: {error}; choose another file with --db", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    from edge.settings import add_arguments
+
+    parser = argparse.ArgumentParser(
+        "edge-classify",
+        description="Classify camera-trap frames and log each one once, with a reason.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="files, or folders with all that is below")
+    add_arguments(parser)
+    parser.add_argument("--version", action="version", version=f"edge-classify {__version__}")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("-v", "--verbose", action="store_true", help="say more")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+    return parser
+
+
+def _run(settings: "Settings", given: argparse.Namespace) -> int:
+    from edge.announce import Announcer, configure_logging, log
+    from edge.decide import Decider
+    from edge.model import STARTER, Model
+    from edge.pipeline import Pipeline
+    from edge.settings import SettingsError, read_species_list
+    from edge.store import Store
+
+    configure_logging(given.verbose, given.quiet)
+    _check_sources(settings, given.paths)
+    model = Model(settings.model or STARTER)
+    allowed = None if settings.species_list is None else read_species_list(settings.species_list)
+    decider = Decider(model.card, allowed, settings.thresholds)
+    if decider.unmatched:
+        log.warning("species list: %s not known to this model", ", ".join(decider.unmatched))
+        if allowed is not None and len(decider.unmatched) == len(allowed):
+            raise SettingsError(
+                f"{settings.species_list}: no taxon of the list is known to this model; check the names"
+            )
+    with _sole_user(settings.db):
+        store = Store(settings.db, model, settings)
+        try:
+            announcer = Announcer(sys.stdout, settings.json, given.quiet)
+            log.info("model %s %s, database %s", model.card.name, model.card.version, settings.db.absolute())
+            pipeline = Pipeline(model, decider, store, settings, announcer)
+            stop = _stop_on_signals()
+            if settings.watch is not None:
+                _watch(settings, store, pipeline, stop)
+            else:
+                _once(settings, given.paths, store, pipeline, announcer, stop)
+            announcer.finish()
+            return 1 if announcer.failed and settings.watch is None else 0
+        finally:
+            store.close()
+
+
+def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
+    from edge.settings import SettingsError
+
+    if settings.watch is None and not paths:
+        raise SettingsError("nothing to classify; give files or folders, or --watch DIR")
+    if settings.watch is not None and paths:
+        raise SettingsError("--watch takes one folder and no further paths; leave one of them out")
+    if settings.watch is not None and not settings.watch.is_dir():
+        raise SettingsError(f"{settings.watch} is no folder; make it first or check --watch")
+    for path in paths:
+        if not os.path.lexists(path):
+            raise SettingsError(f"{path} does not exist; expected a file or a folder")
+
+
+def _watch(settings: "Settings", store: "Store", pipeline: "Pipeline", stop: threading.Event) -> None:
+    from edge.announce import log
+    from edge.watch import Watch
+
+    assert settings.watch is not None
+    watch = Watch(settings.watch, store.is_known, settings.settle_s, settings.poll)
+    log.info("watching %s", settings.watch.absolute())
+
+    def is_final(failure: "Failed") -> bool:
+        """A file that has stood still for `give_up_s` will not get better by waiting; until then it gets its time."""
+        still_s = time.time() - failure.seen.mtime_ns / 1e9
+        if still_s >= settings.give_up_s:
+            return True
+        watch.visit(failure.seen.path, min(max(settings.settle_s, still_s), settings.give_up_s / 4), None)
+        return False
+
+    pipeline.run(watch.frames(stop), stop, is_final)
+
+
+def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline: "Pipeline",
+          announcer: "Announcer", stop: threading.Event) -> None:  # fmt: skip
+    from edge.watch import files_below, see
+
+    def files() -> Iterator["Seen"]:
+        for path in paths:
+            absolute = os.path.abspath(path)
+            if os.path.isdir(absolute):
+                yield from files_below(absolute)
+            elif (seen := see(absolute)) is not None:
+                yield seen
+
+    announcer.expect(sum(1 for _ in files()))
+
+    def new() -> Iterator["Seen"]:
+        for seen in files():
+            if store.is_known(seen):
+                announcer.pass_by()
+            else:
+                yield seen
+
+    pipeline.run(new(), stop, lambda failure: True)
+
+
+def _stop_on_signals() -> threading.Event:
+    """The frame in hand is finished and logged; a second signal ends at once."""
+    stop = threading.Event()
+
+    def handle(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+    return stop
+
+
+@contextmanager
+def _sole_user(db: Path) -> Iterator[None]:
+    """Hold the database for this process; the lock goes with the process, however it ends."""
+    from edge.settings import SettingsError
+
+    path = db.with_name(db.name + ".lock")
+    try:
+        handle = path.open("a")
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be written ({error.strerror}); choose another folder with --db") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SettingsError(
+                f"{db} is in use by another edge-classify; stop that one or choose another file with --db"
+            ) from error
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

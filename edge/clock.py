@@ -1,0 +1,92 @@
+"""When a frame was taken, and how far its clock can be trusted."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from edge.frame import Exif
+
+EARLIEST_PLAUSIBLE = datetime(2005, 1, 1, tzinfo=UTC)  # no digital camera trap is older; a reset clock is
+FUTURE_ALLOWANCE = timedelta(hours=26)  # a camera set to the other end of the world is no doubt by itself
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureTime:
+    """A frame's moment with the reasons to doubt it."""
+
+    at: datetime
+    """Aware, UTC."""
+    raw: str
+    """As the camera wrote it; empty when it wrote nothing."""
+    zone: str
+    """Name of the zone that `raw` was read in."""
+    doubts: tuple[str, ...]
+    """From zone_assumed, no_exif, before_2005, future, backwards, dst_gap; empty when there is none."""
+
+
+def zone_named(name: str) -> ZoneInfo:
+    """The time zone called `name`. Raises `ValueError` in one line."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f"time zone {name!r} is not known here; expected a name such as Africa/Nairobi or UTC "
+            "(is the system's tzdata installed?)"
+        ) from error
+
+
+def iso_utc(moment: datetime) -> str:
+    """ISO 8601 in UTC to the millisecond, always of the same length so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def capture_time(exif: Exif, mtime_s: float, zone: ZoneInfo | None, received_at: datetime) -> CaptureTime:
+    """Read EXIF DateTimeOriginal; fall back on the file's modification time and say so.
+
+    EXIF times carry no zone unless OffsetTimeOriginal is set; `zone` is the camera's, `None` takes the host's and notes
+    `zone_assumed`.
+    """
+    doubts = []
+    name = "host" if zone is None else zone.key
+    local = _parse(exif.date_time_original, exif.sub_seconds)
+    offset = _parse_offset(exif.offset)
+    if local is None:
+        at = datetime.fromtimestamp(mtime_s, UTC)
+        doubts.append("no_exif")
+    elif offset is not None:
+        at, name = local.replace(tzinfo=offset).astimezone(UTC), exif.offset
+    else:
+        aware = local.astimezone() if zone is None else local.replace(tzinfo=zone)
+        at = aware.astimezone(UTC)
+        if zone is None:
+            doubts.append("zone_assumed")
+        elif at.astimezone(zone).replace(tzinfo=None) != local:
+            doubts.append("dst_gap")  # the clocks of this zone never showed that time
+    if at < EARLIEST_PLAUSIBLE:
+        doubts.append("before_2005")
+    if at > received_at + FUTURE_ALLOWANCE:
+        doubts.append("future")
+    return CaptureTime(at, exif.date_time_original, name, tuple(doubts))
+
+
+def _parse(text: str, sub_seconds: str) -> datetime | None:
+    """EXIF's `YYYY:MM:DD HH:MM:SS`; `None` for the zeros and blanks that cameras with an unset clock write."""
+    try:
+        moment = datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007 - the zone is the caller's to add
+    except ValueError:
+        return None
+    digits = sub_seconds.strip()
+    return moment.replace(microsecond=int(f"{digits:0<6}"[:6])) if digits.isascii() and digits.isdigit() else moment
+
+
+def _parse_offset(text: str) -> timezone | None:
+    try:
+        moment = datetime.strptime(text, "%z")
+    except ValueError:
+        return None
+    shift = moment.utcoffset()
+    return None if shift is None else timezone(shift)
