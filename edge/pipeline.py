@@ -15,6 +15,7 @@ from edge import frame, look
 from edge.clock import CaptureTime, capture_time, now, zone_named
 from edge.decide import Decider
 from edge.model import Model
+from edge.scene import is_infrared, miniature
 from edge.settings import Settings
 from edge.store import Again, Failed, Result, Scored, Store
 from edge.watch import Seen, see
@@ -34,6 +35,8 @@ class Decoded:
     picture: frame.Picture
     captured: CaptureTime
     deployment: str | None
+    infrared: bool
+    scene: frame.Pixels
 
 
 class Pipeline:
@@ -121,7 +124,7 @@ class Pipeline:
         if deployment is not None and deployment.time_zone is not None:
             zone = ZoneInfo(deployment.time_zone)
         captured = capture_time(picture.exif, seen.mtime_ns / 1e9, zone, now())
-        return Decoded(seen, digest, picture, captured, name)
+        return Decoded(seen, digest, picture, captured, name, is_infrared(picture.pixels), miniature(picture.pixels))
 
     def _look(self, group: list[Decoded | Failed | Again]) -> Iterator[Result]:
         decoded = [item for item in group if isinstance(item, Decoded)]
@@ -135,7 +138,8 @@ class Pipeline:
             seen = next(looks)
             decision = self._decider.decide(seen.log_probabilities, seen.familiarity)
             yield Scored(item.seen, item.digest, item.picture.width_px, item.picture.height_px, item.captured,
-                         item.deployment, decision, seen.log_probabilities, seen.region)  # fmt: skip
+                         item.deployment, decision, seen.log_probabilities, seen.region, item.infrared,
+                         item.scene)  # fmt: skip
 
 
 def _settled(result: Result, is_final: Callable[[Failed], bool]) -> Result:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge import __version__
 from edge.clock import CaptureTime, iso_utc, now
 from edge.decide import Decision
-from edge.frame import Reason
+from edge.frame import Pixels, Reason
 from edge.look import Box
 from edge.model import Model
 from edge.schema import open_database
@@ -39,7 +39,8 @@ UPDATE media SET digest = ?, bytes = ?, status = ?, reason = ?, attempts = attem
 """
 SCORED = """
 UPDATE media SET path = ?, digest = ?, bytes = ?, width_px = ?, height_px = ?, captured_at = ?, captured_at_raw = ?,
-    time_zone = ?, clock_doubt = ?, status = 'classified', reason = NULL, attempts = attempts + 1, deployment = ?
+    time_zone = ?, clock_doubt = ?, status = 'classified', reason = NULL, attempts = attempts + 1, deployment = ?,
+    infrared = ?, scene = ?
 WHERE id = ?
 """
 MOVED = "UPDATE media SET path = ? WHERE id = ?"
@@ -74,6 +75,9 @@ class Scored:
     decision: Decision
     log_probabilities: NDArray[np.float32]
     region: Box | None
+    infrared: bool
+    scene: Pixels
+    """uint8[12, 16], see `edge.scene`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,8 @@ class Store:
             if logged is None:
                 self._write(SCORED, path, result.digest, result.seen.bytes, result.width_px, result.height_px,
                             iso_utc(result.captured.at), result.captured.raw or None, result.captured.zone,
-                            ",".join(result.captured.doubts) or None, result.deployment, media)  # fmt: skip
+                            ",".join(result.captured.doubts) or None, result.deployment, int(result.infrared),
+                            result.scene.tobytes(), media)  # fmt: skip
             if not self._answered(media):
                 self._observe(media, result)
 

@@ -1,0 +1,57 @@
+# make run   an environment for the device, then edge-classify --watch captures
+# make test  an environment for development, then lint, types and tests
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+EDGE := $(VENV)/edge
+DEV := $(VENV)/dev
+CAPTURES ?= captures
+
+.PHONY: run test check fix clean help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+run: $(EDGE)/.installed
+	@mkdir -p $(CAPTURES)
+	@echo "Drop frames into $(CAPTURES)/ (Ctrl-C ends). Then: make report"
+	@$(EDGE)/bin/edge-classify --watch $(CAPTURES)
+
+report: $(EDGE)/.installed
+	@$(EDGE)/bin/edge-report html --db detections.db --out report.html
+
+test: check
+	$(DEV)/bin/pytest $(PYTEST_ARGS)
+
+check: $(DEV)/.installed
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+
+fix: $(DEV)/.installed
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+# Each environment is made anew only when what it should hold changes.
+$(EDGE)/.installed: pyproject.toml
+	@echo "Making the device's environment in $(EDGE) (a minute the first time) ..."
+	@$(MAKE) -s python-is-new-enough
+	@$(PYTHON) -m venv $(EDGE)
+	@$(EDGE)/bin/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(DEV)/.installed: pyproject.toml
+	@echo "Making the development environment in $(DEV) (torch is large: some minutes the first time) ..."
+	@$(MAKE) -s python-is-new-enough
+	@$(PYTHON) -m venv $(DEV)
+	@$(DEV)/bin/pip install --quiet --disable-pip-version-check -e '.[train,dev]'
+	@touch $@
+
+python-is-new-enough:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "Python's venv is missing; install it with: sudo apt-get install python3-venv"; exit 1; }
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,26 @@
+"""What a frame tells beside its animal: infra-red or colour, and a miniature of what stands still."""
+
+import cv2
+import numpy as np
+
+from edge.frame import Pixels
+
+MINIATURE_HEIGHT_PX, MINIATURE_WIDTH_PX = 12, 16
+# The strips at the top and bottom carry coloured logos and captions on many cameras.
+_STRIP_FRACTION = 1 / 8
+_COLOUR_SPREAD = 6  # of 255; night frames were seen at 3 and below, the palest day frames at 10 and above
+
+
+def is_infrared(pixels: Pixels) -> bool:
+    """Whether uint8[H, W, 3] holds no colour: 95 % of it is grey to within a few levels."""
+    height = len(pixels)
+    strip = round(height * _STRIP_FRACTION)
+    middle = pixels[strip : height - strip : 4, ::4]
+    spread = middle.max(axis=2) - middle.min(axis=2)
+    return bool(np.percentile(spread, 95) < _COLOUR_SPREAD)
+
+
+def miniature(pixels: Pixels) -> Pixels:
+    """uint8[12, 16]: the frame in grey, small enough to keep for every frame."""
+    small = cv2.resize(pixels, (MINIATURE_WIDTH_PX, MINIATURE_HEIGHT_PX), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
