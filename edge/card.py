@@ -61,6 +61,8 @@ class Calibration:
     """Least probability for an answer, by rank; `blank`, `human` and `vehicle` have their own."""
     label_thresholds: dict[str, float] = field(default_factory=dict)
     """By label name, in place of the rank's."""
+    label_bias: dict[str, float] = field(default_factory=dict)
+    """By label name, added to the logit before the temperature: takes off the prior of the training data."""
     second_look: SecondLook | None = None
     rejection: Rejection | None = None
     fitted_on: str = ""

@@ -51,7 +51,7 @@ def look(model: Model, pictures: Sequence[Picture], second: bool = True) -> list
     """Look at a batch of frames; each gets its second look only where the card says that it can matter."""
     plan = model.card.calibration.second_look if second else None
     outputs = model.run(np.stack([model.pixels(picture) for picture in pictures]))
-    first = log_probabilities(outputs.logits, model.card.calibration.temperature)
+    first = calibrated(model, outputs.logits)
     fraction = plan.region_fraction if plan else 0.5
     shapes = [(picture.height_px, picture.width_px) for picture in pictures]
     regions = attention_regions(outputs.attention, shapes, fraction)
@@ -59,7 +59,7 @@ def look(model: Model, pictures: Sequence[Picture], second: bool = True) -> list
     again = [i for i, region in enumerate(regions) if plan and region and first[i].max() < np.log(plan.unless_above)]
     if plan and again:
         inputs = np.stack([region_pixels(model, pictures[i], regions[i]) for i in again])
-        seconds = log_probabilities(model.run(inputs).logits, model.card.calibration.temperature)
+        seconds = calibrated(model, model.run(inputs).logits)
         for i, lp in zip(again, seconds, strict=True):
             combined[i] = combine(first[i], lp, plan, model.blank_labels)
             looks[i] = 2
@@ -78,6 +78,11 @@ def region_pixels(model: Model, picture: Picture, region: Box | None) -> Pixels:
     """The region as the network's input, uint8[H, W, 3]."""
     part = picture.pixels if region is None else region.cut(picture.pixels)
     return fit(part, model.card.input_height_px, model.card.input_width_px, model.card.fit)
+
+
+def calibrated(model: Model, logits: FloatArray) -> FloatArray:
+    """The model's calibrated log-probabilities, float32[N, L], of one look."""
+    return log_probabilities(logits + model.label_bias, model.card.calibration.temperature)
 
 
 def log_probabilities(logits: FloatArray, temperature: float) -> FloatArray:

@@ -48,6 +48,9 @@ class Model:
             raise ModelError(f"{self.path}: {error}") from error
         self.blank_labels = np.array([label.kind == "blank" for label in self.card.labels])
         """bool[L]: which outputs stand for a blank."""
+        biases = self.card.calibration.label_bias
+        self.label_bias = np.array([biases.get(label.name, 0.0) for label in self.card.labels], np.float32)
+        """float32[L], added to the logits."""
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def pixels(self, picture: Picture) -> Pixels:
