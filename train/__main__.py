@@ -9,6 +9,7 @@ from train import TrainError
 
 # command -> (module, what it does in one line)
 COMMANDS = {
+    "fit": ("train.commands.fit", "train by a recipe: one fold, all folds, or all data"),
     "starter": ("train.starter", "make the starter's checkpoint: ImageNet weights regrouped into animal taxa"),
 }
 

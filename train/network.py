@@ -32,6 +32,8 @@ class NetworkSpec:
     head: Head = "linear"
     metric_scale: float = 30.0
     """Factor of the cosine similarities (`head = "metric"`)."""
+    drop_rate: float = 0.0
+    """Share of the pooled features that training leaves out before the head."""
     groups: tuple[tuple[int, ...], ...] | None = None
     """Classes of the classifier that make up each label, by place; `None`: one class a label."""
     blank: int | None = None
@@ -80,6 +82,7 @@ class Network(nn.Module):
             self.projection = nn.Linear(width, spec.embedding_dim, bias=False)
             width = spec.embedding_dim
         classes = num_labels if spec.groups is None else 1 + max(max(group) for group in spec.groups)
+        self.dropout = nn.Dropout(spec.drop_rate)
         self.head: LinearHead | CosineHead
         self.head = (
             CosineHead(width, classes, spec.metric_scale) if spec.head == "metric" else LinearHead(width, classes)
@@ -91,7 +94,7 @@ class Network(nn.Module):
         pooled, maps = self.pooling(features)
         vector = pooled if self.projection is None else self.projection(pooled)
         embedding = functional.normalize(vector, dim=1)
-        classes = self.head(vector)
+        classes = self.head(self.dropout(vector))
         logits = classes if self.grouping is None else self.grouping(classes)
         if maps is None:
             maps = self._class_activation(features.detach(), classes.detach(), embedding.detach())

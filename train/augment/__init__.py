@@ -1,0 +1,1 @@
+"""What training pictures go through. Evaluation never passes here: it sees what the device sees."""

@@ -1,0 +1,73 @@
+"""Readers of labelled images: each gives the same typed `Dataset`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from train.datasets.camtrap_dp import read_camtrap_dp
+from train.datasets.cifar10 import read_cifar10
+from train.datasets.coco_camera_traps import read_coco_camera_traps
+from train.datasets.cub import read_cub
+from train.datasets.flowers102 import read_flowers102
+from train.datasets.folder import read_folder
+from train.datasets.inaturalist import read_inaturalist
+from train.datasets.manifest import read_manifest
+from train.datasets.stanford_cars import read_stanford_cars
+from train.sample import DataError, Dataset
+
+READERS: dict[str, Callable[[Path], Dataset]] = {
+    "folder": read_folder,
+    "manifest": read_manifest,
+    "coco-camera-traps": read_coco_camera_traps,
+    "camtrap-dp": read_camtrap_dp,
+    "inaturalist": read_inaturalist,
+    "cub": read_cub,
+    "stanford-cars": read_stanford_cars,
+    "flowers102": read_flowers102,
+    "cifar10": read_cifar10,
+}
+
+
+def read_dataset(path: Path, format_: str = "auto") -> Dataset:
+    """Read the labelled images at `path` with the named reader; `auto` recognises the layout.
+
+    Raises `DataError` when the layout is none of the known ones or holds no labelled image.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give the folder or file that holds the labelled images")
+    chosen = recognise_layout(path) if format_ == "auto" else format_
+    if chosen not in READERS:
+        raise DataError(f"data format {chosen!r} is none of auto, {', '.join(READERS)}")
+    dataset = READERS[chosen](path)
+    if not dataset.samples:
+        raise DataError(f"{path} read as {chosen} holds no labelled image; name the right --format")
+    return dataset
+
+
+def recognise_layout(path: Path) -> str:
+    """The reader's name by the files that only its layout has."""
+    if path.is_file():
+        if path.suffix == ".csv":
+            return "manifest"
+        if path.suffix == ".json":
+            return "camtrap-dp" if path.name == "datapackage.json" else "coco-camera-traps"
+        if path.name.endswith((".tar.gz", ".tgz", ".tar")):
+            return "cifar10"
+        raise DataError(f"{path} is a file of no known layout; expected .csv, .json or .tar.gz")
+    signs = {
+        "manifest.csv": "manifest",
+        "datapackage.json": "camtrap-dp",
+        "train_test_split.txt": "cub",
+        "CUB_200_2011": "cub",
+        "devkit": "stanford-cars",
+        "stanford_cars": "stanford-cars",
+        "imagelabels.mat": "flowers102",
+        "flowers-102": "flowers102",
+        "cifar-10-batches-py": "cifar10",
+        "2021_train": "inaturalist",
+        "2021_train_mini": "inaturalist",
+        "2021_valid": "inaturalist",
+    }
+    for sign, format_ in signs.items():
+        if (path / sign).exists():
+            return format_
+    return "folder"

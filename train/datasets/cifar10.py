@@ -1,0 +1,61 @@
+"""CIFAR-10: class folders in a tar, a folder of class folders, or the original batches as torchvision lays them out."""
+
+import os
+import tarfile
+from pathlib import Path
+
+from train.datasets.folder import read_folder
+from train.sample import DataError, Dataset, Sample
+
+_BATCHES = "cifar-10-batches-py"
+
+
+def read_cifar10(path: Path) -> Dataset:
+    """Images come as files: a tar is unpacked and the original batches are written as PNG once, beside the data where
+    that can be written, else in the user's cache.
+    """
+    if path.is_dir():
+        if (path / _BATCHES).is_dir():
+            return _named(read_folder(_from_batches(path)))
+        if (path / "train").is_dir():
+            return _named(read_folder(path))
+        tars = sorted([*path.glob("*.tar.gz"), *path.glob("*.tgz")])
+        if len(tars) != 1:
+            raise DataError(f"{path} holds neither train/ and test/, {_BATCHES}/ nor one tar; expected CIFAR-10")
+        path = tars[0]
+    target = _writable_folder(path)
+    done = target / ".complete"
+    if not done.exists():
+        with tarfile.open(path) as tar:
+            tar.extractall(target, filter="data")
+        done.touch()
+    return _named(read_folder(target))
+
+
+def _named(dataset: Dataset) -> Dataset:
+    samples: tuple[Sample, ...] = dataset.samples
+    return Dataset("CIFAR-10", samples)
+
+
+def _writable_folder(source: Path) -> Path:
+    name = source.name.partition(".")[0] + "-images"
+    if os.access(source.parent, os.W_OK):
+        return source.parent / name
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "edge-classify" / name
+
+
+def _from_batches(path: Path) -> Path:
+    from torchvision.datasets import CIFAR10
+
+    target = _writable_folder(path / _BATCHES)
+    done = target / ".complete"
+    if done.exists():
+        return target
+    for split, train in (("train", True), ("test", False)):
+        images = CIFAR10(str(path), train=train, download=False)
+        for number, (image, label) in enumerate(images):
+            folder = target / split / images.classes[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            image.save(folder / f"{number:05d}.png")
+    done.touch()
+    return target

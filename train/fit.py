@@ -1,0 +1,251 @@
+"""The loop: samples and a recipe in, a trained network out; the same seed gives the same network."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from edge.taxonomy import Taxon
+from train import TrainError
+from train.augment.mix import Mixing
+from train.augment.pictures import TrainingPictures
+from train.learning_rate import learning_rate, parameter_groups
+from train.losses.objective import Batch, Objective
+from train.network import Network
+from train.order import BatchOrder
+from train.pixels import PixelSource
+from train.processes import Processes
+from train.progress import Progress
+from train.recipe import OptimiserSettings, Recipe
+from train.resume import load_state, save_state
+from train.sample import Sample
+from train.weights import build_with_weights
+
+STATE_FILE = "state.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is trained on."""
+
+    samples: tuple[Sample, ...]
+    labels: tuple[str, ...]
+    taxa: tuple[Taxon | None, ...]
+    """Of each label; `None` where it is no animal or not known."""
+    source: PixelSource
+    backgrounds: tuple[Sample, ...] = ()
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """uint8[N, 3, H, W] -> float32, as the network takes it and as the graph does it on the device."""
+    return (pixels.float() - 127.0) / 128.0
+
+
+def fit(
+    recipe: Recipe,
+    task: Task,
+    folder: Path,
+    processes: Processes,
+    resume: bool = False,
+    workers: int = 0,
+    tensorboard: bool = False,
+    stop_after_epoch: int | None = None,
+) -> Network | None:
+    """Train; the network (averaged weights where the recipe averages), or `None` when stopped before the last epoch.
+
+    The state after each epoch lies in `folder`; with `resume` it is taken up. Raises `TrainError` for settings that do
+    not go together.
+    """
+    settings = recipe.optimiser
+    _check(recipe, processes)
+    torch.manual_seed(recipe.seed)
+    training = _Training(recipe, task, processes)
+    stored = load_state(folder / STATE_FILE, recipe.document()) if resume else None
+    begin = 0
+    if stored is not None:
+        training.load(stored)
+        begin = stored["epochs_done"]
+    order = BatchOrder(
+        task.samples, recipe.data.balance, settings.batch, recipe.seed, processes.rank, processes.world
+    )
+    pictures = TrainingPictures(
+        task.samples, task.labels, task.source, recipe.augment, recipe.input.size_px, task.backgrounds
+    )
+    loader = DataLoader(
+        pictures,
+        batch_sampler=order,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=processes.device.type == "cuda",
+    )
+    steps = len(order)
+    progress = Progress(folder if processes.first else None, steps * (settings.epochs - begin), tensorboard=tensorboard)
+    last = settings.epochs if stop_after_epoch is None else min(settings.epochs, stop_after_epoch)
+    for epoch in range(begin, last):
+        order.epoch = epoch
+        loss = training.epoch(epoch, loader, steps, progress)
+        progress.epoch(epoch + 1, {"mean_loss": loss})
+        if processes.first:
+            save_state(folder / STATE_FILE, training.state() | {"epochs_done": epoch + 1, "recipe": recipe.document()})
+        processes.wait()
+    return training.result() if last == settings.epochs else None
+
+
+def _check(recipe: Recipe, processes: Processes) -> None:
+    settings = recipe.optimiser
+    if settings.batch % (processes.world * settings.accumulate):
+        raise TrainError(
+            f"batch {settings.batch} does not divide into {processes.world} processes x {settings.accumulate} parts"
+        )
+    if settings.head_epochs > settings.epochs:
+        raise TrainError(f"head_epochs {settings.head_epochs} is more than epochs {settings.epochs}")
+    if recipe.loss.box_attention_weight > 0 and recipe.network.pooling == "average":
+        raise TrainError("box_attention_weight needs learned attention; set network.pooling to attention or parts")
+    if recipe.loss.classification == "none" and recipe.loss.metric == "none":
+        raise TrainError("the recipe minimises nothing; set loss.classification or loss.metric")
+    if recipe.loss.classification == "none" and recipe.loss.attention_crop + recipe.loss.attention_drop > 0:
+        raise TrainError("attention_crop and attention_drop need loss.classification")
+
+
+class _Training:
+    """Everything that changes while the loop runs."""
+
+    def __init__(self, recipe: Recipe, task: Task, processes: Processes) -> None:
+        self.recipe, self.processes = recipe, processes
+        settings = recipe.optimiser
+        network = build_with_weights(recipe.network, len(task.labels), recipe.weights).to(processes.device)
+        if settings.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        counts = [sum(sample.label == label for sample in task.samples) for label in task.labels]
+        width = _embedding_width(network, recipe.input.size_px, processes.device)
+        self.objective = Objective(network, recipe.loss, counts, task.taxa, width).to(processes.device)
+        if settings.compile:
+            network.compile()
+        self.groups = parameter_groups(self.objective, settings)
+        self.optimiser = _optimiser(settings, self.groups)
+        self.ema = ModelEmaV3(network, settings.ema_decay, use_warmup=True) if settings.ema_decay > 0 else None
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=settings.amp == "fp16")
+        share = 0.5 if recipe.loss.metric != "none" or recipe.loss.part_centre_weight > 0 else 1.0
+        self.mixing = Mixing(recipe.augment, len(task.labels), share)
+
+    def epoch(self, epoch: int, loader: DataLoader[Any], steps: int, progress: Progress) -> float:
+        """Mean loss of the epoch."""
+        settings = self.recipe.optimiser
+        head_only = epoch < settings.head_epochs
+        self._set_mode(head_only)
+        module = self._shared()
+        total = 0.0
+        for number, (pictures, labels, boxes) in enumerate(loader):
+            step = epoch * steps + number
+            rate = learning_rate(settings, step, steps)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate * group["lr_scale"]
+            # Mixing, dropout and attention views draw from this: by step, so that a resumed run draws the same.
+            seed = np.random.SeedSequence((self.recipe.seed, step, self.processes.rank)).generate_state(1)
+            torch.manual_seed(int(seed[0]))
+            loss = self._step(module, pictures, labels, boxes)
+            if self.ema is not None:
+                self.ema.update(self.objective.network, step=step)
+            total += loss
+            progress.step(epoch + (number + 1) / steps, settings.batch, loss, rate)
+        return self.processes.mean(total / steps)
+
+    def _step(self, module: nn.Module, pictures: Tensor, labels: Tensor, boxes: Tensor) -> float:
+        settings = self.recipe.optimiser
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = list(
+            zip(*(t.chunk(settings.accumulate) for t in (pictures, labels, boxes)), strict=True)
+        )
+        total = 0.0
+        for place, part in enumerate(parts):
+            waits = isinstance(module, DistributedDataParallel) and place < len(parts) - 1
+            with module.no_sync() if waits else nullcontext():  # type: ignore[operator]
+                batch = self._batch(*part)
+                with torch.autocast(
+                    self.processes.device.type,
+                    torch.float16 if settings.amp == "fp16" else torch.bfloat16,
+                    enabled=settings.amp != "off",
+                ):
+                    loss, _ = module(batch)
+                loss = loss / len(parts)
+                self.scaler.scale(loss).backward()
+            total += float(loss.detach())
+        if settings.clip_norm > 0:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.objective.parameters(), settings.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return total
+
+    def _batch(self, pictures: Tensor, labels: Tensor, boxes: Tensor) -> Batch:
+        device = self.processes.device
+        pixels = normalised(pictures.to(device, non_blocking=True))
+        labels, boxes = labels.to(device, non_blocking=True), boxes.to(device, non_blocking=True)
+        mixed = self.mixing(pixels, labels)
+        if mixed is not None:
+            pixels = mixed[0]
+        if self.recipe.optimiser.channels_last:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return Batch(pixels, labels if mixed is None else mixed[1], labels, boxes, mixed is not None)
+
+    def _set_mode(self, head_only: bool) -> None:
+        self.objective.train()
+        backbone = self.objective.network.backbone
+        for parameter in backbone.parameters():
+            parameter.requires_grad_(not head_only)
+        if head_only:
+            backbone.eval()
+        elif self.recipe.freeze_batchnorm:
+            for module in backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()  # statistics stay those of the pretrained weights; scale and shift still learn
+
+    def _shared(self) -> nn.Module:
+        """The objective, its gradients averaged over all processes where there are several."""
+        if self.processes.world == 1:
+            return self.objective
+        devices = [self.processes.device] if self.processes.device.type == "cuda" else None
+        unused = self.recipe.loss.classification == "none"
+        return DistributedDataParallel(self.objective, device_ids=devices, find_unused_parameters=unused)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "objective": self.objective.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.objective.load_state_dict(state["objective"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    def result(self) -> Network:
+        network: Network = deepcopy(self.objective.network if self.ema is None else self.ema.module)
+        return network.eval()
+
+
+def _optimiser(settings: OptimiserSettings, groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr)
+    if settings.name == "adam":
+        return torch.optim.Adam(groups, lr=settings.lr)
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+
+
+def _embedding_width(network: Network, size_px: int, device: torch.device) -> int:
+    network.eval()
+    with torch.no_grad():
+        return int(network(torch.zeros(1, 3, size_px, size_px, device=device)).embedding.shape[1])

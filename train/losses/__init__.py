@@ -1,0 +1,1 @@
+"""What is minimised: classification, metric learning, attention; and their sum."""

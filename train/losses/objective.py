@@ -1,0 +1,67 @@
+"""The sum that a recipe minimises, over one batch."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from edge.taxonomy import Taxon
+from train.losses.attention import PartCentres, attention_crop, attention_drop, box_attention_loss
+from train.losses.classification import ClassificationLoss
+from train.losses.metric import MetricLoss
+from train.network import Network, Outputs
+from train.recipe import LossSettings
+
+
+class Batch(NamedTuple):
+    """What a step works on."""
+
+    pixels: Tensor
+    """float32[N, 3, S, S], normalised."""
+    targets: Tensor
+    """float32[N, L] shares when mixed, else int64[N]."""
+    labels: Tensor
+    """int64[N]; of mixed pictures the label before mixing."""
+    boxes: Tensor
+    """float32[N, 4], NaN where unknown."""
+    mixed: bool
+
+
+class Objective(nn.Module):
+    """Owns the network, and what training needs beside it (proxies, centres): one module for DistributedDataParallel."""
+
+    def __init__(
+        self,
+        network: Network,
+        settings: LossSettings,
+        counts: Sequence[int],
+        taxa: Sequence[Taxon | None],
+        embedding_dim: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.settings = network, settings
+        self.classification = ClassificationLoss(settings, counts, taxa)
+        self.metric = MetricLoss(settings, len(counts), embedding_dim) if settings.metric != "none" else None
+        self.centres = PartCentres(len(counts), embedding_dim) if settings.part_centre_weight > 0 else None
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(loss, logits float32[N, L])."""
+        settings = self.settings
+        outputs: Outputs = self.network(batch.pixels)
+        loss = outputs.logits.sum() * 0.0
+        if settings.classification != "none":
+            loss = loss + self.classification(outputs.logits.float(), batch.targets)
+        if self.metric is not None and not batch.mixed:
+            loss = loss + settings.metric_weight * self.metric(outputs.embedding, batch.labels)
+        if self.centres is not None and not batch.mixed:
+            loss = loss + settings.part_centre_weight * self.centres(outputs.embedding, batch.labels)
+        if settings.box_attention_weight > 0 and not batch.mixed:
+            loss = loss + settings.box_attention_weight * box_attention_loss(outputs.attention, batch.boxes)
+        for weight, view in ((settings.attention_crop, attention_crop), (settings.attention_drop, attention_drop)):
+            if weight > 0:
+                with torch.no_grad():
+                    pixels = view(batch.pixels, outputs.attention)
+                again: Outputs = self.network(pixels)
+                loss = loss + weight * self.classification(again.logits.float(), batch.targets)
+        return loss, outputs.logits.detach()

@@ -1,0 +1,95 @@
+"""Samples' pixels, seen as the device sees them, decoded once and kept small."""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.frame import Pixels, decode, fit
+from train.sample import Box, Sample
+
+
+def default_cache() -> Path:
+    """Where decoded images are kept unless told otherwise: `$XDG_CACHE_HOME/edge-classify/pixels`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edge-classify" / "pixels"
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSource:
+    """Decodes samples through `edge.frame`; the decoder scales, so that a frame costs what its small version needs."""
+
+    min_side_px: int
+    """The shorter side of what is wanted (the frame, or the box where there is one) keeps at least this many pixels."""
+    crop_margin: float | None = None
+    """Crop to the box and this fraction of its longer side around it; `None`: the whole frame, boxed or not."""
+    cache: Path | None = None
+
+    def read(self, sample: Sample) -> Pixels:
+        """uint8[H, W, 3]. Raises `BadFrame` or `OSError` for what the check of the dataset would have listed."""
+        if self.cache is None:
+            return self._decode(sample)
+        file = self.cache / f"{self._key(sample)}.npy"
+        try:
+            pixels: Pixels = np.load(file)
+            return pixels
+        except (FileNotFoundError, EOFError, ValueError):
+            pass
+        pixels = self._decode(sample)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.cache)
+        with os.fdopen(handle, "wb") as out:
+            np.save(out, pixels)
+        Path(temporary).replace(file)  # whole or absent: several processes share the folder
+        return pixels
+
+    def box_in_view(self, sample: Sample) -> Box | None:
+        """The sample's box as fractions of what `read` gives."""
+        if sample.box is None or self.crop_margin is None:
+            return sample.box
+        view = self._view(sample)
+        box = sample.box
+        return Box(
+            (box.x - view.x) / view.width, (box.y - view.y) / view.height, box.width / view.width, box.height / view.height
+        ).clipped()
+
+    def keypoints_in_view(self, sample: Sample) -> dict[str, tuple[float, float]]:
+        """The sample's keypoints as fractions of what `read` gives; those outside are left out."""
+        view = self._view(sample)
+        moved = {p.name: ((p.x - view.x) / view.width, (p.y - view.y) / view.height) for p in sample.keypoints}
+        return {name: at for name, at in moved.items() if 0 <= at[0] <= 1 and 0 <= at[1] <= 1}
+
+    def _view(self, sample: Sample) -> Box:
+        """The part of the frame that is read, as fractions of its sides."""
+        if sample.box is None or self.crop_margin is None:
+            return Box(0.0, 0.0, 1.0, 1.0)
+        width, height = sample.size_px or (1, 1)
+        box = sample.box
+        margin = self.crop_margin * max(box.width * width, box.height * height)
+        return Box(
+            box.x - margin / width, box.y - margin / height, box.width + 2 * margin / width, box.height + 2 * margin / height
+        ).clipped()
+
+    def _decode(self, sample: Sample) -> Pixels:
+        view = self._view(sample)
+        least = round(self.min_side_px / max(1e-3, min(view.width, view.height)))
+        pixels = decode(sample.path.read_bytes(), least, sample.path.name).pixels
+        if view == Box(0.0, 0.0, 1.0, 1.0):
+            return pixels
+        height, width = pixels.shape[:2]
+        left, top = round(view.x * width), round(view.y * height)
+        right, bottom = round((view.x + view.width) * width), round((view.y + view.height) * height)
+        return np.ascontiguousarray(pixels[top : max(top + 1, bottom), left : max(left + 1, right)])
+
+    def _key(self, sample: Sample) -> str:
+        status = sample.path.stat()
+        view = self._view(sample)
+        facts = f"{sample.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.min_side_px} {view}"
+        return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
+
+
+def for_evaluation(source: PixelSource, sample: Sample, size_px: int, mode: str) -> Pixels:
+    """uint8[size_px, size_px, 3]: exactly what the device would feed its model for this sample."""
+    return fit(source.read(sample), size_px, size_px, mode)

@@ -1,0 +1,156 @@
+"""What a network says about samples, kept beside what is known about them: all figures are computed from this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from edge.card import FitMode
+from train import TrainError
+from train.fit import normalised
+from train.network import Network
+from train.pixels import PixelSource, for_evaluation
+from train.sample import Sample
+
+UNSEEN = -1
+"""Place of a label that the network does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Of N samples by a network (or by the networks of several folds) with L labels."""
+
+    labels: tuple[str, ...]
+    name: NDArray[np.str_]
+    """str[N]"""
+    truth_label: NDArray[np.str_]
+    """str[N]; may be none of `labels`."""
+    location: NDArray[np.str_]
+    sequence: NDArray[np.str_]
+    fold: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    """float32[N, L]"""
+    embedding: NDArray[np.float32]
+    """float32[N, D], L2-normalised; comparable within a fold only."""
+    prototype_similarity: NDArray[np.float32]
+    """float32[N, L]: cosine to the mean training embedding of each label, by the same fold's network."""
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """int64[N]: place in `labels`, or `UNSEEN`."""
+        places = {label: place for place, label in enumerate(self.labels)}
+        return np.array([places.get(str(label), UNSEEN) for label in self.truth_label], np.int64)
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def where(self, mask: NDArray[np.bool_]) -> "Predictions":
+        """Those samples alone."""
+        kept = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name != "labels"}
+        return Predictions(labels=self.labels, **kept)
+
+    def save(self, path: Path) -> None:
+        """As a compressed NumPy archive."""
+        np.savez_compressed(path, **{field.name: np.asarray(getattr(self, field.name)) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        """Raises `TrainError` when there is none."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                columns = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError) as error:
+            raise TrainError(f"{path} holds no predictions; run `python -m train fit` or `evaluate` first") from error
+        return cls(labels=tuple(str(label) for label in columns.pop("labels")), **columns)
+
+
+def join(parts: Sequence[Predictions]) -> Predictions:
+    """Of several folds, one after the other."""
+    if len({part.labels for part in parts}) != 1:
+        raise TrainError("the folds have different labels; they are not of one cross-validation")
+    joined = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(Predictions)
+        if field.name != "labels"
+    }
+    return Predictions(labels=parts[0].labels, **joined)
+
+
+def run_network(
+    network: Network,
+    samples: Sequence[Sample],
+    source: PixelSource,
+    size_px: int,
+    mode: FitMode,
+    device: torch.device,
+    batch: int = 64,
+    workers: int = 0,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(logits float32[N, L], embedding float32[N, D]), each sample seen exactly as the device would see it."""
+    loader = DataLoader(_Pictures(samples, source, size_px, mode), batch, num_workers=workers)
+    logits, embeddings = [], []
+    network.to(device).eval()
+    with torch.inference_mode():
+        for pixels in loader:
+            picture = normalised(pixels.to(device)).contiguous(memory_format=torch.channels_last)
+            outputs = network(picture)
+            logits.append(outputs.logits.float().cpu().numpy())
+            embeddings.append(outputs.embedding.float().cpu().numpy())
+    return np.concatenate(logits), np.concatenate(embeddings)
+
+
+def prototypes(embedding: NDArray[np.float32], truth: NDArray[np.int64], labels: int) -> NDArray[np.float32]:
+    """float32[L, D]: the L2-normalised mean embedding of each label (Snell et al. 2017, "Prototypical Networks")."""
+    means = np.zeros((labels, embedding.shape[1]), np.float32)
+    for label in range(labels):
+        own = embedding[truth == label]
+        if len(own):
+            means[label] = own.mean(0)
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray(means / np.maximum(norms, 1e-12), np.float32)
+
+
+def predict(
+    network: Network,
+    labels: tuple[str, ...],
+    samples: Sequence[Sample],
+    known: NDArray[np.float32],
+    fold: int,
+    source: PixelSource,
+    size_px: int,
+    mode: FitMode,
+    device: torch.device,
+    workers: int = 0,
+) -> Predictions:
+    """Predictions of `samples`; `known` are the prototypes of the labels."""
+    logits, embedding = run_network(network, samples, source, size_px, mode, device, workers=workers)
+    return Predictions(
+        labels,
+        name=np.array([sample.name for sample in samples]),
+        truth_label=np.array([sample.label for sample in samples]),
+        location=np.array([sample.location for sample in samples]),
+        sequence=np.array([sample.sequence for sample in samples]),
+        fold=np.full(len(samples), fold, np.int64),
+        logits=logits,
+        embedding=embedding,
+        prototype_similarity=(embedding @ known.T).astype(np.float32),
+    )
+
+
+class _Pictures(Dataset[Tensor]):
+    """uint8[3, S, S] of each sample, as the device sees it."""
+
+    def __init__(self, samples: Sequence[Sample], source: PixelSource, size_px: int, mode: FitMode) -> None:
+        self.samples, self.source, self.size_px, self.mode = samples, source, size_px, mode
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, place: int) -> Tensor:
+        pixels = for_evaluation(self.source, self.samples[place], self.size_px, self.mode)
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

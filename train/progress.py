@@ -1,0 +1,65 @@
+"""How a training goes: a line for people, JSON lines for programs, TensorBoard for those who ask for it."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Progress:
+    """Logs steps and epochs. Only the first process of a group owns one that writes."""
+
+    def __init__(self, folder: Path | None, steps_left: int, every_s: float = 5.0, tensorboard: bool = False) -> None:
+        """`folder` gets `log.jsonl`, appended to; `None` logs nothing."""
+        self.file = None if folder is None else folder / "log.jsonl"
+        self.steps_left, self.every_s = steps_left, every_s
+        self.began = self.shown = time.monotonic()
+        self.steps = self.images = 0
+        self.writer: Any = None
+        if folder is not None and tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    def step(self, epoch: float, images: int, loss: float, rate: float) -> None:
+        """One optimiser step done; shown every few seconds."""
+        self.steps += 1
+        self.images += images
+        self.steps_left -= 1
+        now = time.monotonic()
+        if self.file is None or (now - self.shown < self.every_s and self.steps > 1 and self.steps_left > 0):
+            return
+        self.shown = now
+        spent = now - self.began
+        speed, left_s = self.images / spent, self.steps_left * spent / self.steps
+        self._write({"epoch": round(epoch, 4), "loss": round(loss, 5), "lr": rate, "images_per_s": round(speed, 1)})
+        print(
+            f"epoch {epoch:6.2f}  loss {loss:7.4f}  lr {rate:.2e}  {speed:6.1f} images/s  {_clock(left_s)} left",
+            file=sys.stderr,
+            flush=True,
+        )
+        if self.writer is not None:
+            self.writer.add_scalar("loss", loss, self.steps)
+            self.writer.add_scalar("lr", rate, self.steps)
+
+    def epoch(self, epoch: int, figures: dict[str, float]) -> None:
+        """One epoch done."""
+        if self.file is None:
+            return
+        self._write({"epoch_done": epoch} | {name: round(value, 6) for name, value in figures.items()})
+        print(f"epoch {epoch} done  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), file=sys.stderr, flush=True)
+        if self.writer is not None:
+            for name, value in figures.items():
+                self.writer.add_scalar(name, value, self.steps)
+
+    def _write(self, row: dict[str, Any]) -> None:
+        assert self.file is not None
+        with self.file.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

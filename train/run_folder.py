@@ -1,0 +1,98 @@
+"""What a training leaves behind: recipe, environment, split, log, checkpoint, predictions, figures, pictures."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train import TrainError
+from train.recipe import Recipe, recipe_from_document
+from train.sample import Sample
+from train.split import Fold
+
+CHECKPOINT, PREDICTIONS, METRICS, PROTOTYPES = "checkpoint.pt", "predictions.npz", "metrics.json", "prototypes.npz"
+_RECIPE, _ENVIRONMENT, _SPLIT = "recipe.json", "environment.json", "split.csv"
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "scikit-learn")
+
+
+def begin_run(folder: Path, recipe: Recipe, arguments: Sequence[str], resume: bool) -> None:
+    """Make the folder and write what is known before training. Raises `TrainError` rather than mixing two runs."""
+    if (folder / _RECIPE).exists() and not resume:
+        raise TrainError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _RECIPE, recipe.document())
+    write_json(folder / _ENVIRONMENT, _environment(arguments))
+
+
+def stored_recipe(folder: Path) -> Recipe:
+    """The recipe as it was run. Raises `TrainError` for a folder that holds no run."""
+    try:
+        document = json.loads((folder / _RECIPE).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made") from error
+    return recipe_from_document(document)
+
+
+def write_split(folder: Path, samples: Sequence[Sample], fold: Fold) -> None:
+    """`split.csv`: which sample was in which part."""
+    parts = dict.fromkeys(fold.train, "train") | dict.fromkeys(fold.test, "test")
+    rows = [
+        {"part": parts[place], "label": sample.label, "location": sample.location, "sequence": sample.sequence,
+         "sample": sample.name}
+        for place, sample in enumerate(samples) if place in parts
+    ]  # fmt: skip
+    write_table(folder / _SPLIT, rows)
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """CSV with the first row's columns."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Indented, so that two runs can be compared by eye."""
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _environment(arguments: Iterable[str]) -> dict[str, Any]:
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(arguments),
+        "python": sys.version.split()[0],
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": _commit(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Of the checkout that the code runs from; `None` outside of one."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

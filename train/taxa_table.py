@@ -1,0 +1,62 @@
+"""The taxa of labels, from a table beside a recipe."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edge.card import Kind, Label
+from edge.taxonomy import RANKS, Taxon
+from train import TrainError
+
+_OTHER_KINDS: dict[str, Kind] = {
+    "blank": "blank", "empty": "blank", "human": "human", "person": "human", "vehicle": "vehicle"
+}  # fmt: skip
+
+
+def read_taxa(path: Path) -> tuple[dict[str, Taxon], tuple[Taxon, ...]]:
+    """(taxon of each label, common names of higher taxa).
+
+    Columns: label, scientificName, rank, common_name, class, order, family, genus. Rows without a label name higher taxa.
+    """
+    labels: dict[str, Taxon] = {}
+    higher: list[Taxon] = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for number, row in enumerate(csv.DictReader(file), start=2):
+                taxon = _taxon(row, f"{path.name} line {number}")
+                if row.get("label"):
+                    labels[row["label"]] = taxon
+                else:
+                    higher.append(taxon)
+    except OSError as error:
+        raise TrainError(f"{path} cannot be read ({error.strerror}); expected a table of taxa") from error
+    return labels, tuple(higher)
+
+
+def card_labels(labels: Sequence[str], taxa: Mapping[str, Taxon]) -> tuple[Label, ...]:
+    """The labels as the model's card names them.
+
+    A label without a taxon is a species of its own name, unless that name says blank, human or vehicle.
+    """
+    named = []
+    for label in labels:
+        kind: Kind = _OTHER_KINDS.get(label.lower(), "animal")
+        taxon = taxa.get(label)
+        if kind == "animal" and taxon is None:
+            taxon = Taxon(label, "species", label)
+        common = taxon.common_name if taxon is not None and taxon.common_name else label
+        named.append(Label(label, kind, common, taxon if kind == "animal" else None))
+    return tuple(named)
+
+
+def _taxon(row: Mapping[str, str], where: str) -> Taxon:
+    cell = {key: (value or "").strip() for key, value in row.items() if key}
+    rank = cell.get("rank") or "species"
+    if rank not in RANKS or not cell.get("scientificName"):
+        raise TrainError(f"{where}: needs scientificName and a rank of {', '.join(RANKS)}")
+    name = cell["scientificName"]
+    return Taxon(
+        name, rank, cell.get("common_name", ""), cell.get("class", ""), cell.get("order", ""),
+        cell.get("family", ""), cell.get("genus", "") or (name.split()[0] if rank == "species" else ""),
+        name if rank == "species" else "",
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""One training from samples to a run folder: fit, predict what was held out, keep the checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.checkpoint import Checkpoint
+from train.fit import Task, fit
+from train.network import Network
+from train.pixels import PixelSource
+from train.predictions import Predictions, predict, prototypes, run_network
+from train.prepare import Prepared
+from train.processes import Processes
+from train.recipe import Recipe
+from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES, write_split
+from train.sample import Sample
+from train.split import Fold
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What doesn't change the result, only how it is reached."""
+
+    resume: bool = False
+    workers: int = 0
+    tensorboard: bool = False
+    cache: Path | None = None
+    backgrounds: tuple[Sample, ...] = ()
+
+
+def pixel_source(recipe: Recipe, cache: Path | None) -> PixelSource:
+    """How this recipe's samples are read, in training as in evaluation."""
+    return PixelSource(recipe.input.size_px, recipe.input.crop_margin, cache)
+
+
+def train_fold(
+    recipe: Recipe,
+    prepared: Prepared,
+    fold: Fold,
+    number: int,
+    folder: Path,
+    processes: Processes,
+    how: How,
+    metrics: Mapping[str, Any] | None = None,
+) -> Predictions | None:
+    """Train on the fold's training part; predictions of its test part and of the unseen species, which are also saved.
+
+    `None` in all processes but the first, and where the fold has no test part.
+    """
+    if processes.first:
+        write_split(folder, prepared.samples, fold)
+    source = pixel_source(recipe, how.cache)
+    train = tuple(prepared.samples[place] for place in fold.train)
+    task = Task(train, prepared.label_names, tuple(label.taxon for label in prepared.labels), source, how.backgrounds)
+    network = fit(recipe, task, folder, processes, how.resume, how.workers, how.tensorboard)
+    if network is None or not processes.first:
+        return None
+    make_checkpoint(recipe, prepared, network, len(train), metrics or {}).save(folder / CHECKPOINT)
+    size_px, mode = recipe.input.size_px, recipe.input.fit
+    _, embedding = run_network(network, train, source, size_px, mode, processes.device, workers=how.workers)
+    places = {label: place for place, label in enumerate(prepared.label_names)}
+    truth = np.array([places[sample.label] for sample in train], np.int64)
+    known = prototypes(embedding, truth, len(places))
+    np.savez_compressed(folder / PROTOTYPES, labels=np.array(prepared.label_names), prototypes=known, embedding=embedding, truth=truth)
+    held_out = [prepared.samples[place] for place in fold.test]
+    if not held_out:
+        return None
+    predictions = predict(
+        network, prepared.label_names, [*held_out, *prepared.unseen], known, number, source, size_px, mode,
+        processes.device, how.workers,
+    )  # fmt: skip
+    predictions.save(folder / PREDICTIONS)
+    return predictions
+
+
+def make_checkpoint(
+    recipe: Recipe, prepared: Prepared, network: Network, images: int, metrics: Mapping[str, Any]
+) -> Checkpoint:
+    """With all that the model's card will say."""
+    return Checkpoint(
+        name=recipe.name,
+        version=recipe.version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        network=recipe.network,
+        state=network.state_dict(),
+        labels=prepared.labels,
+        input_height_px=recipe.input.size_px,
+        input_width_px=recipe.input.size_px,
+        fit=recipe.input.fit,
+        higher_taxa=prepared.higher_taxa,
+        data=f"{prepared.data_name}: {images} images",
+        metrics=dict(metrics),
+        recipe=recipe.document(),
+        sources=recipe.sources,
+        licence=recipe.licence,
+        notes=recipe.notes,
+    )
