@@ -1,0 +1,275 @@
+"""Bursts (frames of one trigger) and events (independent visits), kept up to date in the database.
+
+A burst is a run of frames at one deployment, each within `burst_s` of the one before. An event is a run of bursts of
+one taxon at one deployment, each within the independence interval of the one before. Blank frames vote on nothing.
+A burst that the model could name only coarsely (a family, say) belongs to the visit of a finer taxon of the same line
+when there is one within the interval: the same animal, seen worse.
+
+The event's decision is made from the log-probabilities of its frames, summed and divided by the root of their number:
+frames of one visit are neither one witness nor independent ones.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.decide import Decider, Decision
+from edge.taxon_book import TaxonBook, TaxonKey, lineage_of
+
+Ints = NDArray[np.int64]
+Unit = tuple[str, TaxonKey | None]
+"""What visits are told apart by: the kind, and for animals the taxon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When frames belong together."""
+
+    interval_s: int = 1800
+    """Longest silence within an event; 30 minutes by custom."""
+    burst_s: int = 10
+    """Longest silence within a burst."""
+    by_taxon: Mapping[str, int] = field(default_factory=dict)
+    """Scientific name -> its own `interval_s`."""
+
+    def interval(self, taxon: str | None) -> int:
+        return self.by_taxon.get(taxon or "", self.interval_s)
+
+    @property
+    def longest_s(self) -> int:
+        return max([self.interval_s, self.burst_s, *self.by_taxon.values()])
+
+
+DEFAULT_RULES = Rules()
+
+
+def burst_numbers(deployment: NDArray[np.int32], at: Ints, burst_s: int) -> Ints:
+    """int64[N] number of each frame's burst, for frames sorted by deployment and time (seconds)."""
+    return _runs((deployment[1:] != deployment[:-1]) | (_steps(at) > burst_s), len(at))
+
+
+def chain(deployment: NDArray[np.int32], at: Ints, unit: NDArray[np.int32], interval_s: NDArray[np.int64]) -> Ints:
+    """int64[N] number of each frame's event, for frames in any order; numbers follow deployment, unit and time.
+
+    `unit` tells visits apart, `interval_s` is the independence interval of each frame's unit.
+    """
+    order = np.lexsort((at, unit, deployment))
+    parted = (
+        (deployment[order][1:] != deployment[order][:-1])
+        | (unit[order][1:] != unit[order][:-1])
+        | (_steps(at[order]) > interval_s[order][1:])
+    )
+    numbers = np.empty(len(at), np.int64)
+    numbers[order] = _runs(parted, len(at))
+    return numbers
+
+
+def _steps(at: Ints) -> Ints:
+    """Seconds from each frame to the next; frames without a time are far from everything."""
+    lost = at < -(10**15)
+    return np.where(lost[1:] | lost[:-1], np.int64(2**62), np.diff(np.where(lost, 0, at)))
+
+
+def _runs(parted: NDArray[np.bool_], size: int) -> Ints:
+    numbers = np.zeros(size, np.int64)
+    if size:
+        np.cumsum(parted, out=numbers[1:])
+    return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One frame's word on one taxon; blank frames give none."""
+
+    media: int
+    at: int
+    """UTC seconds."""
+    kind: str
+    taxon: str | None
+    rank: str | None
+    common_name: str | None
+    count: int | None
+    confidence: float | None
+    reason: str | None
+    human: bool
+    model: int | None = None
+    log_probabilities: NDArray[np.float16] | None = None
+
+    @property
+    def key(self) -> Unit:
+        return (self.kind, (self.rank or "", self.taxon) if self.taxon else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An event: its frames and what is said of them together."""
+
+    sightings: tuple[Sighting, ...]
+    kind: str
+    taxon: str | None
+    rank: str | None
+    common_name: str | None
+    count: int | None
+    """The most animals in any one frame, where anyone counted."""
+    confidence: float | None
+    reason: str | None
+    human: bool
+
+
+class Grouper:
+    """Puts the sightings of one deployment together; knows the models' labels and their deciders."""
+
+    def __init__(self, book: TaxonBook, deciders: Mapping[int, Decider], rules: Rules = DEFAULT_RULES) -> None:
+        self._book, self._deciders, self._rules = book, deciders, rules
+        self._lines: dict[TaxonKey, frozenset[TaxonKey]] = {}
+
+    def visits(self, sightings: Sequence[Sighting]) -> list[Visit]:
+        """Events of one deployment; `sightings` in order of time, all of them within reach of each other given."""
+        if not sightings:
+            return []
+        at = np.array([s.at for s in sightings], np.int64)
+        nowhere = np.zeros(len(at), np.int32)
+        bursts: dict[int, list[int]] = defaultdict(list)
+        for place, number in enumerate(burst_numbers(nowhere, at, self._rules.burst_s).tolist()):
+            bursts[number].append(place)
+        units: dict[int, Unit] = {}
+        for places in bursts.values():
+            units |= self._vote(sightings, places)
+        settled = self._adopt(at, units)
+        codes = {unit: code for code, unit in enumerate(dict.fromkeys(settled[i] for i in range(len(at))))}
+        unit = np.array([codes[settled[i]] for i in range(len(at))], np.int32)
+        interval = np.array([self._rules.interval(_name(settled[i])) for i in range(len(at))], np.int64)
+        members: dict[int, list[int]] = defaultdict(list)
+        for place, number in enumerate(chain(nowhere, at, unit, interval).tolist()):
+            members[number].append(place)
+        return [self._decide([sightings[i] for i in places], settled[places[0]]) for places in members.values()]
+
+    def _vote(self, sightings: Sequence[Sighting], places: list[int]) -> dict[int, Unit]:
+        """What each frame of one burst counts for: people's word first, else one answer of all frames together."""
+        said = list(dict.fromkeys(sightings[i].key for i in places if sightings[i].human))
+        units = {}
+        animals = [i for i in places if sightings[i].kind in ("animal", "unknown") and not sightings[i].human]
+        for i in places:
+            if sightings[i].human or i not in animals:
+                units[i] = sightings[i].key
+        if animals:
+            seen = [unit for unit in said if unit[0] == "animal"]
+            if seen:
+                units |= {i: sightings[i].key if sightings[i].key in seen else seen[0] for i in animals}
+            else:
+                together = self._together([sightings[i] for i in animals])
+                units |= dict.fromkeys(animals, together)
+        return units
+
+    def _together(self, sightings: list[Sighting]) -> Unit:
+        keys = {s.key for s in sightings}
+        if len(keys) == 1:
+            return keys.pop()
+        pooled = self._pooled(sightings)
+        if pooled is not None and pooled.kind == "animal":
+            return ("animal", (pooled.rank or "", pooled.taxon or ""))
+        return _most_voted(sightings).key
+
+    def _adopt(self, at: Ints, units: dict[int, Unit]) -> dict[int, Unit]:
+        """Coarse answers join the nearest finer one of their line within the interval."""
+        finer: dict[Unit, list[tuple[Ints, Unit]]] = {}
+        held: dict[Unit, list[int]] = defaultdict(list)
+        for place, unit in units.items():
+            held[unit].append(place)
+        times = {unit: np.sort(at[places]) for unit, places in held.items()}
+        for unit in held:
+            finer[unit] = [(times[other], other) for other in held if self._above(unit, other)]
+        settled = {}
+        for place, unit in units.items():
+            best: tuple[int, Unit] | None = None
+            for there, other in finer[unit]:
+                near = int(np.searchsorted(there, at[place]))
+                for step in there[max(0, near - 1) : near + 1]:
+                    gap = abs(int(step) - int(at[place]))
+                    if gap <= self._rules.interval(_name(other)) and (
+                        best is None or (gap, str(other)) < (best[0], str(best[1]))
+                    ):
+                        best = (gap, other)
+            settled[place] = best[1] if best else unit
+        return settled
+
+    def _decide(self, sightings: list[Sighting], unit: Unit) -> Visit:
+        kind, key = unit
+        counts = [s.count for s in sightings if s.count]
+        common: tuple[int | None] = (max(counts, default=None),)
+        people = [s for s in sightings if s.human and s.key == unit]
+        if people:
+            first = people[0]
+            return Visit(tuple(sightings), kind, first.taxon, first.rank, first.common_name, *common, None, None, True)
+        pooled = self._pooled(sightings) if kind in ("animal", "unknown") and len(sightings) > 1 else None
+        if pooled is not None and self._fits(pooled, unit):
+            answer: Decision | Sighting = pooled
+        else:
+            answer = _most_voted([s for s in sightings if s.key == unit] or sightings)
+            if answer.key != unit and key is not None:  # what the frames said together, and none of them alone
+                taxon = self._book.taxa[self._book.code(*key)]
+                confidence = float(np.mean([s.confidence or 0.0 for s in sightings]))
+                return Visit(
+                    tuple(sightings), kind, key[1], key[0], taxon.common_name, *common, confidence, "rolled_up", False
+                )
+        return Visit(
+            tuple(sightings),
+            answer.kind,
+            answer.taxon,
+            answer.rank,
+            answer.common_name,
+            *common,
+            answer.confidence,
+            answer.reason,
+            False,
+        )
+
+    def _pooled(self, sightings: list[Sighting]) -> Decision | None:
+        """One decision from summed log-probabilities, when one model answered all frames and its card can be read."""
+        models = {s.model for s in sightings}
+        decider = self._deciders.get(next(iter(models)) or -1) if len(models) == 1 else None
+        rows = [s.log_probabilities for s in sightings if s.log_probabilities is not None]
+        if decider is None or len(rows) != len(sightings):
+            return None
+        return decider.decide(pool(np.stack(rows)))
+
+    def _fits(self, decision: Decision, unit: Unit) -> bool:
+        """Whether the frames' decision together is of the line that they were put together for."""
+        if decision.kind != unit[0]:
+            return False
+        own: Unit = ("animal", (decision.rank or "", decision.taxon)) if decision.taxon else (decision.kind, None)
+        return own == unit or self._above(own, unit) or self._above(unit, own)
+
+    def _above(self, coarse: Unit, fine: Unit) -> bool:
+        """Whether `coarse` is an ancestor of `fine`."""
+        if coarse[1] is None or fine[1] is None or coarse == fine:
+            return False
+        line = self._lines.get(fine[1])
+        if line is None:
+            line = frozenset(lineage_of(self._book.taxa[self._book.code(*fine[1])]))
+            self._lines[fine[1]] = line
+        return coarse[1] in line
+
+
+def pool(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """float[N, L] log-probabilities of N frames -> float64[L] of all together, summing to one."""
+    rows = np.maximum(log_probabilities.astype(np.float64), -30.0)  # float16 holds -inf for what was never likely
+    summed = rows.sum(axis=0) / np.sqrt(len(rows))
+    top = summed.max()
+    return np.asarray(summed - (top + np.log(np.exp(summed - top).sum())), np.float64)
+
+
+def _most_voted(sightings: list[Sighting]) -> Sighting:
+    """The surest sighting of the answer with the largest summed confidence."""
+    votes: dict[Unit, float] = defaultdict(float)
+    for s in sightings:
+        votes[s.key] += s.confidence or 1e-6
+    unit = max(votes, key=lambda key: (key[0] == "animal", votes[key], str(key)))
+    return max((s for s in sightings if s.key == unit), key=lambda s: s.confidence or 0.0)
+
+
+def _name(unit: Unit) -> str | None:
+    return unit[1][1] if unit[1] else None

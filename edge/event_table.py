@@ -1,0 +1,229 @@
+"""The `event` table, brought up to date for the frames that changed, within one transaction."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import numpy as np
+
+from edge.decide import Decider
+from edge.event import DEFAULT_RULES, Grouper, Rules, Sighting, Visit
+from edge.taxon_book import TaxonBook, read_models
+
+_FRAMES = """
+SELECT m.id, m.deployment, m.captured_at, e.start, e."end"
+FROM media m LEFT JOIN event_media em ON em.media = m.id LEFT JOIN event e ON e.id = em.event
+WHERE m.id IN (SELECT value FROM json_each(?))
+"""
+_NEIGHBOUR_BEFORE = """
+SELECT max(captured_at) FROM detections
+WHERE deployment IS ? AND captured_at >= ? AND captured_at < ? AND kind <> 'blank'
+"""
+_NEIGHBOUR_AFTER = """
+SELECT min(captured_at) FROM detections
+WHERE deployment IS ? AND captured_at > ? AND captured_at <= ? AND kind <> 'blank'
+"""
+_SIGHTINGS = """
+SELECT d.media, CAST(strftime('%s', d.captured_at) AS INTEGER), d.kind, d.taxon, d.rank, d.common_name,
+       coalesce(nullif((
+           SELECT count(*) FROM observation b WHERE b.media = d.media AND b.subject > 0 AND b.kind = 'animal'
+           AND b.method = 'machine' AND d.method = 'machine'
+           AND b.model IS (SELECT max(c.model) FROM observation c WHERE c.media = d.media AND c.subject > 0)
+       ), 0), d.count), o.confidence, d.reason, d.method = 'human', o.model, o.log_probabilities
+FROM detections d JOIN observation o ON o.id = d.observation
+WHERE d.deployment IS ? AND d.captured_at >= ? AND d.captured_at <= ? AND d.kind <> 'blank'
+ORDER BY 2, 1
+"""
+# Further species that a person saw in the same frame.
+_ALSO_SEEN = """
+SELECT DISTINCT o.media, o.taxon, o.rank, o.common_name, o.count FROM observation o JOIN media m ON m.id = o.media
+WHERE m.deployment IS ? AND m.captured_at >= ? AND m.captured_at <= ?
+AND o.method = 'human' AND o.subject > 0 AND o.kind = 'animal'
+"""
+_OLD = """
+SELECT id FROM event WHERE deployment IS ? AND start <= ? AND "end" >= ?
+"""
+
+
+def update_events(
+    connection: sqlite3.Connection,
+    media: Iterable[int],
+    deciders: Mapping[int, Decider] | None = None,
+    rules: Rules = DEFAULT_RULES,
+) -> int:
+    """Recompute the events that the frames `media` (ids) belong to or may join; gives the number of events written.
+
+    Everything within reach of a changed frame, by silences no longer than the longest interval, is grouped anew, so
+    the outcome doesn't depend on the order in which frames came. `deciders` by model id; missing ones are made from
+    the cards in the database. Frames without a time belong to no event. Call it inside the transaction that changed
+    the frames, or outside of one (it makes its own).
+    """
+    with _transaction(connection):
+        grouper = Grouper(*_knowledge(connection, deciders or {}), rules)
+        written = 0
+        for deployment, first, last in _windows(connection, list(media), rules.longest_s):
+            written += _rewrite(connection, deployment, first, last, grouper)
+        return written
+
+
+def rebuild_events(
+    connection: sqlite3.Connection, deciders: Mapping[int, Decider] | None = None, rules: Rules = DEFAULT_RULES
+) -> int:
+    """Make all events anew, as after a change of the rules or of clocks; gives their number."""
+    with _transaction(connection):
+        connection.execute("DELETE FROM event_media")
+        connection.execute("DELETE FROM event")
+        number = 0
+        for deployment, visit in all_visits(connection, deciders, rules):
+            _insert(connection, deployment, visit)
+            number += 1
+        return number
+
+
+def all_visits(
+    connection: sqlite3.Connection, deciders: Mapping[int, Decider] | None = None, rules: Rules = DEFAULT_RULES
+) -> Iterator[tuple[str | None, Visit]]:
+    """Every event of the database with its deployment, worked out from the frames; reads only."""
+    grouper = Grouper(*_knowledge(connection, deciders or {}), rules)
+    for (name,) in connection.execute("SELECT DISTINCT deployment FROM media").fetchall():
+        for first, last in _stretches(connection, name, rules.longest_s):
+            for visit in grouper.visits(_sightings(connection, name, first, last)):
+                yield name, visit
+
+
+def _knowledge(connection: sqlite3.Connection, deciders: Mapping[int, Decider]) -> tuple[TaxonBook, dict[int, Decider]]:
+    book, ready = TaxonBook(), dict(deciders)
+    for id_, model in read_models(connection).items():
+        if model.card is not None:
+            book.learn(model.card)
+            if id_ not in ready and model.card.calibration.thresholds:
+                ready[id_] = Decider(model.card)
+    return book, ready
+
+
+def _windows(connection: sqlite3.Connection, media: list[int], reach_s: int) -> Iterator[tuple[str | None, str, str]]:
+    """Stretches of time at a deployment that the frames can have changed, merged where they touch."""
+    spans: dict[str | None, list[tuple[str, str]]] = {}
+    for _, deployment, at, start, end in connection.execute(_FRAMES, (json.dumps(media),)):
+        times = [time for time in (at, start, end) if time]
+        if times:
+            spans.setdefault(deployment, []).append((min(times), max(times)))
+    for deployment, held in spans.items():
+        done = ""
+        for first, last in sorted(held):
+            if last <= done:
+                continue
+            low, high = first, last
+            while before := connection.execute(_NEIGHBOUR_BEFORE, (deployment, _shift(low, -reach_s), low)).fetchone()[
+                0
+            ]:
+                low = before
+            while after := connection.execute(_NEIGHBOUR_AFTER, (deployment, high, _shift(high, reach_s))).fetchone()[
+                0
+            ]:
+                high = after
+            done = high
+            yield deployment, low, high
+
+
+def _stretches(connection: sqlite3.Connection, deployment: str | None, reach_s: int) -> list[tuple[str, str]]:
+    """Runs of frames that are not blank, without a silence beyond reach."""
+    runs: list[tuple[str, str]] = []
+    edge = ""
+    for (at,) in connection.execute(
+        "SELECT captured_at FROM detections WHERE deployment IS ? AND captured_at IS NOT NULL AND kind <> 'blank' "
+        "ORDER BY captured_at",
+        (deployment,),
+    ):
+        if runs and at <= edge:
+            runs[-1] = (runs[-1][0], at)
+        else:
+            runs.append((at, at))
+        edge = _shift(at, reach_s)
+    return runs
+
+
+def _rewrite(connection: sqlite3.Connection, deployment: str | None, first: str, last: str, grouper: Grouper) -> int:
+    old = [(id_,) for (id_,) in connection.execute(_OLD, (deployment, last, first))]
+    connection.executemany("DELETE FROM event_media WHERE event = ?", old)
+    connection.executemany("DELETE FROM event WHERE id = ?", old)
+    visits = grouper.visits(_sightings(connection, deployment, first, last))
+    for visit in visits:
+        _insert(connection, deployment, visit)
+    return len(visits)
+
+
+def _sightings(connection: sqlite3.Connection, deployment: str | None, first: str, last: str) -> list[Sighting]:
+    """What the frames of a stretch of time show, in order."""
+    span = (deployment, first, last)
+    also: dict[int, list[tuple[str, str | None, str | None, int | None]]] = {}
+    for media, taxon, rank, common, count in connection.execute(_ALSO_SEEN, span):
+        also.setdefault(media, []).append((taxon, rank, common, count))
+    sightings: list[Sighting] = []
+    for media, at, kind, taxon, rank, common, count, confidence, reason, human, model, blob in connection.execute(
+        _SIGHTINGS, span
+    ):
+        logs = None if blob is None else np.frombuffer(blob, np.float16)
+        sightings.append(
+            Sighting(media, at, kind, taxon, rank, common, count, confidence, reason, bool(human), model, logs)
+        )
+        if human:
+            sightings += [
+                Sighting(media, at, "animal", other, other_rank, other_common, number, None, None, True)
+                for other, other_rank, other_common, number in also.get(media, [])
+                if other != taxon
+            ]
+    return sightings
+
+
+def _insert(connection: sqlite3.Connection, deployment: str | None, visit: Visit) -> None:
+    frames = sorted({s.media for s in visit.sightings})
+    times = [s.at for s in visit.sightings]
+    cursor = connection.execute(
+        'INSERT INTO event (deployment, kind, taxon, rank, common_name, start, "end", media_count, count, confidence, '
+        "reason, method) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            deployment,
+            visit.kind,
+            visit.taxon,
+            visit.rank,
+            visit.common_name,
+            _text(min(times)),
+            _text(max(times)),
+            len(frames),
+            visit.count,
+            visit.confidence,
+            visit.reason,
+            "human" if visit.human else "machine",
+        ),
+    )
+    connection.executemany(
+        "INSERT INTO event_media (event, media) VALUES (?, ?)", [(cursor.lastrowid, frame) for frame in frames]
+    )
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _shift(text: str, seconds: int) -> str:
+    """ISO 8601 UTC text some seconds on, comparable as text with what the database holds."""
+    moved = datetime.fromisoformat(text).timestamp() + seconds
+    bare = _text(int(moved)).removesuffix("Z")
+    return bare if seconds < 0 else bare + "~"
+
+
+def _text(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

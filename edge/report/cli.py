@@ -1,0 +1,180 @@
+"""`edge-report FORMAT`: from one or many databases to a page, a table or a standard format."""
+
+import argparse
+import contextlib
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge import __version__
+from edge.event import Rules
+from edge.report.database import ReportError, find_databases
+from edge.report.load import load
+from edge.report.output import Output
+from edge.report.selection import Selection, moment, until_moment
+from edge.report.study import Study
+
+DONE, PROBLEM, WRONG_USE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One of the things that `edge-report` writes."""
+
+    name: str
+    summary: str
+    write: Callable[[Study, Output, argparse.Namespace], int]
+    """Gives the exit code."""
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    to: str = "stdout"
+    """`stdout` for text that may go to standard output, `file` or `folder` when --out is needed."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives the exit code."""
+    from edge.report.formats import FORMATS
+
+    parser = _parser(FORMATS)
+    arguments = parser.parse_args(argv)
+    chosen: Format = arguments.format
+    try:
+        study = _study(arguments)
+        if chosen.to != "stdout" and arguments.out is None:
+            raise ReportError(f"`edge-report {chosen.name}` needs --out PATH")
+        return chosen.write(study, Output(arguments.out, chosen.name, _say(arguments)), arguments)
+    except ReportError as error:
+        print(f"edge-report: {error}", file=sys.stderr)
+        return WRONG_USE
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has seen enough.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _parser(formats: Sequence[Format]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-report",
+        description="Write reports and exports of one or many detections databases. Databases are only read, "
+        "also while edge-classify fills them.",
+        epilog="Exit codes: 0 done; 1 done, and a check found a problem; 2 wrong use or nothing to read.",
+    )
+    parser.add_argument("--version", action="version", version=f"edge-report {__version__}")
+    commands = parser.add_subparsers(dest="name", metavar="FORMAT", required=True)
+    for format_ in formats:
+        sub = commands.add_parser(format_.name, help=format_.summary, description=format_.summary)
+        _common(sub)
+        format_.add_arguments(sub)
+        sub.set_defaults(format=format_)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--db",
+        nargs="+",
+        action="extend",
+        type=Path,
+        metavar="DB",
+        help="databases, or folders of them; frames of the same content count once (default: detections.db)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="where to write; text goes to standard output without it"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="[project] and [deployment.ID] of the study")
+    parser.add_argument("--time-zone", metavar="ZONE", help="of cameras whose zone nobody gave, such as Europe/Madrid")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress lines")
+    which = parser.add_argument_group("what to take")
+    which.add_argument(
+        "--since", type=moment, metavar="TIME", help="today, yesterday, '7 days', 2026-05-01 or 2026-05-01T18:00"
+    )
+    which.add_argument("--until", type=until_moment, metavar="TIME", help="the same; a day is taken as a whole")
+    which.add_argument("--deployment", nargs="+", action="extend", default=[], metavar="ID")
+    which.add_argument(
+        "--species", nargs="+", action="extend", default=[], metavar="NAME",
+        help="scientific or common names of any rank, with all that lies below them",
+    )  # fmt: skip
+    which.add_argument(
+        "--min-confidence", type=_share, default=0.0, metavar="P", help="leave the model's answers below P (0..1) out"
+    )
+    which.add_argument("--reviewed", action="store_true", help="only frames that a person looked at")
+    which.add_argument("--model", default="", metavar="NAME", help="whose answers count (default: the newest run's)")
+    events = parser.add_argument_group("events")
+    events.add_argument(
+        "--interval", type=float, default=30.0, metavar="MINUTES", help="independence interval (default: 30)"
+    )
+    events.add_argument(
+        "--species-interval", nargs="+", action="extend", default=[], metavar="NAME=MINUTES",
+        help="the interval of one taxon, by scientific name",
+    )  # fmt: skip
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _rules(arguments: argparse.Namespace) -> Rules:
+    by_taxon = {}
+    for text in arguments.species_interval:
+        name, _, minutes = text.rpartition("=")
+        try:
+            by_taxon[name] = round(float(minutes) * 60)
+        except ValueError:
+            raise ReportError(
+                f"--species-interval {text!r}: expected NAME=MINUTES, such as 'Lepus capensis=60'"
+            ) from None
+    return Rules(interval_s=round(arguments.interval * 60), by_taxon=by_taxon)
+
+
+def _study(arguments: argparse.Namespace) -> Study:
+    config = read_config(arguments.config)
+    given = arguments.db or [Path(config.get("db", "detections.db"))]
+    selection = Selection(
+        arguments.since,
+        arguments.until,
+        tuple(arguments.deployment),
+        tuple(arguments.species),
+        arguments.min_confidence,
+        arguments.reviewed,
+        arguments.model,
+    )
+    rules = _rules(arguments)
+    survey = load(
+        find_databases(given),
+        selection,
+        overrides=config.get("deployment", {}),
+        time_zone=arguments.time_zone or config.get("time_zone"),
+        rules=rules,
+        say=_say(arguments),
+    )
+    return Study(survey, selection, rules, config.get("project", {}))
+
+
+def _say(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """Progress for a person at a terminal; silence for scripts."""
+    if arguments.quiet or not sys.stderr.isatty():
+        return lambda line: None
+    return lambda line: print(f"\r\x1b[K{line}", end="" if line else "\r\x1b[K", file=sys.stderr, flush=True)
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The TOML configuration. Raises `ReportError` when it cannot be read."""
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror}; --config names a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path} is no TOML: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Opening detections databases for reading, also while a daemon writes them or from a card that cannot be written."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge.schema import MIGRATIONS, open_database
+
+SUFFIXES = (".db", ".sqlite", ".sqlite3")
+
+
+class ReportError(Exception):
+    """A report that cannot be made, in one line that says what to do."""
+
+
+def find_databases(given: Sequence[Path]) -> list[Path]:
+    """The files given, and for a folder every database in it. Raises `ReportError` for what isn't there."""
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not inside:
+                raise ReportError(f"{path}: no file in it ends in {', '.join(SUFFIXES)}; name the database with --db")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise ReportError(f"{path}: no such database; `edge-classify` makes one, --db names another")
+    return list(dict.fromkeys(p.resolve() for p in found))
+
+
+@contextmanager
+def connect(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection in one consistent state: what a daemon commits meanwhile is not seen.
+
+    Raises `ReportError` when the file is no detections database.
+    """
+    connection = _open(path)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise ReportError(
+                f"{path} was written by a newer edge-classify (schema {version}, this one knows {len(MIGRATIONS)}); "
+                "install the newer version"
+            )
+        if version == 0:
+            raise ReportError(f"{path} holds no detections; `edge-classify --db {path.name}` fills one")
+        connection.execute("BEGIN")
+        yield connection
+    except sqlite3.DatabaseError as error:
+        raise ReportError(
+            f"{path}: {error}; is it a detections database? `edge-db salvage` saves what is left"
+        ) from error
+    finally:
+        connection.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        connection = open_database(path, read_only=True)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        # A write-ahead log needs a file beside the database; on a medium that cannot be written and without a
+        # log left behind, the file alone is the whole truth.
+        if path.with_name(path.name + "-wal").exists():
+            raise ReportError(
+                f"{path}: {error}; copy it together with its -wal file to a disk and try again"
+            ) from error
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    except sqlite3.DatabaseError as error:
+        raise ReportError(f"{path}: {error}; is it a detections database?") from error
+    return connection

@@ -1,0 +1,104 @@
+"""Names and lineages of the taxa in a report, out of the cards of the models that answered."""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edge.card import Card, CardError
+from edge.taxonomy import RANKS, Taxon, Tree
+
+TaxonKey = tuple[str, str]
+"""(rank, scientific name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as the database knows it."""
+
+    sha256: str
+    name: str
+    version: str
+    card: Card | None
+    """`None` when the stored card cannot be read by this software."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.version}".strip()
+
+
+class TaxonBook:
+    """Every taxon met, numbered in the order met."""
+
+    def __init__(self) -> None:
+        self.taxa: list[Taxon] = []
+        self._codes: dict[TaxonKey, int] = {}
+        self._known: dict[TaxonKey, Taxon] = {}
+
+    def learn(self, card: Card) -> None:
+        """Take the lineages and common names of a model's labels."""
+        for node in Tree([label.taxon for label in card.labels], card.higher_taxa).nodes:
+            self._known.setdefault((node.taxon.rank, node.taxon.scientific_name), node.taxon)
+
+    def learn_common_names(self, names: Iterable[tuple[str | None, str | None, str | None]]) -> None:
+        """Take (rank, scientific name, common name) of taxa that no card describes: what people named."""
+        for rank, name, common in names:
+            if name and common and (rank or "", name) not in self._known:
+                self._known[(rank or "", name)] = bare_taxon(name, rank or "", common)
+
+    def code(self, rank: str | None, name: str | None) -> int:
+        """The number of a taxon; -1 for none."""
+        if not name:
+            return -1
+        key = (rank or "", name)
+        found = self._codes.get(key)
+        if found is None:
+            found = self._codes[key] = len(self.taxa)
+            self.taxa.append(self._known.get(key) or self._by_name(name) or bare_taxon(name, rank or ""))
+        return found
+
+    def matching(self, names: Iterable[str]) -> tuple[set[int], list[str]]:
+        """Numbers of the taxa at or below those named (scientific or common), and the names that match none."""
+        wanted: set[int] = set()
+        unmatched = []
+        for name in names:
+            low = name.strip().lower()
+            own = {key for key, taxon in self._known.items() if low in (key[1].lower(), taxon.common_name.lower())}
+            lineage_names = {key[1].lower() for key in own} | {low}
+            found = {
+                code
+                for code, taxon in enumerate(self.taxa)
+                if low == taxon.common_name.lower() or lineage_names & {step.lower() for _, step in lineage_of(taxon)}
+            }
+            if not found and not own:
+                unmatched.append(name)
+            wanted |= found
+        return wanted, unmatched
+
+    def _by_name(self, name: str) -> Taxon | None:
+        """People often leave the rank out."""
+        return next((taxon for (_, known), taxon in self._known.items() if known == name), None)
+
+
+def lineage_of(taxon: Taxon) -> list[TaxonKey]:
+    """Kingdom to the taxon itself, also for one that no card describes."""
+    return list(taxon.lineage())
+
+
+def bare_taxon(name: str, rank: str, common_name: str = "") -> Taxon:
+    """A taxon of which only the name is known; a binomial tells its genus."""
+    if rank not in RANKS:
+        rank = "species" if len(name.split()) in (2, 3) else ""
+    genus = name.split()[0] if rank == "species" and " " in name else name if rank == "genus" else ""
+    return Taxon(name, rank, common_name, genus=genus, species=name if rank == "species" else "")
+
+
+def read_models(connection: sqlite3.Connection) -> dict[int, Model]:
+    """Models of a database by their id."""
+    models = {}
+    for id_, sha256, name, version, text in connection.execute("SELECT id, sha256, name, version, card FROM model"):
+        try:
+            card: Card | None = Card.from_json(text)
+        except CardError:
+            card = None
+        models[id_] = Model(sha256, name, version, card)
+    return models
