@@ -34,6 +34,15 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """A decoded frame, ready for its looks."""
+
+    picture: Picture
+    whole: Pixels
+    """The whole frame as the network's input, uint8[H, W, 3]."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What the model makes of one frame."""
 
@@ -47,24 +56,29 @@ class Look:
     """1 or 2."""
 
 
-def look(model: Model, pictures: Sequence[Picture], second: bool = True) -> list[Look]:
+def view(model: Model, picture: Picture) -> View:
+    """Fit a decoded frame to the network, so that looking at it can wait for others."""
+    return View(picture, model.pixels(picture))
+
+
+def look(model: Model, views: Sequence[View], second: bool = True) -> list[Look]:
     """Look at a batch of frames; each gets its second look only where the card says that it can matter."""
     plan = model.card.calibration.second_look if second else None
-    outputs = model.run(np.stack([model.pixels(picture) for picture in pictures]))
+    outputs = model.run(np.stack([view.whole for view in views]))
     first = calibrated(model, outputs.logits)
     fraction = plan.region_fraction if plan else 0.5
-    shapes = [(picture.height_px, picture.width_px) for picture in pictures]
+    shapes = [(view.picture.height_px, view.picture.width_px) for view in views]
     regions = attention_regions(outputs.attention, shapes, fraction)
-    combined, looks = first.copy(), [1] * len(pictures)
+    combined, looks = first.copy(), [1] * len(views)
     again = [i for i, region in enumerate(regions) if plan and region and first[i].max() < np.log(plan.unless_above)]
     if plan and again:
-        inputs = np.stack([region_pixels(model, pictures[i], regions[i]) for i in again])
+        inputs = np.stack([region_pixels(model, views[i].picture, regions[i]) for i in again])
         seconds = calibrated(model, model.run(inputs).logits)
         for i, lp in zip(again, seconds, strict=True):
             combined[i] = combine(first[i], lp, plan, model.blank_labels)
             looks[i] = 2
     familiar = familiarity(outputs, model.card.calibration.rejection)
-    return [Look(combined[i], familiar[i], regions[i], looks[i]) for i in range(len(pictures))]
+    return [Look(combined[i], familiar[i], regions[i], looks[i]) for i in range(len(views))]
 
 
 def decode_side_px(model: Model) -> int:

@@ -32,7 +32,7 @@ class Decoded:
 
     seen: Seen
     digest: str
-    picture: frame.Picture
+    view: look.View
     captured: CaptureTime
     deployment: str | None
     infrared: bool
@@ -124,20 +124,19 @@ class Pipeline:
         if deployment is not None and deployment.time_zone is not None:
             zone = ZoneInfo(deployment.time_zone)
         captured = capture_time(picture.exif, seen.mtime_ns / 1e9, zone, now())
-        return Decoded(seen, digest, picture, captured, name, is_infrared(picture.pixels), miniature(picture.pixels))
+        view = look.view(self._model, picture)
+        return Decoded(seen, digest, view, captured, name, is_infrared(view.whole), miniature(view.whole))
 
     def _look(self, group: list[Decoded | Failed | Again]) -> Iterator[Result]:
         decoded = [item for item in group if isinstance(item, Decoded)]
-        looks = iter(
-            look.look(self._model, [d.picture for d in decoded], self._settings.second_look) if decoded else ()
-        )
+        looks = iter(look.look(self._model, [d.view for d in decoded], self._settings.second_look) if decoded else ())
         for item in group:
             if not isinstance(item, Decoded):
                 yield item
                 continue
             seen = next(looks)
             decision = self._decider.decide(seen.log_probabilities, seen.familiarity)
-            yield Scored(item.seen, item.digest, item.picture.width_px, item.picture.height_px, item.captured,
+            yield Scored(item.seen, item.digest, item.view.picture.width_px, item.view.picture.height_px, item.captured,
                          item.deployment, decision, seen.log_probabilities, seen.region, item.infrared,
                          item.scene)  # fmt: skip
 

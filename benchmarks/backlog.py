@@ -1,0 +1,51 @@
+"""A backlog of real frames, and what a command costs to work through it.
+
+Files are repeated with changed bytes: a few are appended behind the end marker, so that each is a frame of its own
+with the same picture.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one run of a command."""
+
+    cpu_s: float
+    wall_s: float
+    peak_bytes: int
+
+
+def make_backlog(sources: Sequence[Path], folder: Path, count: int) -> None:
+    """Fill `folder` with `count` distinct frames."""
+    contents = [path.read_bytes() for path in sources]
+    names = [path.stem for path in sources]
+    for number, (name, data) in enumerate(islice(cycle(zip(names, contents, strict=True)), count)):
+        (folder / f"{number:06}-{name}.jpg").write_bytes(data + number.to_bytes(4, "big"))
+
+
+def field_frames(folder: Path) -> list[Path]:
+    """All JPEG files below `folder`, in order of their names."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+
+
+def cost(command: Sequence[str], cores: Sequence[int] | None = None) -> Cost:
+    """Run `command` to its end, on the given cores only. Raises `subprocess.CalledProcessError` when it fails."""
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    wall_s = time.monotonic() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Cost(usage.ru_utime + usage.ru_stime, wall_s, usage.ru_maxrss * 1024)

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from edge.card import Calibration, Card, Label, Rejection
+from edge.decide import Decider, Decision
+from edge.taxonomy import Taxon
+
+
+def taxon(species: str, family: str, order: str, class_: str = "Mammalia") -> Taxon:
+    return Taxon(species, "species", species.lower(), class_, order, family, species.split()[0], species)
+
+
+ZEBRA = Taxon("Equus", "genus", "zebra", "Mammalia", "Perissodactyla", "Equidae", "Equus")
+LABELS = (
+    Label("lion", "animal", "lion", taxon("Panthera leo", "Felidae", "Carnivora")),
+    Label("lynx", "animal", "lynx", taxon("Lynx lynx", "Felidae", "Carnivora")),
+    Label("deer", "animal", "red deer", taxon("Cervus elaphus", "Cervidae", "Artiodactyla")),
+    Label("zebra", "animal", "zebra", ZEBRA),
+    Label("horse", "animal", "horse", taxon("Equus caballus", "Equidae", "Perissodactyla")),
+    Label("blank", "blank", "blank"),
+    Label("vehicle", "vehicle", "vehicle"),
+)
+THRESHOLDS = {"kingdom": 0.5, "class": 0.6, "order": 0.65, "family": 0.7, "genus": 0.7, "species": 0.8, "blank": 0.6}
+HIGHER = (Taxon("Felidae", "family", "cat family"), Taxon("Equus", "genus", "horse, ass or zebra"))
+
+
+def card(**calibration: object) -> Card:
+    return Card("test", "1", "2026-01-01T00:00:00Z", LABELS, 32, 32, higher_taxa=HIGHER,
+                calibration=Calibration(1.0, THRESHOLDS, **calibration))  # type: ignore[arg-type]  # fmt: skip
+
+
+def decide(decider: Decider, familiarity: float | None = None, **probabilities: float) -> Decision:
+    p = np.array([probabilities.get(label.name, 0.0) for label in LABELS])
+    rest = 1.0 - p.sum()
+    p += rest * (p == 0) / max((p == 0).sum(), 1)
+    with np.errstate(divide="ignore"):
+        return decider.decide(np.log(p).astype(np.float32), familiarity)
+
+
+def said(decision: Decision) -> tuple[str, str | None, str]:
+    return decision.kind, decision.taxon, decision.reason
+
+
+def test_the_most_specific_taxon_that_reaches_its_threshold_is_said() -> None:
+    decider = Decider(card())
+    assert said(decide(decider, lion=0.85)) == ("animal", "Panthera leo", "confident")
+    rolled = decide(decider, lion=0.5, lynx=0.4)
+    assert said(rolled) == ("animal", "Felidae", "rolled_up")
+    assert rolled.common_name == "cat family"
+    assert rolled.confidence == pytest.approx(0.9, abs=1e-5)
+    assert said(decide(decider, lion=0.4, deer=0.4)) == ("animal", "Mammalia", "rolled_up")
+
+
+def test_a_frame_without_enough_of_anything_is_unknown() -> None:
+    decision = decide(Decider(card()), lion=0.15, deer=0.15, blank=0.5, vehicle=0.2)
+    assert said(decision) == ("unknown", None, "below_threshold")
+    assert decision.candidates[0].name == "blank"
+
+
+def test_blank_and_vehicle_are_kinds_without_taxon() -> None:
+    assert said(decide(Decider(card()), blank=0.7)) == ("blank", None, "blank")
+    assert said(decide(Decider(card()), vehicle=0.9)) == ("vehicle", None, "confident")
+
+
+def test_an_unfamiliar_frame_is_out_of_distribution_whatever_its_probabilities() -> None:
+    decider = Decider(card(rejection=Rejection("energy", 2.0)))
+    assert said(decide(decider, 1.0, lion=0.99)) == ("unknown", None, "out_of_distribution")
+    assert said(decide(decider, 3.0, lion=0.99)) == ("animal", "Panthera leo", "confident")
+
+
+def test_a_label_of_higher_rank_is_said_by_its_own_name_when_it_suffices_alone() -> None:
+    zebra = decide(Decider(card()), zebra=0.9)
+    assert (zebra.taxon, zebra.common_name, zebra.reason) == ("Equus", "zebra", "confident")
+    some_equid = decide(Decider(card()), zebra=0.5, horse=0.4)
+    assert (some_equid.taxon, some_equid.common_name, some_equid.reason) == (
+        "Equus",
+        "horse, ass or zebra",
+        "rolled_up",
+    )
+
+
+def test_a_label_with_its_own_threshold_obeys_it_and_rolls_up_otherwise() -> None:
+    decider = Decider(card(label_thresholds={"lion": 1.01}))
+    assert said(decide(decider, lion=0.98)) == ("animal", "Panthera", "rolled_up")
+    overridden = Decider(card(label_thresholds={"lion": 1.01}), thresholds={"lion": 0.5})
+    assert said(decide(overridden, lion=0.6)) == ("animal", "Panthera leo", "confident")
+
+
+def test_a_species_list_removes_species_before_summing_and_keeps_their_evidence_in_the_family() -> None:
+    decider = Decider(card(), allowed=["Lynx lynx", "Cervus elaphus"])
+    # Evidence for a lion is evidence for a cat: the only cat of the list takes the family, not the species.
+    assert said(decide(decider, lion=0.9)) == ("animal", "Felidae", "rolled_up")
+    # ... and it is never handed to a deer: no horse is on the list, so what looked like one is a mammal.
+    assert said(decide(decider, horse=0.9)) == ("animal", "Mammalia", "rolled_up")
+    assert all(candidate.name != "Panthera leo" for candidate in decide(decider, lion=0.9).candidates)
+
+
+def test_a_species_list_may_name_higher_taxa_and_species_of_a_genus_that_the_model_knows() -> None:
+    assert said(decide(Decider(card(), allowed=["Felidae"]), lion=0.9)) == ("animal", "Panthera leo", "confident")
+    plains_zebra = Decider(card(), allowed=["Equus quagga", "Tapirus bairdii"])
+    assert said(decide(plains_zebra, zebra=0.9)) == ("animal", "Equus", "confident")
+    assert plains_zebra.unmatched == ("Tapirus bairdii",)
+
+
+def test_what_is_said_never_leaves_the_allowed_taxa() -> None:
+    decider = Decider(card(), allowed=["Cervus elaphus"])
+    random = np.random.default_rng(1)
+    allowed = {"Cervus elaphus", "Cervus", "Cervidae", "Artiodactyla", "Mammalia", "Animalia", None}
+    for _ in range(500):
+        p = random.dirichlet(np.full(len(LABELS), 0.2))
+        assert decider.decide(np.log(p + 1e-12).astype(np.float32)).taxon in allowed
