@@ -1,0 +1,29 @@
+"""Fixtures for every test: a small real model, and the real frames beside the checkout when they are there."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_model import check, write_tiny_model
+
+FIELD_FRAMES = Path(__file__).parents[2] / "shared" / "data" / "field" / "frames"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A carded ONNX model of a few kilobytes (32 px; logits, embedding, attention) with its .sha256 beside it."""
+    path = write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+    check(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_name("tiny.onnx.sha256").write_text(f"{digest}  tiny.onnx\n", "ascii")
+    return path
+
+
+@pytest.fixture(scope="session")
+def field_frames() -> list[Path]:
+    """Real camera-trap frames, in name order; the test is skipped where they are not beside the checkout."""
+    frames = sorted(FIELD_FRAMES.rglob("*.[jJ][pP]*[gG]"))
+    if not frames:
+        pytest.skip("no real frames in ../shared/data/field")
+    return frames
