@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from edge.card import SecondLook
+from edge.look import Box, attention_regions, combine, log_probabilities
+
+PLAN = SecondLook(region_fraction=0.5, weight=0.8, blank_weight=0.25)
+BLANK = np.array([False, False, True])
+
+
+def logs(*p: float) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
+    return np.log(np.array(p, np.float32))
+
+
+def test_log_probabilities_are_normalised_and_sharper_when_colder() -> None:
+    logits = np.array([[2.0, 1.0, -1.0], [1000.0, 0.0, -1000.0]], np.float32)
+    assert np.exp(log_probabilities(logits, 1.0)).sum(axis=1) == pytest.approx([1.0, 1.0])
+    assert log_probabilities(logits, 0.5)[0, 0] > log_probabilities(logits, 1.0)[0, 0]
+
+
+def test_two_looks_combine_to_probabilities() -> None:
+    mixed = np.exp(combine(logs(0.5, 0.2, 0.3), logs(0.1, 0.8, 0.1), PLAN, BLANK))
+    assert mixed.sum() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_what_it_is_follows_the_closer_look_and_whether_it_is_anything_the_weights() -> None:
+    whole, close = logs(0.45, 0.05, 0.5), logs(0.05, 0.85, 0.1)
+    mixed = np.exp(combine(whole, close, PLAN, BLANK))
+    assert mixed[1] > mixed[0]
+    # log-odds of blank: 0.75 * log(1) + 0.25 * log(1/9)
+    assert mixed[2] == pytest.approx(1 / (1 + 9**0.25), abs=1e-5)
+
+
+def test_the_same_look_twice_changes_nothing() -> None:
+    once = logs(0.6, 0.3, 0.1)
+    assert np.exp(combine(once, once, PLAN, BLANK)) == pytest.approx(np.exp(once), abs=1e-6)
+
+
+def test_without_a_blank_label_all_labels_mix_alike() -> None:
+    mixed = np.exp(combine(logs(0.9, 0.1), logs(0.1, 0.9), PLAN, np.array([False, False])))
+    assert mixed[1] > 0.5
+    assert mixed.sum() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_region_is_a_square_around_the_peak_and_stays_inside_the_frame() -> None:
+    attention = np.zeros((3, 1, 8, 8), np.float32)
+    attention[0, 0, 4, 4] = attention[1, 0, 0, 7] = attention[2, 0, 7, 0] = 1.0
+    middle, corner, wide = attention_regions(attention, [(600, 600), (600, 800), (400, 1600)], 0.5)
+    assert middle is not None
+    assert corner is not None
+    assert wide is not None
+    assert middle.width == middle.height == 0.5
+    assert middle.x <= 4.5 / 8 <= middle.x + middle.width
+    assert (corner.x + corner.width, corner.y) == pytest.approx((1.0, 0.0))
+    assert corner.width * 800 == pytest.approx(corner.height * 600) == pytest.approx(300)
+    assert wide.width * 1600 == pytest.approx(200)
+
+
+def test_one_hot_cell_weighs_less_than_a_body() -> None:
+    attention = np.zeros((1, 1, 9, 9), np.float32)
+    attention[0, 0, 0, 0] = 1.5
+    attention[0, 0, 5:8, 5:8] = 1.0
+    (box,) = attention_regions(attention, [(900, 900)], 0.4)
+    assert box is not None
+    assert box.x <= 6.5 / 9 <= box.x + box.width
+
+
+def test_a_model_without_attention_has_no_region() -> None:
+    assert attention_regions(None, [(10, 10), (20, 20)], 0.5) == [None, None]
+
+
+def test_a_box_cuts_its_part_of_the_picture() -> None:
+    pixels = np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3)
+    part = Box(0.5, 0.2, 0.25, 0.5).cut(pixels)
+    assert part.shape == (5, 5, 3)
+    assert (part[0, 0] == pixels[2, 10]).all()
+    assert Box(0.999, 0.999, 0.0001, 0.0001).cut(pixels).size
