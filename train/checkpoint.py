@@ -50,6 +50,8 @@ class Checkpoint:
     sources: tuple[Source, ...] = ()
     licence: str = ""
     notes: tuple[str, ...] = ()
+    prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Label -> embedding (L2-normalised), of trained and enrolled species."""
 
     def build_network(self) -> Network:
         """The network with these weights, in evaluation mode. Raises `CheckpointError` when they do not fit."""

@@ -42,7 +42,11 @@ def find_faults(dataset: Dataset, table: Collection[str] | None = None) -> tuple
             if sample.label not in table
         ]
     names = Counter((sample.name, sample.label) for sample in dataset.samples)
-    faults += [Fault("twice", name, f"{count} rows with label {label!r}") for (name, label), count in names.items() if count > 1]
+    faults += [
+        Fault("twice", name, f"{count} rows with label {label!r}")
+        for (name, label), count in names.items()
+        if count > 1
+    ]
     usable = Counter(sample.label for sample in dataset.samples if str(sample.path) not in broken)
     faults += [
         Fault("one_image_class", label, "one image cannot be both trained on and tested with")

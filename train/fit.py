@@ -74,9 +74,7 @@ def fit(
     if stored is not None:
         training.load(stored)
         begin = stored["epochs_done"]
-    order = BatchOrder(
-        task.samples, recipe.data.balance, settings.batch, recipe.seed, processes.rank, processes.world
-    )
+    order = BatchOrder(task.samples, recipe.data.balance, settings.batch, recipe.seed, processes.rank, processes.world)
     pictures = TrainingPictures(
         task.samples, task.labels, task.source, recipe.augment, recipe.input.size_px, task.backgrounds
     )
@@ -124,7 +122,7 @@ class _Training:
         settings = recipe.optimiser
         network = build_with_weights(recipe.network, len(task.labels), recipe.weights).to(processes.device)
         if settings.channels_last:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = network.to(memory_format=torch.channels_last)
         counts = [sum(sample.label == label for sample in task.samples) for label in task.labels]
         width = _embedding_width(network, recipe.input.size_px, processes.device)
         self.objective = Objective(network, recipe.loss, counts, task.taxa, width).to(processes.device)
@@ -162,9 +160,7 @@ class _Training:
     def _step(self, module: nn.Module, pictures: Tensor, labels: Tensor, boxes: Tensor) -> float:
         settings = self.recipe.optimiser
         self.optimiser.zero_grad(set_to_none=True)
-        parts = list(
-            zip(*(t.chunk(settings.accumulate) for t in (pictures, labels, boxes)), strict=True)
-        )
+        parts = list(zip(*(t.chunk(settings.accumulate) for t in (pictures, labels, boxes)), strict=True))
         total = 0.0
         for place, part in enumerate(parts):
             waits = isinstance(module, DistributedDataParallel) and place < len(parts) - 1

@@ -52,7 +52,10 @@ class PixelSource:
         view = self._view(sample)
         box = sample.box
         return Box(
-            (box.x - view.x) / view.width, (box.y - view.y) / view.height, box.width / view.width, box.height / view.height
+            (box.x - view.x) / view.width,
+            (box.y - view.y) / view.height,
+            box.width / view.width,
+            box.height / view.height,
         ).clipped()
 
     def keypoints_in_view(self, sample: Sample) -> dict[str, tuple[float, float]]:
@@ -69,7 +72,10 @@ class PixelSource:
         box = sample.box
         margin = self.crop_margin * max(box.width * width, box.height * height)
         return Box(
-            box.x - margin / width, box.y - margin / height, box.width + 2 * margin / width, box.height + 2 * margin / height
+            box.x - margin / width,
+            box.y - margin / height,
+            box.width + 2 * margin / width,
+            box.height + 2 * margin / height,
         ).clipped()
 
     def _decode(self, sample: Sample) -> Pixels:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,8 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """As a compressed NumPy archive."""
-        np.savez_compressed(path, **{field.name: np.asarray(getattr(self, field.name)) for field in fields(self)})
+        columns: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        np.savez_compressed(path, **columns)
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":

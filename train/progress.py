@@ -20,7 +20,7 @@ class Progress:
         if folder is not None and tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+            self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def step(self, epoch: float, images: int, loss: float, rate: float) -> None:
         """One optimiser step done; shown every few seconds."""
@@ -48,7 +48,9 @@ class Progress:
         if self.file is None:
             return
         self._write({"epoch_done": epoch} | {name: round(value, 6) for name, value in figures.items()})
-        print(f"epoch {epoch} done  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), file=sys.stderr, flush=True)
+        print(
+            f"epoch {epoch} done  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), file=sys.stderr, flush=True
+        )
         if self.writer is not None:
             for name, value in figures.items():
                 self.writer.add_scalar(name, value, self.steps)

@@ -1,4 +1,4 @@
-"""A recipe: every setting of a training, as data. Named ones lie in `recipes/`; a TOML file of one's own works as well."""
+"""A recipe: every setting of a training, as data. Named ones lie in `recipes/`; any TOML file works as well."""
 
 import json
 import tomllib
@@ -139,8 +139,8 @@ class Recipe:
     about: str = ""
     seed: int = 0
     weights: str = "efficientnet-lite0"
-    """Where the backbone starts: `none`, `published` (downloaded by timm or torchvision), `efficientnet-lite0` (from the
-    package of that name), or a file."""
+    """Where the backbone starts: `none`, `published` (downloaded by timm or torchvision), `efficientnet-lite0` (from
+    the package of that name), or a file."""
     freeze_batchnorm: bool = False
     version: str = "1"
     """Of the model that the recipe makes."""

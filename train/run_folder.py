@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 
+from edge.card import Label, from_document, to_document
+from edge.taxonomy import Taxon
 from train import TrainError
 from train.recipe import Recipe, recipe_from_document
 from train.sample import Sample
 from train.split import Fold
 
 CHECKPOINT, PREDICTIONS, METRICS, PROTOTYPES = "checkpoint.pt", "predictions.npz", "metrics.json", "prototypes.npz"
-_RECIPE, _ENVIRONMENT, _SPLIT = "recipe.json", "environment.json", "split.csv"
+_RECIPE, _ENVIRONMENT, _SPLIT, _LABELS = "recipe.json", "environment.json", "split.csv", "labels.json"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "scikit-learn")
 
 
@@ -40,6 +42,26 @@ def stored_recipe(folder: Path) -> Recipe:
     except OSError as error:
         raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made") from error
     return recipe_from_document(document)
+
+
+def write_labels(folder: Path, labels: Sequence[Label]) -> None:
+    """`labels.json`: the labels with their taxa, as the model's card names them."""
+    write_json(folder / _LABELS, [to_document(label) for label in labels])
+
+
+def stored_labels(folder: Path) -> tuple[Label, ...]:
+    """What `write_labels` wrote."""
+    try:
+        document = json.loads((folder / _LABELS).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made") from error
+    return tuple(from_document(Label, item) for item in document)
+
+
+def stored_taxa(folder: Path, labels: Sequence[str]) -> tuple[Taxon | None, ...]:
+    """The taxon of each of `labels`, from the run's own table."""
+    taxa = {label.name: label.taxon for label in stored_labels(folder)}
+    return tuple(taxa.get(label) for label in labels)
 
 
 def write_split(folder: Path, samples: Sequence[Sample], fold: Fold) -> None:

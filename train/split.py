@@ -1,5 +1,6 @@
 """Which samples are trained on and which are tested with. By location or sequence; by image alone only when asked."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -37,12 +38,12 @@ class Leak:
         if self.sequences:
             yield (
                 f"{len(self.sequences)} sequences are in both training and test, e.g. {self.sequences[0]}: "
-                "figures are of frames seen nearly before; split by sequence or location"
+                "figures are of frames nearly seen before; split by sequence or location"
             )
         if self.unknown_sequence:
             yield f"{self.unknown_sequence} test images have neither sequence nor location: a leak cannot be ruled out"
         if self.locations and by != "location":
-            yield f"{len(self.locations)} locations are in both training and test: figures are not those of a new location"
+            yield f"{len(self.locations)} locations are in both training and test: figures are not those of a new one"
 
 
 def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tuple[Fold, ...]:
@@ -60,8 +61,6 @@ def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tupl
     # Rare labels have fewer groups than folds: that some test part lacks them is known, and shows in the tables.
     places = np.arange(len(samples))
     parts = []
-    import warnings
-
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         for train, test in splitter.split(places, labels, groups):

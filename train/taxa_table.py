@@ -16,7 +16,8 @@ _OTHER_KINDS: dict[str, Kind] = {
 def read_taxa(path: Path) -> tuple[dict[str, Taxon], tuple[Taxon, ...]]:
     """(taxon of each label, common names of higher taxa).
 
-    Columns: label, scientificName, rank, common_name, class, order, family, genus. Rows without a label name higher taxa.
+    Columns: label, scientificName, rank, common_name, class, order, family, genus. Rows without a label name higher
+    taxa.
     """
     labels: dict[str, Taxon] = {}
     higher: list[Taxon] = []

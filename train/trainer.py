@@ -1,22 +1,27 @@
 """One training from samples to a run folder: fit, predict what was held out, keep the checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
 
+from train.calibration import fit_temperature
 from train.checkpoint import Checkpoint
 from train.fit import Task, fit
+from train.gallery import choose_for_gallery, draw_gallery, make_tiles
 from train.network import Network
 from train.pixels import PixelSource
-from train.predictions import Predictions, predict, prototypes, run_network
+from train.predictions import UNSEEN, Predictions, predict, prototypes, run_network
 from train.prepare import Prepared
 from train.processes import Processes
 from train.recipe import Recipe
-from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES, write_split
+from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES, write_labels, write_split
 from train.sample import Sample
 from train.split import Fold
 
@@ -53,19 +58,21 @@ def train_fold(
     """
     if processes.first:
         write_split(folder, prepared.samples, fold)
+        write_labels(folder, prepared.labels)
     source = pixel_source(recipe, how.cache)
     train = tuple(prepared.samples[place] for place in fold.train)
     task = Task(train, prepared.label_names, tuple(label.taxon for label in prepared.labels), source, how.backgrounds)
     network = fit(recipe, task, folder, processes, how.resume, how.workers, how.tensorboard)
     if network is None or not processes.first:
         return None
-    make_checkpoint(recipe, prepared, network, len(train), metrics or {}).save(folder / CHECKPOINT)
     size_px, mode = recipe.input.size_px, recipe.input.fit
     _, embedding = run_network(network, train, source, size_px, mode, processes.device, workers=how.workers)
     places = {label: place for place, label in enumerate(prepared.label_names)}
     truth = np.array([places[sample.label] for sample in train], np.int64)
     known = prototypes(embedding, truth, len(places))
-    np.savez_compressed(folder / PROTOTYPES, labels=np.array(prepared.label_names), prototypes=known, embedding=embedding, truth=truth)
+    names = np.array(prepared.label_names)
+    np.savez_compressed(folder / PROTOTYPES, labels=names, prototypes=known, embedding=embedding, truth=truth)
+    make_checkpoint(recipe, prepared, network, len(train), known, metrics or {}).save(folder / CHECKPOINT)
     held_out = [prepared.samples[place] for place in fold.test]
     if not held_out:
         return None
@@ -74,11 +81,45 @@ def train_fold(
         processes.device, how.workers,
     )  # fmt: skip
     predictions.save(folder / PREDICTIONS)
+    draw_galleries(network, predictions, held_out, source, recipe, processes.device, folder)
     return predictions
 
 
+def draw_galleries(
+    network: Network,
+    predictions: Predictions,
+    samples: Sequence[Sample],
+    source: PixelSource,
+    recipe: Recipe,
+    device: torch.device,
+    folder: Path,
+) -> None:
+    """`gallery.png` and `mistakes.png` of `samples`, which are the first of `predictions`."""
+    shown = predictions.where(np.arange(len(predictions)) < len(samples))
+    known = np.flatnonzero(shown.truth != UNSEEN)
+    shown = shown.where(shown.truth != UNSEEN)
+    temperature = fit_temperature(shown.logits, shown.truth)
+    probabilities = softmax(shown.logits.astype(np.float64) / temperature, axis=1)
+    right = probabilities.argmax(1) == shown.truth
+    mix, worst = choose_for_gallery(right, probabilities.max(1), shown.truth)
+    for name, title, places in (
+        ("gallery.png", "Held-out pictures", mix),
+        ("mistakes.png", "The most confident mistakes", worst),
+    ):
+        chosen = [samples[known[place]] for place in places]
+        tiles = make_tiles(
+            network, chosen, shown.labels, source, recipe.input.size_px, recipe.input.fit, device, temperature
+        )
+        draw_gallery(tiles, folder / name, title)
+
+
 def make_checkpoint(
-    recipe: Recipe, prepared: Prepared, network: Network, images: int, metrics: Mapping[str, Any]
+    recipe: Recipe,
+    prepared: Prepared,
+    network: Network,
+    images: int,
+    known: NDArray[np.float32],
+    metrics: Mapping[str, Any],
 ) -> Checkpoint:
     """With all that the model's card will say."""
     return Checkpoint(
@@ -98,4 +139,7 @@ def make_checkpoint(
         sources=recipe.sources,
         licence=recipe.licence,
         notes=recipe.notes,
+        prototypes={
+            label: tuple(float(value) for value in row) for label, row in zip(prepared.label_names, known, strict=True)
+        },
     )

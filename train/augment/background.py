@@ -20,9 +20,9 @@ def replace_background(scene: Scene, frame: Pixels, rng: np.random.Generator) ->
     left, top = int(box.x * width), int(box.y * height)
     right, bottom = int((box.x + box.width) * width), int((box.y + box.height) * height)
     mask[top:bottom, left:right] = 1
-    mask = cv2.GaussianBlur(mask, (0, 0), max(1.0, 0.04 * min(height, width)))[..., None]
+    soft = cv2.GaussianBlur(mask, (0, 0), max(1.0, 0.04 * min(height, width)))[..., None]
     behind = _matched(_covering(frame, height, width, rng), scene.pixels)
-    return Scene((scene.pixels * mask + behind * (1 - mask)).astype(np.uint8), scene.box, scene.keypoints)
+    return Scene((scene.pixels * soft + behind * (1 - soft)).astype(np.uint8), scene.box, scene.keypoints)
 
 
 def paste_into(scene: Scene, frame: Pixels | None, side: tuple[float, float], rng: np.random.Generator) -> Scene:
@@ -43,12 +43,12 @@ def paste_into(scene: Scene, frame: Pixels | None, side: tuple[float, float], rn
     canvas[top : top + high, left : left + wide] = cv2.resize(scene.pixels, (wide, high), interpolation=cv2.INTER_AREA)
     edge = max(1, round(0.06 * min(high, wide)))
     mask[top + edge : top + high - edge, left + edge : left + wide - edge] = 1
-    mask = cv2.GaussianBlur(mask, (0, 0), edge / 2)[..., None]
+    soft = cv2.GaussianBlur(mask, (0, 0), edge / 2)[..., None]
     inner = scene.box or Box(0.0, 0.0, 1.0, 1.0)
     sx, sy = wide / width, high / height
     box = Box(left / width + inner.x * sx, top / height + inner.y * sy, inner.width * sx, inner.height * sy)
     points = {n: (left / width + x * sx, top / height + y * sy) for n, (x, y) in scene.keypoints.items()}
-    return Scene((canvas * mask + behind * (1 - mask)).astype(np.uint8), box, points)
+    return Scene((canvas * soft + behind * (1 - soft)).astype(np.uint8), box, points)
 
 
 def _covering(frame: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:

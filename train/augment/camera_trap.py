@@ -80,7 +80,8 @@ def info_strip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     dark = rng.random() < 0.7
     marked[top : top + high] = rng.integers(0, 30) if dark else rng.integers(220, 256)
     hour, minute = int(rng.integers(24)), int(rng.integers(60))
-    text = f"{int(rng.integers(-10, 40))}C  {int(rng.integers(1, 13)):02d}/{int(rng.integers(1, 29)):02d}  {hour:02d}:{minute:02d}"
+    day = f"{int(rng.integers(1, 13)):02d}/{int(rng.integers(1, 29)):02d}"
+    text = f"{int(rng.integers(-10, 40))}C  {day}  {hour:02d}:{minute:02d}"
     ink = (255, 255, 255) if dark else (0, 0, 0)
     place = (int(rng.uniform(0, 0.4) * width), top + round(high * 0.8))
     cv2.putText(marked, text, place, cv2.FONT_HERSHEY_SIMPLEX, high / 32, ink, 1, cv2.LINE_AA)
@@ -99,9 +100,9 @@ def foliage(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         curve = (1 - steps) ** 2 * foot + 2 * steps * (1 - steps) * bend + steps**2 * tip
         thick = max(1, round(width * rng.uniform(0.01, 0.06)))
         cv2.polylines(mask, [np.round(curve).astype(np.int32)], False, 1.0, thick, cv2.LINE_AA)
-    mask = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.5, 2.5)))[..., None]
+    soft = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.5, 2.5)))[..., None]
     colour = pixels.reshape(-1, 3).mean(0) * rng.uniform(0.3, 1.3) * np.array([0.9, 1.1, 0.8])
-    return _clipped(pixels * (1 - mask) + colour * mask)
+    return _clipped(pixels * (1 - soft) + colour * soft)
 
 
 def jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -114,7 +115,9 @@ def low_resolution(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """A far animal: few pixels, enlarged."""
     height, width = pixels.shape[:2]
     keep = rng.uniform(0.2, 0.7)
-    small = cv2.resize(pixels, (max(8, round(width * keep)), max(8, round(height * keep))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        pixels, (max(8, round(width * keep)), max(8, round(height * keep))), interpolation=cv2.INTER_AREA
+    )
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
@@ -142,4 +145,4 @@ def apply_conditions(pixels: Pixels, settings: AugmentSettings, rng: np.random.G
 
 
 def _clipped(values: np.ndarray) -> Pixels:
-    return np.clip(values, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(values, 0, 255), np.uint8)

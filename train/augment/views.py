@@ -50,9 +50,9 @@ def context_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Gener
 
 
 def aligned_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Generator) -> View:
-    """The body level and filling the view: pose normalisation (Branson et al. 2014, "Bird Species Categorization Using
-    Pose Normalized Deep Convolutional Nets"). Keypoints give the axis; a box alone gives place and size.
-    """
+    """The body level and filling the view: pose normalisation (Branson et al. 2014, "Bird Species
+    """The body level and filling the view: pose normalisation (Branson et al. 2014, "Bird Species Categorization
+    Using Pose Normalized Deep Convolutional Nets"). Keypoints give the axis; a box alone gives place and size.
     height, width = scene.pixels.shape[:2]
     angle = 0.0
     if len(scene.keypoints) > 1:
@@ -80,7 +80,7 @@ def part_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Generato
 
 
 def _axis_deg(keypoints: dict[str, tuple[float, float]], points: np.ndarray) -> float:
-    """Angle of the body's axis, -90..90: from rear to head where both are seen, else the longest extent of the points."""
+    """Angle of the body's axis, -90..90: from rear to head where both are seen, else the points' longest extent."""
     names = list(keypoints)
     head = [points[i] for i, name in enumerate(names) if any(word in name for word in _HEAD)]
     rear = [points[i] for i, name in enumerate(names) if any(word in name for word in _REAR)]

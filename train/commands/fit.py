@@ -15,7 +15,7 @@ from train.predictions import join
 from train.prepare import choose_folds, prepare, read_backgrounds
 from train.processes import Processes, started
 from train.recipe import RECIPES, Recipe, load_recipe
-from train.run_folder import METRICS, PREDICTIONS, begin_run
+from train.run_folder import METRICS, PREDICTIONS, begin_run, write_labels
 from train.split import Fold
 from train.trainer import How, train_fold
 
@@ -43,6 +43,7 @@ def _run(recipe: Recipe, options: argparse.Namespace, processes: Processes, comm
     out: Path = options.out
     if processes.first:
         begin_run(out, recipe, command, options.resume)
+        write_labels(out, prepared.labels)
     processes.wait()
     if options.all_data:
         whole = Fold(tuple(range(len(prepared.samples))), ())
@@ -87,17 +88,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, type=Path, help="folder or table of labelled images")
     parser.add_argument("--format", default="auto", help="layout of the data; auto recognises it")
     parser.add_argument("--out", required=True, type=Path, help="run folder to make")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
+    )
     parser.add_argument("--seed", type=int, help="of everything that is random (default: the recipe's)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--fold", type=int, default=0, help="the fold to hold out (default 0)")
     which.add_argument("--cross-validate", action="store_true", help="train once for each fold and pool the figures")
     which.add_argument("--all-data", action="store_true", help="hold nothing out: the model to ship")
-    parser.add_argument("--figures-of", type=Path, metavar="RUN", help="with --all-data: cross-validation to quote in the card")
+    parser.add_argument(
+        "--figures-of", type=Path, metavar="RUN", help="with --all-data: cross-validation to quote in the card"
+    )
     parser.add_argument("--resume", action="store_true", help="go on after the last whole epoch")
     parser.add_argument("--skip-bad", action="store_true", help="leave faulty samples out instead of stopping")
-    parser.add_argument("--backgrounds", type=Path, help="frames without animals, for pasting and background replacement")
-    parser.add_argument("--workers", type=int, default=max(0, min(8, (os.cpu_count() or 1) - 2)), help="loader processes")
+    parser.add_argument(
+        "--backgrounds", type=Path, help="frames without animals, for pasting and background replacement"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=max(0, min(8, (os.cpu_count() or 1) - 2)), help="loader processes"
+    )
     parser.add_argument("--threads", type=int, help="threads of the arithmetic (default: all cores)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where decoded images are kept")

@@ -81,9 +81,7 @@ def _box(values: list[str] | None, size: tuple[int, int] | None) -> Box | None:
     return Box(x / size[0], y / size[1], width / size[0], height / size[1]).clipped()
 
 
-def _keypoints(
-    parts: list[tuple[str, float, float]] | tuple[()], size: tuple[int, int] | None
-) -> tuple[Keypoint, ...]:
+def _keypoints(parts: list[tuple[str, float, float]] | tuple[()], size: tuple[int, int] | None) -> tuple[Keypoint, ...]:
     if size is None:
         return ()
     return tuple(Keypoint(name, x / size[0], y / size[1]) for name, x, y in parts)

@@ -1,4 +1,4 @@
-"""Class folders: `LABEL/image.jpg`, or `train/LABEL/image.jpg` with `val/` or `test/` beside it (torchvision's ImageFolder)."""
+"""Class folders (torchvision's ImageFolder): `LABEL/image.jpg`, or `train/LABEL/image.jpg` with `test/` beside it."""
 
 from pathlib import Path
 

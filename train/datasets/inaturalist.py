@@ -1,4 +1,4 @@
-"""iNaturalist 2021 in torchvision's layout: `2021_train/NNNNN_Kingdom_Phylum_Class_Order_Family_Genus_species/x.jpg`."""
+"""iNaturalist 2021 as torchvision lays it out: `2021_train/NNNNN_Kingdom_Phylum_Class_Order_Family_Genus_epithet/`."""
 
 from pathlib import Path
 
@@ -21,7 +21,9 @@ def read_inaturalist(path: Path) -> Dataset:
         for folder in sorted(entry for entry in (path / version).iterdir() if entry.is_dir()):
             parts = folder.name.split("_")
             if len(parts) != 8:
-                problems.append(f"{folder.name}: expected number, kingdom, phylum, class, order, family, genus, species")
+                problems.append(
+                    f"{folder.name}: expected number, kingdom, phylum, class, order, family, genus, species"
+                )
                 continue
             _, _, _, class_, order, family, genus, epithet = parts
             name = f"{genus} {epithet}"

@@ -15,11 +15,12 @@ def attention_crop(pixels: Tensor, maps: Tensor, margin: float = 0.1) -> Tensor:
     high = chosen >= threshold
     columns, rows = _extent(high.any(1), margin), _extent(high.any(2), margin)
     # One grid for all pictures: crop and resize in a single differentiable-free sampling.
-    x = columns[0][:, None] + torch.linspace(0, 1, pixels.shape[3], device=pixels.device) * (columns[1] - columns[0])[:, None]
-    y = rows[0][:, None] + torch.linspace(0, 1, pixels.shape[2], device=pixels.device) * (rows[1] - rows[0])[:, None]
-    grid = torch.stack(
-        [x[:, None, :].expand(-1, y.shape[1], -1), y[:, :, None].expand(-1, -1, x.shape[1])], dim=3
+    x = (
+        columns[0][:, None]
+        + torch.linspace(0, 1, pixels.shape[3], device=pixels.device) * (columns[1] - columns[0])[:, None]
     )
+    y = rows[0][:, None] + torch.linspace(0, 1, pixels.shape[2], device=pixels.device) * (rows[1] - rows[0])[:, None]
+    grid = torch.stack([x[:, None, :].expand(-1, y.shape[1], -1), y[:, :, None].expand(-1, -1, x.shape[1])], dim=3)
     return functional.grid_sample(pixels, grid * 2 - 1, align_corners=False, padding_mode="border")
 
 
@@ -40,9 +41,10 @@ def box_attention_loss(maps: Tensor, boxes: Tensor) -> Tensor:
     maps, boxes = maps[known].float().clamp_min(0), boxes[known]
     mass = maps.sum(1) + 1e-6
     mass = mass / mass.sum((1, 2), keepdim=True)
-    inside = _covered(boxes[:, 1], boxes[:, 3], mass.shape[1])[:, :, None] * _covered(
-        boxes[:, 0], boxes[:, 2], mass.shape[2]
-    )[:, None, :]
+    inside = (
+        _covered(boxes[:, 1], boxes[:, 3], mass.shape[1])[:, :, None]
+        * _covered(boxes[:, 0], boxes[:, 2], mass.shape[2])[:, None, :]
+    )
     return -torch.log((mass * inside).sum((1, 2)).clamp_min(1e-4)).mean()
 
 

@@ -9,7 +9,7 @@ from train.recipe import LossSettings
 
 
 class MetricLoss(nn.Module):
-    """float32[N, D] embeddings (L2-normalised) and int64[N] labels -> the mean loss; may own proxies that are trained."""
+    """float32[N, D] embeddings (L2-normalised), int64[N] labels -> the mean loss; may own proxies that are trained."""
 
     def __init__(self, settings: LossSettings, num_labels: int, embedding_dim: int) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 
 
 class Objective(nn.Module):
-    """Owns the network, and what training needs beside it (proxies, centres): one module for DistributedDataParallel."""
+    """The network with what training needs beside it (proxies, centres): one module for DistributedDataParallel."""
 
     def __init__(
         self,

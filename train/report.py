@@ -1,0 +1,117 @@
+"""A run's figures: computed from its predictions, written as JSON, tables, pictures and a page of text."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.taxonomy import Taxon
+from train.calibration import calibrated_probabilities, reliability, threshold_for_precision
+from train.metrics import (
+    Figures,
+    Interval,
+    bootstrap,
+    confusion,
+    figures,
+    label_figures,
+    location_figures,
+    sequence_groups,
+)
+from train.pictures import draw_confusion, draw_coverage, draw_reliability
+from train.predictions import UNSEEN, Predictions
+from train.rejection import RejectionFigures, rejection_figures
+from train.run_folder import METRICS, PREDICTIONS, stored_taxa, write_json, write_table
+
+WANTED_PRECISION = (0.8, 0.9, 0.95)
+
+
+def report_run(folder: Path) -> str:
+    """Write the figures of `folder`; the summary, for people."""
+    predictions = Predictions.load(folder / PREDICTIONS)
+    return report_predictions(predictions, stored_taxa(folder, predictions.labels), folder)
+
+
+def report_predictions(predictions: Predictions, taxa: Sequence[Taxon | None], folder: Path) -> str:
+    """As `report_run`, of any predictions, into `folder`."""
+    known = predictions.where(predictions.truth != UNSEEN)
+    overall = figures(known, taxa)
+    probabilities, temperature = calibrated_probabilities(known.logits, known.truth, known.fold)
+    truth = known.truth
+
+    def error(places: Any) -> float:
+        return reliability(probabilities[places], truth[places]).error
+
+    calibration = {
+        "temperature": temperature,
+        "ece": asdict(bootstrap(error, sequence_groups(known), 0, draws=300)),
+        "ece_before_temperature": reliability(_plain_probabilities(known), truth).error,
+        "thresholds": {
+            str(wanted): threshold_for_precision(probabilities, truth, wanted) for wanted in WANTED_PRECISION
+        },
+    }
+    rejection = rejection_figures(predictions)
+    write_json(
+        folder / METRICS,
+        {"figures": asdict(overall), "calibration": calibration, "rejection": [asdict(item) for item in rejection]},
+    )
+    write_table(folder / "per_label.csv", [_rounded(asdict(row)) for row in label_figures(known)])
+    write_table(folder / "per_location.csv", [_rounded(asdict(row)) for row in location_figures(known)])
+    write_table(folder / "confusion.csv", _confusion_rows(known))
+    draw_confusion(confusion(known), known.labels, folder / "confusion.png")
+    draw_reliability(reliability(probabilities, truth), folder / "reliability.png")
+    draw_coverage(probabilities, truth, folder / "coverage.png")
+    summary = _summary(overall, calibration, rejection, known)
+    (folder / "report.txt").write_text(summary + "\n", encoding="utf-8")
+    return summary
+
+
+def _plain_probabilities(predictions: Predictions) -> Any:
+    from scipy.special import softmax
+
+    return softmax(predictions.logits.astype(np.float64), axis=1)
+
+
+def _summary(
+    overall: Figures, calibration: dict[str, Any], rejection: Sequence[RejectionFigures], known: Predictions
+) -> str:
+    lines = [
+        f"{overall.images} held-out images, {overall.sequences} sequences",
+        f"accuracy                    {_shown(overall.accuracy)}",
+        f"macro-F1                    {_shown(overall.macro_f1)}",
+        f"macro-F1, sequence-weighted {_shown(overall.sequence_weighted_macro_f1)}",
+        f"accuracy of sequence votes  {_shown(overall.sequence_vote_accuracy)}",
+        f"accuracy, nearest prototype {overall.prototype_accuracy:.3f}",
+        f"calibration error           {_shown(Interval(**calibration['ece']))} at temperature "
+        f"{calibration['temperature']:.3f} ({calibration['ece_before_temperature']:.3f} before)",
+        *(f"accuracy at rank {rank:<10} {value:.3f}" for rank, value in overall.rank_accuracy.items()),
+        *(
+            f"unseen species, {item.score:<17} AUROC {_shown(item.auroc)} ({item.unseen} unseen images)"
+            for item in rejection
+        ),
+        "",
+        f"{'label':<28} images  precision  recall     F1",
+    ]
+    rows = label_figures(known)
+    if len(rows) > 20:
+        rows = tuple(sorted(rows, key=lambda row: row.f1)[:20])
+        lines[-1] = f"{'the 20 worst labels':<28} images  precision  recall     F1"
+    lines += [f"{row.name:<28} {row.images:6d}  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:5.3f}" for row in rows]
+    return "\n".join(lines)
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def _confusion_rows(known: Predictions) -> list[dict[str, Any]]:
+    table = confusion(known)
+    return [
+        {"truth": label} | dict(zip(known.labels, (int(count) for count in row), strict=True))
+        for label, row in zip(known.labels, table, strict=True)
+    ]
