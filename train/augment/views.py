@@ -50,7 +50,6 @@ def context_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Gener
 
 
 def aligned_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Generator) -> View:
-    """The body level and filling the view: pose normalisation (Branson et al. 2014, "Bird Species
     """The body level and filling the view: pose normalisation (Branson et al. 2014, "Bird Species Categorization
     Using Pose Normalized Deep Convolutional Nets"). Keypoints give the axis; a box alone gives place and size.
     height, width = scene.pixels.shape[:2]
