@@ -52,6 +52,7 @@ def context_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Gener
 def aligned_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Generator) -> View:
     """The body level and filling the view: pose normalisation (Branson et al. 2014, "Bird Species Categorization
     Using Pose Normalized Deep Convolutional Nets"). Keypoints give the axis; a box alone gives place and size.
+    """
     height, width = scene.pixels.shape[:2]
     angle = 0.0
     if len(scene.keypoints) > 1:
