@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -31,7 +32,11 @@ class Announcer:
         self._begun = time.monotonic()
         self._next_progress = 0.0
         self.classified = self.again = self.unsupported = 0
+        self.last = ""
+        """What the last classified frame showed."""
         self.failed: list[Failed] = []
+        self.trouble = False
+        """Whether anything could not be read; becomes the exit code."""
 
     @property
     def done(self) -> int:
@@ -40,6 +45,7 @@ class Announcer:
     def __call__(self, result: Result) -> None:
         if isinstance(result, Scored):
             self.classified += 1
+            self.last = result.decision.common_name
             self._say_scored(result)
         elif isinstance(result, Again):
             self.again += 1
@@ -48,6 +54,7 @@ class Announcer:
             log.info("%s: %s: %s", printable(result.seen.path), result.reason, result.detail)
         elif result.final:
             self.failed.append(result)
+            self.trouble = True
             self._clear()
             log.warning("%s: %s: %s", printable(result.seen.path), result.reason, printable(result.detail))
         else:
@@ -57,6 +64,12 @@ class Announcer:
     def expect(self, total: int) -> None:
         """So many files are to come: the count becomes a time left."""
         self._total = total
+
+    def complain(self, error: OSError) -> None:
+        """A path that could not be looked into; the run goes on and its exit code says so."""
+        self.trouble = True
+        self._clear()
+        log.warning("%s: %s", printable(os.fsdecode(error.filename)), error.strerror)
 
     def pass_by(self) -> None:
         """A file is logged already and was not read."""

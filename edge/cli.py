@@ -8,8 +8,9 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from errno import EINVAL
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from edge import __version__
 if TYPE_CHECKING:
     from edge.announce import Announcer
     from edge.pipeline import Pipeline
+    from edge.sd_notify import Manager
     from edge.settings import Settings
     from edge.store import Failed, Store
     from edge.watch import Seen
@@ -72,9 +74,11 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
     from edge.decide import Decider
     from edge.model import STARTER, Model
     from edge.pipeline import Pipeline
+    from edge.sd_notify import Manager
     from edge.settings import SettingsError, read_species_list
     from edge.store import Store
 
+    manager = Manager()
     configure_logging(given.verbose, given.quiet)
     _check_sources(settings, given.paths)
     model = Model(settings.model or STARTER)
@@ -94,11 +98,12 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
             pipeline = Pipeline(model, decider, store, settings, announcer)
             stop = _stop_on_signals()
             if settings.watch is not None:
-                _watch(settings, store, pipeline, stop)
+                _watch(settings, store, pipeline, announcer, manager, stop)
             else:
                 _once(settings, given.paths, store, pipeline, announcer, stop)
+            manager.stopping()
             announcer.finish()
-            return 1 if announcer.failed and settings.watch is None else 0
+            return 1 if announcer.trouble and settings.watch is None else 0
         finally:
             store.close()
 
@@ -117,7 +122,8 @@ def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
             raise SettingsError(f"{path} does not exist; expected a file or a folder")
 
 
-def _watch(settings: "Settings", store: "Store", pipeline: "Pipeline", stop: threading.Event) -> None:
+def _watch(settings: "Settings", store: "Store", pipeline: "Pipeline", announcer: "Announcer", manager: "Manager",
+           stop: threading.Event) -> None:  # fmt: skip
     from edge.announce import log
     from edge.watch import Watch
 
@@ -133,25 +139,34 @@ def _watch(settings: "Settings", store: "Store", pipeline: "Pipeline", stop: thr
         watch.visit(failure.seen.path, min(max(settings.settle_s, still_s), settings.give_up_s / 4), None)
         return False
 
-    pipeline.run(watch.frames(stop), stop, is_final)
+    def pulse(in_hand: int) -> None:
+        manager.alive()
+        waiting = watch.waiting + in_hand
+        seen = f"; last seen: {announcer.last}" if announcer.last else ""
+        manager.status(f"{waiting} waiting, {announcer.classified} classified{seen}")
+
+    manager.ready(f"watching {settings.watch.absolute()}")
+    pipeline.run(watch.frames(stop), stop, is_final, pulse)
 
 
 def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline: "Pipeline",
           announcer: "Announcer", stop: threading.Event) -> None:  # fmt: skip
     from edge.watch import files_below, see
 
-    def files() -> Iterator["Seen"]:
+    def files(on_error: Callable[[OSError], None] | None = None) -> Iterator["Seen"]:
         for path in paths:
             absolute = os.path.abspath(path)
             if os.path.isdir(absolute):
-                yield from files_below(absolute)
+                yield from files_below(absolute, on_error)
             elif (seen := see(absolute)) is not None:
                 yield seen
+            elif on_error:
+                on_error(OSError(EINVAL, "it is neither a file nor a folder", absolute))
 
     announcer.expect(sum(1 for _ in files()))
 
     def new() -> Iterator["Seen"]:
-        for seen in files():
+        for seen in files(announcer.complain):
             if store.is_known(seen):
                 announcer.pass_by()
             else:

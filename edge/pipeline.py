@@ -50,21 +50,29 @@ class Pipeline:
         self._store = store
         self._settings = settings
         self._announce = announce
+        self._pulse: Callable[[int], None] = lambda in_hand: None
         self._side_px = look.decode_side_px(model)
         self._threads = settings.threads or os.cpu_count() or 1
         self._host_zone = None if settings.time_zone is None else zone_named(settings.time_zone)
 
     def run(
-        self, files: Iterable[Seen | None], stop: threading.Event, is_final: Callable[[Failed], bool] | None = None
+        self,
+        files: Iterable[Seen | None],
+        stop: threading.Event,
+        is_final: Callable[[Failed], bool] | None = None,
+        pulse: Callable[[int], None] | None = None,
     ) -> None:
         """Classify and log `files` until they end or `stop` is set; what was read by then is still logged.
 
         A `None` among the files says that nothing is ready now. `is_final` tells whether a failure is the last word.
+        `pulse` is called by the work loop itself, with the files in hand: when a frame hangs, the calls end.
         """
+        self._pulse = pulse or self._pulse
         ahead: deque[Future[Decoded | Failed | Again]] = deque()
         depth = 2 * BATCH + self._threads
         with ThreadPoolExecutor(self._threads, "decode") as pool:
             for seen in files:
+                self._pulse(len(ahead))
                 if seen is not None:
                     ahead.append(pool.submit(self._read, seen))
                 if seen is None or len(ahead) >= depth:
@@ -83,6 +91,7 @@ class Pipeline:
             self._record(results)
             for result in results:
                 self._announce(result)
+            self._pulse(len(ahead))
 
     def _record(self, results: list[Result]) -> None:
         """Log; while the database cannot be written (disk full, read-only) say so once and wait: frames stay here."""
@@ -94,6 +103,7 @@ class Pipeline:
                 if not complained:
                     log.error("database: %s; frames wait, trying again every %.0f s", error, RETRY_DATABASE_S)
                     complained = True
+                self._pulse(len(results))  # waiting is no hang
                 threading.Event().wait(RETRY_DATABASE_S)
             else:
                 if complained:
@@ -128,17 +138,26 @@ class Pipeline:
         return Decoded(seen, digest, view, captured, name, is_infrared(view.whole), miniature(view.whole))
 
     def _look(self, group: list[Decoded | Failed | Again]) -> Iterator[Result]:
-        decoded = [item for item in group if isinstance(item, Decoded)]
-        looks = iter(look.look(self._model, [d.view for d in decoded], self._settings.second_look) if decoded else ())
+        # Two copies may have been read before the first of them was logged.
+        fresh: dict[str, Decoded] = {}
+        for item in group:
+            if isinstance(item, Decoded) and item.digest not in fresh and not self._store.is_logged(item.digest):
+                fresh[item.digest] = item
+        views = [item.view for item in fresh.values()]
+        looks = dict(
+            zip(fresh, look.look(self._model, views, self._settings.second_look) if views else (), strict=True)
+        )
         for item in group:
             if not isinstance(item, Decoded):
                 yield item
-                continue
-            seen = next(looks)
-            decision = self._decider.decide(seen.log_probabilities, seen.familiarity)
-            yield Scored(item.seen, item.digest, item.view.picture.width_px, item.view.picture.height_px, item.captured,
-                         item.deployment, decision, seen.log_probabilities, seen.region, item.infrared,
-                         item.scene)  # fmt: skip
+            elif fresh.get(item.digest) is not item:
+                yield Again(item.seen, item.digest)
+            else:
+                seen = looks[item.digest]
+                decision = self._decider.decide(seen.log_probabilities, seen.familiarity)
+                yield Scored(item.seen, item.digest, item.view.picture.width_px, item.view.picture.height_px,
+                             item.captured, item.deployment, decision, seen.log_probabilities, seen.region,
+                             item.infrared, item.scene)  # fmt: skip
 
 
 def _settled(result: Result, is_final: Callable[[Failed], bool]) -> Result:

@@ -7,8 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from errno import EISDIR
 from pathlib import Path
 from typing import Any
+
+from edge.frame import IMAGE_SUFFIXES
 
 RESCAN_S = 600.0  # heals events that the kernel lost; costs one `stat` for each file
 TICK_S = 0.5
@@ -42,6 +45,8 @@ def files_below(root: str, on_error: Callable[[OSError], None] | None = None) ->
     for entry in listed:
         try:
             if entry.is_dir(follow_symlinks=False):
+                if on_error and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                    on_error(IsADirectoryError(EISDIR, "it is a folder, expected an image", entry.path))
                 if not entry.name.startswith("."):
                     yield from files_below(entry.path, on_error)
             elif not is_temporary(entry.name) and (seen := see(entry.path)) is not None:
@@ -96,10 +101,10 @@ class Watch:
         return len(self._due)
 
     def frames(self, stop: threading.Event) -> Iterator[Seen | None]:
-        """Complete files, each when it is ready; `None` at least every half second while there is nothing to do."""
+        """Complete files, each when it is ready; `None` at least every half second while none is."""
         observer = self._observe()
         try:
-            next_scan = 0.0
+            next_scan = said_nothing = 0.0
             scan: Iterator[Seen] = iter(())
             while not stop.is_set():
                 if time.monotonic() >= next_scan:
@@ -112,7 +117,9 @@ class Watch:
                 else:
                     self._wait(next_scan)
                 ready = self._ready()
-                if ready is not None or found is None:
+                # A scan over a million logged files takes minutes on a slow card; the caller hears from it meanwhile.
+                if ready is not None or found is None or time.monotonic() - said_nothing > TICK_S:
+                    said_nothing = time.monotonic()
                     yield ready
         finally:
             observer.stop()

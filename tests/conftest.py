@@ -21,6 +21,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def other_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with the same labels and other weights."""
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "other.onnx", seed=1)
+
+
+@pytest.fixture(scope="session")
 def field_frames() -> list[Path]:
     """Real camera-trap frames, in name order; the test is skipped where they are not beside the checkout."""
     frames = sorted(FIELD_FRAMES.rglob("*.[jJ][pP]*[gG]"))
