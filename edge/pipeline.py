@@ -22,7 +22,7 @@ from edge.watch import Seen, see
 
 log = logging.getLogger(__name__)
 
-BATCH = 8  # larger batches gain nothing on one core and delay the first rows
+GROUP = 8  # frames logged in one transaction while there is a backlog
 RETRY_DATABASE_S = 5.0
 
 
@@ -69,14 +69,14 @@ class Pipeline:
         """
         self._pulse = pulse or self._pulse
         ahead: deque[Future[Decoded | Failed | Again]] = deque()
-        depth = 2 * BATCH + self._threads
+        depth = 2 * GROUP + self._threads
         with ThreadPoolExecutor(self._threads, "decode") as pool:
             for seen in files:
                 self._pulse(len(ahead))
                 if seen is not None:
                     ahead.append(pool.submit(self._read, seen))
                 if seen is None or len(ahead) >= depth:
-                    self._finish(ahead, 0 if seen is None else depth - BATCH, is_final)
+                    self._finish(ahead, 0 if seen is None else depth - GROUP, is_final)
                 if stop.is_set():
                     break
             self._finish(ahead, 0, is_final)
@@ -84,7 +84,7 @@ class Pipeline:
     def _finish(self, ahead: "deque[Future[Decoded | Failed | Again]]", leave: int,
                 is_final: Callable[[Failed], bool] | None) -> None:  # fmt: skip
         while len(ahead) > leave:
-            group = [ahead.popleft().result() for _ in range(min(BATCH, len(ahead) - leave))]
+            group = [ahead.popleft().result() for _ in range(min(GROUP, len(ahead) - leave))]
             results = list(self._look(group))
             if is_final is not None:
                 results = [_settled(result, is_final) for result in results]
@@ -143,17 +143,14 @@ class Pipeline:
         for item in group:
             if isinstance(item, Decoded) and item.digest not in fresh and not self._store.is_logged(item.digest):
                 fresh[item.digest] = item
-        views = [item.view for item in fresh.values()]
-        looks = dict(
-            zip(fresh, look.look(self._model, views, self._settings.second_look) if views else (), strict=True)
-        )
         for item in group:
             if not isinstance(item, Decoded):
                 yield item
             elif fresh.get(item.digest) is not item:
                 yield Again(item.seen, item.digest)
             else:
-                seen = looks[item.digest]
+                # One at a time: a batch saves the network no CPU time and costs memory (docs/results.md).
+                (seen,) = look.look(self._model, [item.view], self._settings.second_look)
                 decision = self._decider.decide(seen.log_probabilities, seen.familiarity)
                 yield Scored(item.seen, item.digest, item.view.picture.width_px, item.view.picture.height_px,
                              item.captured, item.deployment, decision, seen.log_probabilities, seen.region,
