@@ -106,6 +106,7 @@ class Watch:
         try:
             next_scan = said_nothing = 0.0
             scan: Iterator[Seen] = iter(())
+            handed_out = False
             while not stop.is_set():
                 if time.monotonic() >= next_scan:
                     scan = files_below(self._folder)
@@ -114,12 +115,14 @@ class Watch:
                 if found is not None:
                     if not self._is_known(found) and found.path not in self._due:
                         self._plan_by_age(found)
-                else:
+                elif not handed_out:
                     self._wait(next_scan)
                 ready = self._ready()
                 # A scan over a million logged files takes minutes on a slow card; the caller hears from it meanwhile.
                 if ready is not None or found is None or time.monotonic() - said_nothing > TICK_S:
                     said_nothing = time.monotonic()
+                    # After the last ready file the caller hears so at once: it may be holding a group back.
+                    handed_out = ready is not None
                     yield ready
         finally:
             observer.stop()
