@@ -7,7 +7,7 @@ EDGE := $(VENV)/edge
 DEV := $(VENV)/dev
 CAPTURES ?= captures
 
-.PHONY: run test check fix clean help
+.PHONY: run report test check fix wheelhouse host-test clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -46,6 +46,18 @@ $(DEV)/.installed: pyproject.toml
 	@$(PYTHON) -m venv $(DEV)
 	@$(DEV)/bin/pip install --quiet --disable-pip-version-check -e '.[train,dev]'
 	@touch $@
+
+# Everything a host without internet needs, in dist/, for a USB stick: make wheelhouse PLATFORM=aarch64
+PLATFORM ?= $(shell uname -m)
+FIELD_PYTHONS ?= 3.11 3.13
+
+wheelhouse:
+	@$(MAKE) -s python-is-new-enough
+	@PYTHON=$(PYTHON) systemd/wheelhouse.sh $(PLATFORM) "$(FIELD_PYTHONS)"
+
+# Boots a Debian in a container and does to the service what the field does; needs root, systemd-nspawn, debootstrap.
+host-test: $(DEV)/.installed
+	$(DEV)/bin/pytest -v -rs tests/host $(PYTEST_ARGS)
 
 python-is-new-enough:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
