@@ -20,6 +20,8 @@ class Fault:
     kind: FaultKind
     subject: str
     detail: str
+    label: str = ""
+    """Of the sample, where the fault is its label's."""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.subject}: {self.detail}"
@@ -37,7 +39,7 @@ def find_faults(dataset: Dataset, table: Collection[str] | None = None) -> tuple
     broken = {fault.subject for fault in faults}
     if table is not None:
         faults += [
-            Fault("label_not_in_table", str(sample.path), f"label {sample.label!r}")
+            Fault("label_not_in_table", str(sample.path), f"label {sample.label!r}", sample.label)
             for sample in dataset.samples
             if sample.label not in table
         ]
@@ -49,7 +51,7 @@ def find_faults(dataset: Dataset, table: Collection[str] | None = None) -> tuple
     ]
     usable = Counter(sample.label for sample in dataset.samples if str(sample.path) not in broken)
     faults += [
-        Fault("one_image_class", label, "one image cannot be both trained on and tested with")
+        Fault("one_image_class", label, "one image cannot be both trained on and tested with", label)
         for label, count in sorted(usable.items())
         if count == 1
     ]
@@ -74,11 +76,11 @@ def without_faults(dataset: Dataset, faults: Sequence[Fault], skip: bool) -> Dat
     if not skip:
         raise DataError(f"{dataset.name} has {len(faults)} faults (listed above); mend them or pass --skip-bad")
     paths = {fault.subject for fault in faults if fault.kind in ("missing_file", "unreadable")}
-    strangers = {fault.subject for fault in faults if fault.kind == "label_not_in_table"}
-    lonely = {fault.subject for fault in faults if fault.kind == "one_image_class"}
+    strangers = {fault.label for fault in faults if fault.kind == "label_not_in_table"}
+    lonely = {fault.label for fault in faults if fault.kind == "one_image_class"}
     kept: dict[tuple[str, str], Sample] = {}
     for sample in dataset.samples:
-        if str(sample.path) not in paths | strangers and sample.label not in lonely:
+        if str(sample.path) not in paths and sample.label not in strangers | lonely:
             kept.setdefault((sample.name, sample.label), sample)
     return replace(dataset, samples=tuple(kept.values()), problems=())
 

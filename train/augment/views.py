@@ -54,19 +54,19 @@ def aligned_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Gener
     Using Pose Normalized Deep Convolutional Nets"). Keypoints give the axis; a box alone gives place and size.
     """
     height, width = scene.pixels.shape[:2]
-    angle = 0.0
+    box = scene.box
+    grow = float(rng.uniform(1.2, 1.5))
     if len(scene.keypoints) > 1:
         points = np.array(list(scene.keypoints.values())) * (width, height)
         angle = _axis_deg(scene.keypoints, points)
-        low, high = points.min(0), points.max(0)
-        if scene.box is None:
-            centre, side = (low + high) / 2, float(max(high - low)) * 1.3
-            return View(float(centre[0]), float(centre[1]), side, side, angle + turn, mirrored)
-    assert scene.box is not None
-    box = scene.box
-    side = max(box.width * width, box.height * height) * float(rng.uniform(1.0, 1.3))
-    x, y = (box.x + box.width / 2) * width, (box.y + box.height / 2) * height
-    return View(x, y, side, side, angle + turn, mirrored)
+        along = np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
+        reach = float(np.ptp(points @ along))
+        x, y = (float(value) for value in (points.min(0) + points.max(0)) / 2)
+        side = grow * max(reach, min(box.width * width, box.height * height) if box else 0.0)
+        return View(x, y, side, side, angle + turn, mirrored)
+    assert box is not None
+    side = grow * max(box.width * width, box.height * height)
+    return View((box.x + box.width / 2) * width, (box.y + box.height / 2) * height, side, side, turn, mirrored)
 
 
 def part_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Generator) -> View:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from train.sample import DataError, Dataset, Sample
 
 # The layout carries no names; the numbers are the dataset's own identity of a class.
@@ -14,13 +16,13 @@ def read_flowers102(path: Path) -> Dataset:
 
     root = path / "flowers-102" if (path / "flowers-102").is_dir() else path
     try:
-        labels = loadmat(str(root / "imagelabels.mat"), squeeze_me=True)["labels"]
+        labels = np.atleast_1d(loadmat(str(root / "imagelabels.mat"), squeeze_me=True)["labels"])
         sets = loadmat(str(root / "setid.mat"), squeeze_me=True)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{root} lacks imagelabels.mat or setid.mat; expected the Flowers-102 layout") from error
     samples = [
         Sample(root / "jpg" / f"image_{number:05d}.jpg", f"{int(labels[number - 1]):03d}", split=split)
         for key, split in _SPLITS.items()
-        for number in (int(value) for value in sets[key])
+        for number in (int(value) for value in np.atleast_1d(sets[key]))
     ]
     return Dataset("Flowers-102", tuple(samples))

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from train.sample import Box, DataError, Dataset, Sample
 
 
@@ -16,8 +18,10 @@ def read_stanford_cars(path: Path) -> Dataset:
         if not table.exists():
             problems.append(f"{table.name} is missing: no {split} images")
             continue
-        for row in _matlab(table)["annotations"]:
-            samples.append(_sample(root / f"cars_{split}" / str(row.fname), names[int(row["class"]) - 1], row, split))
+        for row in np.atleast_1d(_matlab(table)["annotations"]):
+            samples.append(
+                _sample(root / f"cars_{split}" / str(row["fname"]), names[int(row["class"]) - 1], row, split)
+            )
     return Dataset("Stanford Cars", tuple(samples), {}, tuple(problems))
 
 

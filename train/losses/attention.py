@@ -14,12 +14,8 @@ def attention_crop(pixels: Tensor, maps: Tensor, margin: float = 0.1) -> Tensor:
     threshold = chosen.amax((1, 2), keepdim=True) * _uniform(len(pixels), 0.4, 0.6, pixels)
     high = chosen >= threshold
     columns, rows = _extent(high.any(1), margin), _extent(high.any(2), margin)
-    # One grid for all pictures: crop and resize in a single differentiable-free sampling.
-    x = (
-        columns[0][:, None]
-        + torch.linspace(0, 1, pixels.shape[3], device=pixels.device) * (columns[1] - columns[0])[:, None]
-    )
-    y = rows[0][:, None] + torch.linspace(0, 1, pixels.shape[2], device=pixels.device) * (rows[1] - rows[0])[:, None]
+    x = columns[0][:, None] + _centres(pixels.shape[3], pixels) * (columns[1] - columns[0])[:, None]
+    y = rows[0][:, None] + _centres(pixels.shape[2], pixels) * (rows[1] - rows[0])[:, None]
     grid = torch.stack([x[:, None, :].expand(-1, y.shape[1], -1), y[:, :, None].expand(-1, -1, x.shape[1])], dim=3)
     return functional.grid_sample(pixels, grid * 2 - 1, align_corners=False, padding_mode="border")
 
@@ -76,6 +72,11 @@ def _drawn(maps: Tensor, size: torch.Size) -> Tensor:
     pick = torch.multinomial(weight, 1)[:, 0]
     chosen = maps[torch.arange(len(maps), device=maps.device), pick][:, None]
     return functional.interpolate(chosen, size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def _centres(count: int, like: Tensor) -> Tensor:
+    """float32[count]: centres of pixels, as fractions."""
+    return (torch.arange(count, device=like.device) + 0.5) / count
 
 
 def _uniform(count: int, low: float, high: float, like: Tensor) -> Tensor:

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from train.augment.camera_trap import CONDITIONS, apply_conditions
+from train.recipe import AugmentSettings
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (48, 48, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in CONDITIONS])
+def test_each_condition_changes_the_picture_by_its_seed_alone(name: str, picture: np.ndarray) -> None:
+    settings = AugmentSettings(**{name: 1.0})  # type: ignore[arg-type]
+    before = picture.copy()
+    changed = apply_conditions(picture, settings, np.random.default_rng(1))
+    assert changed.shape == picture.shape
+    assert changed.dtype == np.uint8
+    assert not np.array_equal(changed, picture)
+    assert np.array_equal(picture, before)
+    assert np.array_equal(changed, apply_conditions(picture, settings, np.random.default_rng(1)))
+
+
+def test_infra_red_has_no_colour_and_dusk_is_dark(picture: np.ndarray) -> None:
+    grey = apply_conditions(picture, AugmentSettings(infra_red=1.0), np.random.default_rng(0))
+    assert np.array_equal(grey[..., 0], grey[..., 1])
+    dark = apply_conditions(picture, AugmentSettings(dusk=1.0), np.random.default_rng(0))
+    assert dark.mean() < picture.mean() * 0.9
+
+
+def test_without_settings_nothing_happens(picture: np.ndarray) -> None:
+    assert apply_conditions(picture, AugmentSettings(), np.random.default_rng(0)) is picture

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from train.losses.objective import Batch, Objective
+from train.network import NetworkSpec, build
+from train.recipe import LossSettings
+
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def objective(settings: LossSettings, pooling: str = "parts") -> Objective:
+    torch.manual_seed(0)
+    spec = NetworkSpec("test_efficientnet", pooling, parts=3, embedding_dim=8)  # type: ignore[arg-type]
+    return Objective(build(spec, 3), settings, (4, 4, 4), (None, None, None), 8).train()
+
+
+def batch(mixed: bool = False) -> Batch:
+    boxes = torch.tensor([[0.2, 0.2, 0.5, 0.5]] * 3 + [[torch.nan] * 4] * 3)
+    return Batch(torch.randn(6, 3, 64, 64), LABELS, LABELS, boxes, mixed)
+
+
+@pytest.mark.parametrize("metric", ["arcface", "subcenter_arcface", "proxy_anchor", "supcon", "triplet"])
+def test_each_metric_loss_teaches_the_backbone_alone_or_added(metric: str) -> None:
+    for classification in ("none", "cross_entropy"):
+        settings = LossSettings(classification=classification, metric=metric)  # type: ignore[arg-type]
+        trained = objective(settings)
+        loss, logits = trained(batch())
+        loss.backward()
+        assert logits.shape == (6, 3)
+        assert next(trained.network.backbone.parameters()).grad is not None
+
+
+def test_all_techniques_together_have_one_finite_loss() -> None:
+    settings = LossSettings(
+        classification="balanced_softmax", metric="supcon", part_centre_weight=1.0, attention_crop=1.0,
+        attention_drop=1.0, box_attention_weight=1.0,
+    )  # fmt: skip
+    loss, _ = objective(settings)(batch())
+    loss.backward()
+    assert bool(torch.isfinite(loss))
+    plain, _ = objective(LossSettings(classification="balanced_softmax"))(batch())
+    assert loss.item() > plain.item()
+
+
+def test_losses_of_pure_samples_pass_over_mixed_batches() -> None:
+    settings = LossSettings(metric="supcon", part_centre_weight=1.0)
+    torch.manual_seed(1)
+    mixed = batch(mixed=True)
+    with_metric, _ = objective(settings)(mixed)
+    without, _ = objective(LossSettings())(mixed)
+    assert with_metric.item() == pytest.approx(without.item())

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.frame import decode, fit
+from train.pixels import PixelSource, for_evaluation
+from train.sample import Box, Keypoint, Sample
+
+
+@pytest.fixture
+def frame(tmp_path: Path) -> Path:
+    path = tmp_path / "frame.jpg"
+    picture = np.zeros((400, 800, 3), np.uint8)
+    picture[100:300, 200:600] = (0, 0, 250)  # a red animal, in OpenCV's order
+    cv2.imwrite(str(path), picture)
+    return path
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_evaluation_is_exactly_what_the_device_feeds_its_model(frame: Path, tmp_path: Path, cached: bool) -> None:
+    source = PixelSource(64, cache=tmp_path / "cache" if cached else None)
+    expected = fit(decode(frame.read_bytes(), 64).pixels, 64, 64, "squash")
+    for _ in range(2):  # the second time from the cache
+        assert np.array_equal(for_evaluation(source, Sample(frame, "a"), 64, "squash"), expected)
+
+
+def test_a_large_frame_is_scaled_by_the_decoder(frame: Path) -> None:
+    height, width = PixelSource(50).read(Sample(frame, "a")).shape[:2]
+    assert (height, width) == (50, 100)
+
+
+def test_boxes_are_cropped_with_their_margin_and_enough_pixels(frame: Path) -> None:
+    sample = Sample(
+        frame, "a", box=Box(0.25, 0.25, 0.5, 0.5), keypoints=(Keypoint("eye", 0.5, 0.5),), size_px=(800, 400)
+    )
+    tight = PixelSource(50, crop_margin=0.0)
+    pixels = tight.read(sample)
+    assert min(pixels.shape[:2]) >= 50
+    assert pixels[5:-5, 5:-5, 0].min() > 200  # nothing but the animal
+    loose = PixelSource(50, crop_margin=0.25)  # a quarter of 400 px on each side
+    box = loose.box_in_view(sample)
+    assert box is not None
+    assert np.allclose((box.x, box.y, box.width, box.height), (1 / 6, 0.25, 2 / 3, 0.5))
+    assert loose.keypoints_in_view(sample)["eye"] == pytest.approx((0.5, 0.5))
+
+
+def test_a_changed_file_is_decoded_again(frame: Path, tmp_path: Path) -> None:
+    source = PixelSource(50, cache=tmp_path / "cache")
+    before = source.read(Sample(frame, "a"))
+    cv2.imwrite(str(frame), np.full((400, 800, 3), 200, np.uint8))
+    assert not np.array_equal(source.read(Sample(frame, "a")), before)

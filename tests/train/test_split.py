@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from train.sample import DataError, Sample
+from train.split import Fold, find_leak, folds
+
+
+def samples(count: int = 60) -> list[Sample]:
+    return [
+        Sample(Path(f"{n}.jpg"), "ab"[n % 2], location=f"s{n % 10}", sequence=f"s{n % 10}-{n // 20}")
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("by", "field"), [("location", "location"), ("sequence", "sequence")])
+def test_no_group_is_on_both_sides_and_every_sample_is_tested_once(by: str, field: str) -> None:
+    data = samples()
+    tested: list[int] = []
+    for fold in folds(data, by, 5, seed=3):  # type: ignore[arg-type]
+        leak = find_leak(data, fold)
+        assert not getattr(leak, f"{field}s")
+        assert {data[place].label for place in fold.test} == {"a", "b"}
+        tested += fold.test
+    assert sorted(tested) == list(range(len(data)))
+
+
+def test_the_seed_decides_the_split() -> None:
+    assert folds(samples(), "location", 5, 1) == folds(samples(), "location", 5, 1)
+    assert folds(samples(), "location", 5, 1) != folds(samples(), "location", 5, 2)
+
+
+def test_a_split_by_image_is_told_to_leak() -> None:
+    data = samples()
+    (fold, *_) = folds(data, "image", 2, 0)
+    warnings = list(find_leak(data, fold).warnings("image"))
+    assert any("sequences are in both" in warning for warning in warnings)
+    assert any("locations are in both" in warning for warning in warnings)
+
+
+def test_boxes_of_one_image_stay_together_even_by_image() -> None:
+    data = [Sample(Path(f"{n // 2}.jpg"), "ab"[n % 2]) for n in range(20)]
+    for fold in folds(data, "image", 2, 0):
+        assert not find_leak(data, fold).images
+
+
+def test_unknown_sequences_are_counted_as_doubt() -> None:
+    data = [Sample(Path(f"{n}.jpg"), "a") for n in range(4)]
+    assert find_leak(data, Fold((0, 1), (2, 3))).unknown_sequence == 2
+
+
+def test_missing_groups_stop_the_split() -> None:
+    with pytest.raises(DataError, match="has no location"):
+        folds([Sample(Path("a.jpg"), "a")], "location", 2, 0)
+    with pytest.raises(DataError, match="fewer than the 20 folds"):
+        folds(samples(), "location", 20, 0)
+    with pytest.raises(DataError, match="no official split"):
+        folds(samples(), "official", 1, 0)
