@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(settings: "Settings", given: argparse.Namespace) -> int:
     from edge.announce import Announcer, configure_logging, log
     from edge.decide import Decider
+    from edge.examine import Examiner
     from edge.model import STARTER, Model
     from edge.pipeline import Pipeline
     from edge.sd_notify import Manager
@@ -95,7 +96,7 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
         try:
             announcer = Announcer(sys.stdout, settings.json, given.quiet)
             log.info("model %s %s, database %s", model.card.name, model.card.version, settings.db.absolute())
-            pipeline = Pipeline(model, decider, store, settings, announcer)
+            pipeline = Pipeline(Examiner(model, decider, settings, store.is_logged), store, settings, announcer)
             stop = _stop_on_signals()
             if settings.watch is not None:
                 _watch(settings, store, pipeline, announcer, manager, stop)

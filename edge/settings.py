@@ -51,6 +51,8 @@ class Settings:
     give_up_s: float = _option(600.0, float, "a file that is still not a whole frame after this long is logged as"
                                " unreadable (and tried again when it changes)", "SECONDS")  # fmt: skip
     threads: int = _option(0, int, "threads that read and decode (default: one for each core)", "N")
+    workers: int = _option(0, int, "processes that read and classify, for an archive on a machine with many cores"
+                           " (default: none, threads only)", "N")  # fmt: skip
     second_look: bool = _option(True, bool, "look again at the region that drew attention")
     reclassify: bool = _option(False, bool, "look again at logged files with the current model; rows are added")
     json: bool = _option(False, bool, "print one JSON object per frame")

@@ -200,6 +200,26 @@ def test_a_second_process_on_the_same_database_refuses(tmp_path: Path, tiny_mode
     assert "in use" in second.stderr
 
 
+def test_worker_processes_log_the_same(tmp_path: Path, tiny_model: Path) -> None:
+    for seed in range(20):
+        (tmp_path / f"{seed}.jpg").write_bytes(picture(seed % 15))
+    (tmp_path / "half.jpg").write_bytes(picture(99)[:500])
+    answers = (
+        "SELECT digest, taxon, kind, o.reason, round(confidence, 6) FROM media m JOIN observation o ON o.media = m.id"
+    )
+    found = []
+    for workers in ("0", "2"):
+        done = run(
+            tmp_path, *sorted(tmp_path.glob("*.jpg")), "--workers", workers, "--db", f"{workers}.db", model=tiny_model
+        )
+        assert done.returncode == 1, done.stderr
+        (tmp_path / "detections.db").unlink(missing_ok=True)
+        (tmp_path / f"{workers}.db").rename(tmp_path / "detections.db")
+        found.append(sorted(rows(tmp_path, answers), key=str))
+    assert len(found[0]) == 15
+    assert found[0] == found[1]
+
+
 def test_version_and_help_answer(tmp_path: Path) -> None:
     version = run(tmp_path, "--version")
     assert version.returncode == 0

@@ -1,0 +1,82 @@
+"""One file from its bytes to its result, without the database: on a thread of the daemon or in a process of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge import frame, look
+from edge.clock import CaptureTime, capture_time, now, zone_named
+from edge.decide import Decider
+from edge.model import Model
+from edge.scene import is_infrared, miniature
+from edge.settings import Settings
+from edge.store import Again, Failed, Result, Scored
+from edge.watch import Seen, see
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A whole frame, read and decoded, not yet looked at."""
+
+    seen: Seen
+    digest: str
+    view: look.View
+    captured: CaptureTime
+    deployment: str | None
+    infrared: bool
+    scene: frame.Pixels
+
+
+class Examiner:
+    """Reads files and looks at frames; `is_logged` tells by the digest which content needs no look."""
+
+    def __init__(self, model: Model, decider: Decider, settings: Settings, is_logged: Callable[[str], bool]) -> None:
+        self._model = model
+        self._decider = decider
+        self._settings = settings
+        self._is_logged = is_logged
+        self._side_px = look.decode_side_px(model)
+        self._default_zone = None if settings.time_zone is None else zone_named(settings.time_zone)
+
+    def examine(self, seen: Seen) -> Result:
+        """Both steps in one."""
+        item = self.read(seen)
+        return self.answer(item) if isinstance(item, Decoded) else item
+
+    def read(self, seen: Seen) -> Decoded | Failed | Again:
+        """Read, digest and decode; the libraries let go of the interpreter, so threads overlap."""
+        path = Path(seen.path)
+        deployment = self._settings.deployment_of(path)
+        name = None if deployment is None else deployment.id
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            return Failed(seen, None, "permission" if isinstance(error, PermissionError) else "corrupt",
+                          f"it cannot be read ({error.strerror})", False, name)  # fmt: skip
+        digest = frame.digest(data)
+        after = see(seen.path)
+        if after != seen or len(data) != seen.bytes:
+            return Failed(after or seen, digest, "truncated", "it changed while it was read", False, name)
+        if self._is_logged(digest):
+            return Again(seen, digest)
+        try:
+            picture = frame.decode(data, self._side_px, path.name)
+        except frame.BadFrame as bad:
+            return Failed(seen, digest, bad.reason, bad.detail, bad.reason in ("unsupported_format", "too_large"), name)
+        zone = self._default_zone
+        if deployment is not None and deployment.time_zone is not None:
+            zone = zone_named(deployment.time_zone)
+        captured = capture_time(picture.exif, seen.mtime_ns / 1e9, zone, now())
+        view = look.view(self._model, picture)
+        return Decoded(seen, digest, view, captured, name, is_infrared(view.whole), miniature(view.whole))
+
+    def answer(self, item: Decoded) -> Scored:
+        """Look at a decoded frame and decide.
+
+        One frame at a time: a batch saves the network no CPU time and costs memory (docs/results.md).
+        """
+        (seen,) = look.look(self._model, [item.view], self._settings.second_look)
+        decision = self._decider.decide(seen.log_probabilities, seen.familiarity)
+        picture = item.view.picture
+        return Scored(item.seen, item.digest, picture.width_px, picture.height_px, item.captured, item.deployment,
+                      decision, seen.log_probabilities, seen.region, item.infrared, item.scene)  # fmt: skip

@@ -1,0 +1,44 @@
+"""Processes that examine frames, for an archive on a machine with many cores; the database stays with the parent."""
+
+import multiprocessing
+import signal
+from concurrent.futures import ProcessPoolExecutor
+
+from edge.decide import Decider
+from edge.examine import Examiner
+from edge.model import STARTER, Model
+from edge.schema import open_database
+from edge.settings import Settings, read_species_list
+from edge.store import CLASSIFIED, Result
+from edge.watch import Seen
+
+_examiner: Examiner
+
+
+def worker_pool(settings: Settings) -> ProcessPoolExecutor:
+    """`settings.workers` processes, each with a model of its own.
+
+    Spawned, not forked: a fork copies locks that the runtime's threads may hold.
+    """
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(settings.workers, context, _begin, (settings,))
+
+
+def examine(seen: Seen) -> Result:
+    """Runs in a worker."""
+    return _examiner.examine(seen)
+
+
+def _begin(settings: Settings) -> None:
+    global _examiner
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    model = Model(settings.model or STARTER)
+    allowed = None if settings.species_list is None else read_species_list(settings.species_list)
+    decider = Decider(model.card, allowed, settings.thresholds)
+    database = open_database(settings.db, read_only=True)
+
+    def is_logged(digest: str) -> bool:
+        """As far as it is committed; what is on its way the parent notices."""
+        return not settings.reclassify and database.execute(CLASSIFIED, (digest,)).fetchone() is not None
+
+    _examiner = Examiner(model, decider, settings, is_logged)
