@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edge import frame, look
+from edge.files import files_below
 from edge.model import STARTER, Model
-from edge.watch import files_below
 
 
 def main() -> None:

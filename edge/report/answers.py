@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.report.survey import ANIMAL, HUMAN, REASONS, VEHICLE, Pairs, Records, chunks, joined
+from edge.report.columns import KeyCodes, float32, int32, int64, joined, key_of, key_parts, read_columns
+from edge.report.survey import ANIMAL, HUMAN, KINDS, REASONS, VEHICLE, Pairs, Records
 from edge.taxon_book import TaxonBook
 
-_OBSERVATIONS = """
-SELECT id, media, coalesce(model, -1), method = 'human', subject,
-       CASE kind WHEN 'animal' THEN 0 WHEN 'human' THEN 1 WHEN 'vehicle' THEN 2 WHEN 'blank' THEN 3 ELSE 4 END,
-       taxon, rank, coalesce(confidence, 'nan'), coalesce(count, 0), reason, box_x IS NOT NULL,
-       CASE WHEN method = 'human' THEN classified_by END, CASE WHEN method = 'human' THEN common_name END
-FROM observation
-"""
+_KEY = key_of(
+    "method", "kind", "rank", "taxon", "reason", "model", "subject", "box_x IS NOT NULL",
+    "CASE WHEN method = 'human' THEN classified_by END", "CASE WHEN method = 'human' THEN common_name END",
+)  # fmt: skip
+_OBSERVATIONS = f"SELECT id, media, {_KEY}, coalesce(confidence, -1), coalesce(count, 0) FROM observation"
 Array = NDArray[Any]
 
 
@@ -92,16 +91,6 @@ class _Rows:
         return len(self.id)
 
 
-_ROW_DTYPES = {
-    "id": np.int64,
-    "human": np.bool_,
-    "box": np.bool_,
-    "confidence": np.float32,
-    "kind": np.int8,
-    "reason": np.int8,
-}
-
-
 def choose(
     connection: sqlite3.Connection,
     media: NDArray[np.int64],
@@ -132,48 +121,30 @@ def choose(
 
 
 def _read(connection: sqlite3.Connection, media: NDArray[np.int64], book: TaxonBook) -> _Rows:
-    parts: list[_Rows] = []
-    reasons = {name or None: i for i, name in enumerate(REASONS)}
-    reviewers: dict[Any, int] = {None: -1}
-    codes: dict[tuple[Any, Any], int] = {}
-    for rows in chunks(connection.execute(_OBSERVATIONS)):
-        id_, of, model, human, subject, kind, taxon, rank, confidence, count, reason, box, by, common = zip(
-            *rows, strict=True
-        )
-        for person in set(by):
-            reviewers.setdefault(person, len(reviewers))
-        keys = list(zip(rank, taxon, strict=True))
-        fresh = set(keys) - codes.keys()
-        if fresh:
-            book.learn_common_names({(r, t, c) for (r, t), c in zip(keys, common, strict=True) if c})
-            codes |= {key: book.code(*key) for key in sorted(fresh, key=str)}
-        parts.append(
-            _Rows(
-                np.array(id_, np.int64),
-                np.array(of, np.int64),
-                np.array(model, np.int32),
-                np.array(human, bool),
-                np.array(subject, np.int32),
-                np.array(kind, np.int8),
-                np.array([codes[key] for key in keys], np.int32),
-                np.array(confidence, np.float32),
-                np.array(count, np.int32),
-                np.array([reasons.get(name, 0) for name in reason], np.int8),
-                np.array(box, bool),
-                np.array([reviewers[person] for person in by], np.int32),
-            )
-        )
-    if not parts:
-        return _Rows(*(np.zeros(0, _ROW_DTYPES.get(name, np.int32)) for name in _Rows.__slots__))
-    everything = _Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in _Rows.__slots__))
-    place = np.searchsorted(media, everything.frame)
-    known = (
-        (place < len(media)) & (media[np.minimum(place, len(media) - 1)] == everything.frame)
-        if len(media)
-        else place < 0
+    keys = KeyCodes()
+    ids, of, coded, confidence, count = read_columns(connection, _OBSERVATIONS, (int64, int64, keys, float32, int32))
+    parts = [key_parts(text) for text in keys.codes]
+    book.learn_common_names((part[2], part[3], part[9]) for part in parts)
+    reviewers = {name: i for i, name in enumerate(sorted({part[8] for part in parts if part[0] == "human"}))}
+    place = np.searchsorted(media, of)
+    rows = _Rows(
+        ids,
+        place.astype(np.int32),
+        keys.table(lambda part: int(part[5] or -1), np.int32)[coded],
+        keys.table(lambda part: part[0] == "human", np.bool_)[coded],
+        keys.table(lambda part: int(part[6]), np.int32)[coded],
+        keys.table(lambda part: KINDS.index(part[1]), np.int8)[coded],
+        keys.table(lambda part: book.code(part[2], part[3]), np.int32)[coded],
+        confidence,
+        count,
+        keys.table(lambda part: REASONS.index(part[4]), np.int8)[coded],
+        keys.table(lambda part: part[7] == "1", np.bool_)[coded],
+        keys.table(lambda part: reviewers.get(part[8], -1) if part[0] == "human" else -1, np.int32)[coded],
     )
-    everything.frame = place.astype(np.int32)
-    return everything if known.all() else everything.take(known)
+    if not len(media):
+        return rows.take(np.zeros(len(rows), bool))
+    known = media[np.minimum(place, len(media) - 1)] == of
+    return rows if known.all() else rows.take(known)
 
 
 def _machine(rows: _Rows, preferred: tuple[int | None, bool], model_place: Array) -> Records:

@@ -2,18 +2,22 @@
 
 import argparse
 import csv
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from edge.report.output import Output
-from edge.report.rows import COLUMNS, rows
+from edge.report.rows import CHUNK, COLUMNS, Columns, column_chunks
 from edge.report.study import Study
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_TEXT_COLUMNS = frozenset(
-    COLUMNS.index(name)
-    for name in ("deployment", "scientific_name", "rank", "common_name", "classified_by", "class", "order", "family",
-                 "genus", "species", "path")
+# Columns of any format that hold what cameras, users or models named.
+TEXT = (
+    "deployment", "scientific_name", "common_name", "classified_by", "class", "order", "family", "genus", "species",
+    "path", "deploymentID", "locationID", "locationName", "deploymentComments", "filePath", "fileName",
+    "scientificName", "classifiedBy", "project_id", "deployment_id", "location", "identified_by", "site", "first",
+    "second", "taxon", "placename",
 )  # fmt: skip
 
 
@@ -31,24 +35,49 @@ def write_table(file: TextIO, columns: Iterable[str], lines: Iterable[Iterable[A
 
 def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     """One line for each frame and taxon."""
-    done = 0
     with output.text() as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for block in rows(study):
-            writer.writerows(_harmless(block))
-            done += len(block)
-            output.say(f"csv: {done} of {len(study.survey.records)} lines")
+        file.write(",".join(COLUMNS) + "\n")
+        for done, columns in enumerate(column_chunks(study)):
+            block = io.StringIO()  # one write a chunk: twice as quick as one a line
+            csv.writer(block, lineterminator="\n").writerows(
+                zip(*harmless(columns, [name for name in TEXT if name in columns]).values(), strict=True)
+            )
+            file.write(block.getvalue())
+            output.say(f"csv: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
     output.say("")
     return 0
 
 
-def _harmless(block: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The block with its text columns defused; most blocks need nothing."""
-    columns = list(zip(*block, strict=True))
-    suspects = [i for i in _TEXT_COLUMNS if any(isinstance(c, str) and c.startswith(_FORMULA) for c in set(columns[i]))]
-    if not suspects:
-        return block
-    for i in suspects:
-        columns[i] = tuple(defused(cell) for cell in columns[i])
-    return list(zip(*columns, strict=True))
+class ColumnFile:
+    """A CSV file written a chunk of columns at a time; names that are not in a chunk stay empty there."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._names = names
+        self._file = path.open("w", encoding="utf-8", newline="", errors="backslashreplace")
+        self._file.write(",".join(names) + "\n")
+
+    def __enter__(self) -> "ColumnFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def write(self, columns: Columns) -> None:
+        """Add lines; text is defused."""
+        size = len(next(iter(columns.values())))
+        nothing = [None] * size
+        safe = harmless(columns, [name for name in TEXT if name in columns])
+        block = io.StringIO()  # one write a chunk: twice as quick as one a line
+        csv.writer(block, lineterminator="\n").writerows(
+            zip(*(safe.get(name, nothing) for name in self._names), strict=True)
+        )
+        self._file.write(block.getvalue())
+
+
+def harmless(columns: Columns, text_columns: Iterable[str]) -> Columns:
+    """The columns with the text ones defused; most need nothing."""
+    safe = dict(columns)
+    for name in text_columns:
+        if any(isinstance(cell, str) and cell.startswith(_FORMULA) for cell in set(columns[name])):
+            safe[name] = [defused(cell) for cell in columns[name]]
+    return safe

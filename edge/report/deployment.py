@@ -23,6 +23,10 @@ class Deployment:
     named: bool = True
     """False for the frames of a database that belong to no named deployment."""
 
+    uncertainty_m: int | None = None
+    """Of coordinates that were coarsened on purpose."""
+    precision_deg: float | None = None
+
     @property
     def has_place(self) -> bool:
         return self.latitude is not None and self.longitude is not None

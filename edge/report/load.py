@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge.event import DEFAULT_RULES, Rules
 from edge.report.answers import Answers, choose
+from edge.report.columns import KeyCodes, int64, joined, key_of, key_parts, read_columns, seconds_of
 from edge.report.database import ReportError, connect
 from edge.report.deployment import Deployment, utc_seconds, zone_named
 from edge.report.local_time import NO_TIME, to_local
@@ -22,27 +23,24 @@ from edge.report.survey import (
     CLASSIFIED,
     DOUBTS,
     PROBLEMS_KEPT,
+    STATUSES,
     Frames,
     Heartbeats,
     Problem,
     Survey,
-    chunks,
-    joined,
 )
 from edge.report.votes import stored_votes, votes_missing, worked_out_votes
 from edge.taxon_book import Model, TaxonBook, read_models
 
-_MEDIA = """
-SELECT id, digest, deployment, CAST(strftime('%s', captured_at) AS INTEGER),
-       CASE status WHEN 'pending' THEN 0 WHEN 'classified' THEN 1 WHEN 'unreadable' THEN 2 ELSE 3 END,
-       clock_doubt, time_zone, {infrared},
-       strftime('%s', received_at) - strftime('%s', captured_at) < 86400
-FROM media ORDER BY id
-"""
 _PROBLEMS = """
-SELECT path, status, coalesce(reason, ''), received_at FROM media WHERE status = 'unreadable'
-ORDER BY received_at DESC LIMIT ?
+SELECT path, status, coalesce(reason, ''), received_at FROM media
+WHERE status <> 'classified' AND status = 'unreadable' ORDER BY received_at DESC LIMIT ?
 """
+_DELAYS = """
+SELECT strftime('%s', received_at) - strftime('%s', captured_at) FROM media
+WHERE deployment IS ? AND captured_at IS NOT NULL ORDER BY captured_at DESC LIMIT 100
+"""
+PROMPT_S = 86_400
 Say = Callable[[str], None]
 
 
@@ -74,8 +72,8 @@ class _Places:
     known: dict[str, Deployment] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
     zones: Counter[tuple[str, str]] = field(default_factory=Counter)
-    prompt: Counter[str] = field(default_factory=Counter)
-    """Frames that came within a day of being taken, by deployment."""
+    prompt: set[str] = field(default_factory=set)
+    """Deployments whose frames come within a day of being taken."""
 
     def code(self, name: str) -> int:
         return self.codes.setdefault(name, len(self.codes))
@@ -106,8 +104,7 @@ def load(
                     f"{path}: {error}; is it a detections database? `edge-db salvage` mends one"
                 ) from error
     deployments = _deployments(places, overrides or {}, time_zone)
-    live = frozenset(name for name, lead in places.prompt.items() if lead > 0)
-    survey = _merge(tuple(paths), parts, deployments, book, models, live)
+    survey = _merge(tuple(paths), parts, deployments, book, models, frozenset(places.prompt))
     return select(survey, selection, book)
 
 
@@ -146,7 +143,7 @@ def _read(
     unnamed = path.stem if several else "unnamed"
     while unnamed in places.known and places.known[unnamed].named:
         unnamed += "-unnamed"
-    part = _read_media(connection, unnamed, places)
+    part = _read_media(connection, several, unnamed, places)
     part.answers = choose(connection, part.media, codes, _preferred(connection, own_models, selection), book)
     stored = stored_votes(connection, part.media, book)
     if votes_missing(part.answers.records, part.at, stored):
@@ -154,62 +151,59 @@ def _read(
         stored = worked_out_votes(connection, part.media, book, rules)
     part.event_kind, part.event_taxon, part.event_confidence = stored.kind, stored.taxon, stored.confidence
     part.heartbeats = _heartbeats(connection)
-    part.problems = [
-        Problem(readable_path(where), status, reason, at)
-        for where, status, reason, at in connection.execute(_PROBLEMS, (PROBLEMS_KEPT,))
-    ]
+    if any(status == "unreadable" for status, _ in part.counts):
+        part.problems = [
+            Problem(readable_path(where), status, reason, at)
+            for where, status, reason, at in connection.execute(_PROBLEMS, (PROBLEMS_KEPT,))
+        ]
     return part
 
 
-def _read_media(connection: sqlite3.Connection, unnamed: str, places: _Places) -> _Part:
-    columns: dict[str, list[NDArray[Any]]] = {
-        name: [] for name in ("media", "digests", "deployment", "at", "status", "doubt", "infrared")
-    }
-    doubts: dict[str | None, int] = {None: 0}
+def _read_media(connection: sqlite3.Connection, several: bool, unnamed: str, places: _Places) -> _Part:
     has_infrared = any(row[1] == "infrared" for row in connection.execute("PRAGMA table_info(media)"))
-    cursor = connection.execute(_MEDIA.format(infrared="infrared" if has_infrared else "NULL"))
-    for rows in chunks(cursor):
-        ids, digests, names, at, status, doubt, zones, infrared, prompt = zip(*rows, strict=True)
-        for name, number in Counter(zip(names, zones, strict=True)).items():
-            camera, zone = str(name[0] or unnamed), str(name[1] or "")
-            if name[0] is None and camera not in places.known:
-                places.known[camera] = Deployment(camera, named=False)
-            places.zones[camera, zone] += number
-        for name, soon in zip(names, prompt, strict=True):
-            places.prompt[str(name or unnamed)] += 1 if soon else -1
-        for text in set(doubt):
-            words = [] if text is None else str(text).split(",")
-            doubts[text] = sum(1 << DOUBTS.index(word) for word in words if word in DOUBTS)
-        codes = {name: places.code(name or unnamed) for name in set(names)}
-        columns["media"].append(np.array(ids, np.int64))
-        columns["digests"].append(_digest_bits(digests))
-        columns["deployment"].append(np.array([codes[name] for name in names], np.int32))
-        columns["at"].append(np.array([NO_TIME if value is None else value for value in at], np.int64))
-        columns["status"].append(np.array(status, np.int8))
-        columns["doubt"].append(np.array([doubts[text] for text in doubt], np.int8))
-        columns["infrared"].append(np.array([-1 if value is None else value for value in infrared], np.int8))
-    counts = {
-        (status, reason or ""): number
-        for status, reason, number in connection.execute("SELECT status, reason, count(*) FROM media GROUP BY 1, 2")
-    }
-    dtypes = {"deployment": np.int32, "status": np.int8, "doubt": np.int8, "infrared": np.int8}
-    arrays: dict[str, Any] = {
-        name: joined(held, dtypes.get(name, np.int64)) for name, held in columns.items() if name != "digests"
-    }
-    digests_ = np.concatenate(columns["digests"]) if columns["digests"] else np.zeros((0, 2), np.uint64)
-    nothing = Heartbeats(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
-    size = len(digests_)
-    return _Part(
-        **arrays,
-        digests=digests_,
-        event_kind=np.full(size, -1, np.int8),
-        event_taxon=np.full(size, -1, np.int32),
-        event_confidence=np.full(size, np.nan, np.float32),
-        answers=Answers.none(),
-        heartbeats=nothing,
-        problems=[],
-        counts=counts,
+    key = key_of("deployment", "time_zone", "clock_doubt", "status", "reason", "infrared" if has_infrared else "NULL")
+    digest = "digest" if several else "NULL"  # only needed to find the same frame in another database
+    codes = KeyCodes()
+    ids, at, coded, digests = read_columns(
+        connection,
+        f"SELECT id, {seconds_of('captured_at')}, {key}, {digest} FROM media ORDER BY id",
+        (int64, int64, codes, _digest_bits if several else _no_digests),
     )
+    counts: Counter[tuple[str, str]] = Counter()
+    for text, number in zip(codes.codes, np.bincount(coded, minlength=len(codes.codes)).tolist(), strict=True):
+        name, zone, _, status, reason, _ = key_parts(text)
+        if not name and unnamed not in places.known:
+            places.known[unnamed] = Deployment(unnamed, named=False)
+        places.zones[name or unnamed, zone] += number
+        counts[status, reason] += number
+    for name in sorted({key_parts(text)[0] for text in codes.codes}):
+        delays = [delay for (delay,) in connection.execute(_DELAYS, (name or None,))]
+        if delays and sum(delay < PROMPT_S for delay in delays) > len(delays) / 2:
+            places.prompt.add(name or unnamed)
+    size = len(ids)
+    nothing = Heartbeats(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
+    return _Part(
+        ids,
+        digests,
+        codes.table(lambda parts: places.code(parts[0] or unnamed), np.int32)[coded],
+        at,
+        codes.table(lambda parts: STATUSES.index(parts[3]), np.int8)[coded],
+        codes.table(lambda parts: sum(1 << i for i, word in enumerate(DOUBTS) if word in parts[2].split(",")), np.int8)[
+            coded
+        ],
+        codes.table(lambda parts: int(parts[5] or -1), np.int8)[coded],
+        np.full(size, -1, np.int8),
+        np.full(size, -1, np.int32),
+        np.full(size, np.nan, np.float32),
+        Answers.none(),
+        nothing,
+        [],
+        counts,
+    )
+
+
+def _no_digests(values: Sequence[Any]) -> NDArray[np.uint64]:
+    return np.zeros((len(values), 2), np.uint64)
 
 
 def _digest_bits(digests: Sequence[Any]) -> NDArray[np.uint64]:

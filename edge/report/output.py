@@ -20,6 +20,11 @@ class Output:
     format_name: str
     say: Callable[[str], None] = lambda line: None
 
+    def warn(self, line: str) -> None:
+        """One line for the person who asked, whatever goes to standard output."""
+        self.say("")
+        print(f"edge-report: {line}", file=sys.stderr)
+
     @contextmanager
     def text(self) -> Iterator[TextIO]:
         """UTF-8 text with the line ends as written; replaces the file when all of it is there."""

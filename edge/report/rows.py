@@ -14,74 +14,102 @@ from edge.report.survey import DOUBTS, KINDS, REASONS, Survey
 
 CHUNK = 50_000
 COLUMNS = (
-    "deployment", "captured_at", "captured_at_utc", "kind", "scientific_name", "rank", "common_name", "count",
-    "confidence", "reason", "method", "classified_by", "event", "class", "order", "family", "genus", "species",
+    "deployment", "captured_at", "kind", "scientific_name", "rank", "common_name", "count",
+    "confidence", "reason", "method", "classified_by", "event", "class", "order", "family",
     "latitude", "longitude", "clock_doubt", "infrared", "path", "digest",
 )  # fmt: skip
 
 
-def rows(study: Study) -> Iterator[list[tuple[Any, ...]]]:
-    """Lists of rows in the order of `COLUMNS`, by deployment and time; what is not known is `None`."""
-    survey, visits = study.survey, study.visits
-    records, frames = survey.records, survey.frames
-    offset = np.where(frames.at == NO_TIME, 0, frames.local - frames.at)
-    lineages = [(t.class_, t.order, t.family, t.genus, t.species) for t in survey.taxa]
-    names = [(t.scientific_name, t.rank or None, t.common_name or None) for t in survey.taxa]
-    doubts = {code: ",".join(word for i, word in enumerate(DOUBTS) if code >> i & 1) or None for code in range(64)}
-    places = [(d.name, d.latitude, d.longitude) for d in survey.deployments]
+Columns = dict[str, list[Any]]
+
+
+def column_chunks(study: Study) -> Iterator[Columns]:
+    """The table in chunks of `CHUNK` lines, by deployment and time; `None` is not known."""
+    survey = study.survey
     with Details(survey) as details:
-        for start in range(0, len(records), CHUNK):
-            part = slice(start, start + CHUNK)
-            frame = records.frame[part]
-            local = local_text(frames.local[frame], offset[frame])
-            utc = [f"{text}Z" if text else None for text in local_text(frames.at[frame])]
-            paths = details.media(frame)
-            who = details.classified_by(part)
-            block = []
-            for i, (kind, taxon, count, confidence, reason, human, event, deployment, doubt, red) in enumerate(
-                zip(
-                    records.kind[part].tolist(),
-                    records.taxon[part].tolist(),
-                    records.count[part].tolist(),
-                    records.confidence[part].tolist(),
-                    records.reason[part].tolist(),
-                    records.human[part].tolist(),
-                    visits.of_record[part].tolist(),
-                    frames.deployment[frame].tolist(),
-                    frames.doubt[frame].tolist(),
-                    frames.infrared[frame].tolist(),
-                    strict=True,
-                )
-            ):
-                name, latitude, longitude = places[deployment]
-                path, digest = paths[i]
-                block.append(
-                    (
-                        name,
-                        local[i] or None,
-                        utc[i],
-                        KINDS[kind],
-                        *(names[taxon] if taxon >= 0 else _NO_NAME),
-                        count or None,
-                        None if confidence != confidence else round(confidence, 4),
-                        REASONS[reason] or None,
-                        "human" if human else "machine",
-                        who[i],
-                        event + 1 if event >= 0 else None,
-                        *(lineages[taxon] if taxon >= 0 else _NO_LINEAGE),
-                        latitude,
-                        longitude,
-                        doubts[doubt],
-                        None if red < 0 else red,
-                        path,
-                        digest,
-                    )
-                )
-            yield block
+        for start in range(0, len(survey.records), CHUNK):
+            yield _chunk(study, details, slice(start, start + CHUNK))
 
 
-_NO_NAME = (None, None, None)
-_NO_LINEAGE = (None,) * 5
+def _chunk(study: Study, details: "Details", part: slice) -> Columns:
+    survey = study.survey
+    records, frames = survey.records, survey.frames
+    frame, taxon = records.frame[part], records.taxon[part]
+    at, local = frames.at[frame], frames.local[frame]
+    deployment = frames.deployment[frame]
+    event = study.visits.of_record[part].astype(object) + 1
+    event[event == 0] = None
+    confidence = records.confidence[part]
+    rounded = np.round(confidence.astype(np.float64), 4).astype(object)
+    rounded[np.isnan(confidence)] = None
+    count = records.count[part].astype(object)
+    count[count == 0] = None
+    infrared = frames.infrared[frame].astype(object)
+    infrared[infrared < 0] = None
+    paths = details.media(frame)
+
+    def of_taxon(values: list[Any]) -> list[Any]:
+        return picked([*values, None], taxon)  # -1 picks the last
+
+    places, taxa = survey.deployments, survey.taxa
+    columns: Columns = {
+        "deployment": picked([d.name for d in places], deployment),
+        "captured_at": _times(local, np.where(at == NO_TIME, 0, local - at)),
+        "kind": picked(list(KINDS), records.kind[part]),
+        "scientific_name": of_taxon([t.scientific_name for t in taxa]),
+        "rank": of_taxon([t.rank or None for t in taxa]),
+        "common_name": of_taxon([t.common_name or None for t in taxa]),
+        "count": count.tolist(),
+        "confidence": rounded.tolist(),
+        "reason": picked([name or None for name in REASONS], records.reason[part]),
+        "method": picked(["machine", "human"], records.human[part].astype(np.int8)),
+        "classified_by": details.classified_by(part),
+        "event": event.tolist(),
+        "class": of_taxon([t.class_ or None for t in taxa]),
+        "order": of_taxon([t.order or None for t in taxa]),
+        "family": of_taxon([t.family or None for t in taxa]),
+        "latitude": picked([d.latitude for d in places], deployment),
+        "longitude": picked([d.longitude for d in places], deployment),
+        "clock_doubt": picked(DOUBT_TEXTS, frames.doubt[frame]),
+        "infrared": infrared.tolist(),
+        "path": [path for path, _ in paths],
+        "digest": [digest for _, digest in paths],
+    }
+    return columns
+
+
+DOUBT_TEXTS = [",".join(w for i, w in enumerate(DOUBTS) if code >> i & 1) or None for code in range(2 ** len(DOUBTS))]
+
+
+def picked(values: list[Any], codes: NDArray[Any]) -> list[Any]:
+    """`values[code]` for each code; -1 picks the last."""
+    table = np.empty(len(values), object)
+    table[:] = values
+    picked: list[Any] = table[codes].tolist()
+    return picked
+
+
+def _times(local: NDArray[np.int64], offset: NDArray[np.int64]) -> list[str | None]:
+    return [text or None for text in local_text(local, offset)]
+
+
+_ANY_BOX = "SELECT 1 FROM observation WHERE box_x IS NOT NULL AND box_source <> 'attention' LIMIT 1"
+# Of several detectors the newest counts.
+_BOXES = """
+SELECT o.media, o.method = 'human', o.kind, o.subject, o.box_x, o.box_y, o.box_width, o.box_height, o.confidence
+FROM observation o
+WHERE o.media IN (SELECT value FROM json_each(?)) AND o.box_x IS NOT NULL AND o.box_source <> 'attention'
+AND (o.method = 'human' OR o.model IS (
+    SELECT max(p.model) FROM observation p WHERE p.media = o.media AND p.method = 'machine' AND p.subject > 0
+))
+ORDER BY o.media, o.subject, o.id
+"""
+
+
+_CANDIDATES = """
+SELECT observation, taxon, probability FROM candidate WHERE observation IN (SELECT value FROM json_each(?))
+ORDER BY observation, place
+"""
 
 
 class Details:
@@ -94,6 +122,7 @@ class Details:
     def __enter__(self) -> "Details":
         self._contexts = [connect(path) for path in self._survey.paths]
         self._open = [context.__enter__() for context in self._contexts]
+        self._boxed = [bool(connection.execute(_ANY_BOX).fetchone()) for connection in self._open]
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -104,12 +133,11 @@ class Details:
         """(path, digest) of each frame."""
         return [(readable_path(path), digest) for path, digest in self.fetch("media", "path, digest", frames)]
 
-    def classified_by(self, part: slice) -> list[str]:
-        """Who answered, for a run of records."""
+    def classified_by(self, part: slice | NDArray[np.int64]) -> list[str]:
+        """Who answered, for some records."""
         records = self._survey.records
-        titles = [model.title for model in self._survey.models]
         model = records.model[part]
-        answers: list[str] = [titles[place] if place >= 0 else "" for place in model.tolist()]
+        answers: list[str] = picked([*(model.title for model in self._survey.models), ""], model)
         unnamed = np.flatnonzero(model < 0)
         if len(unnamed):
             frames = records.frame[part][unnamed]
@@ -117,6 +145,51 @@ class Details:
             for place, (name,) in zip(unnamed.tolist(), said, strict=True):
                 answers[place] = name
         return answers
+
+    def with_boxes(self, columns: Columns, part: NDArray[np.int64]) -> Columns:
+        """Camtrap DP columns of some records, with one line for each box where a detector or a person drew boxes."""
+        if not any(self._boxed):
+            return columns
+        records = self._survey.records
+        frame, human, kind = records.frame[part], records.human[part], records.kind[part]
+        lines: list[tuple[int, tuple[Any, ...]]] = []
+        for i, boxes in enumerate(self._boxes(frame)):
+            own = [b for b in boxes if bool(b[0]) == human[i] and KINDS.index(b[1]) == kind[i]]
+            lines += [(i, (f"-{b[2]}", *b[3:7], 1)) for b in own] or [(i, ("", None, None, None, None, 0))]
+        spread = {name: [values[i] for i, _ in lines] for name, values in columns.items()}
+        spread["observationID"] = [
+            f"{id_}{extra[0]}" for id_, (_, extra) in zip(spread["observationID"], lines, strict=True)
+        ]
+        spread["count"] = [1 if extra[5] else count for count, (_, extra) in zip(spread["count"], lines, strict=True)]
+        for place, name in enumerate(("bboxX", "bboxY", "bboxWidth", "bboxHeight"), 1):
+            spread[name] = [extra[place] for _, extra in lines]
+        return spread
+
+    def candidates(self, part: NDArray[np.int64]) -> Iterator[tuple[int, str, float]]:
+        """(place of the record, taxon, probability) of the top answers of some records."""
+        records = self._survey.records
+        databases = self._survey.frames.database[records.frame[part]]
+        for database in np.unique(databases).tolist():
+            mine = part[databases == database]
+            places = dict(zip(records.observation[mine].tolist(), mine.tolist(), strict=True))
+            for id_, taxon, probability in self._open[database].execute(_CANDIDATES, (str(sorted(places)),)):
+                yield places[id_], taxon, probability
+
+    def boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:
+        """(human, kind, subject, x, y, width, height, confidence) of each frame's boxes; attention is no box."""
+        return self._boxes(frames) if any(self._boxed) else [[] for _ in frames]
+
+    def _boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:
+        found: list[list[tuple[Any, ...]]] = [[] for _ in frames]
+        media, databases = self._survey.frames.media[frames], self._survey.frames.database[frames]
+        for database in np.unique(databases).tolist():
+            places: dict[int, list[int]] = {}
+            for place in np.flatnonzero(databases == database).tolist():
+                places.setdefault(int(media[place]), []).append(place)
+            for id_, *box in self._open[database].execute(_BOXES, (str(sorted(places)),)):
+                for place in places[id_]:
+                    found[place].append(tuple(box))
+        return found
 
     def fetch(
         self, table: str, columns: str, frames: NDArray[np.int32], ids: NDArray[np.int64] | None = None

@@ -1,9 +1,7 @@
 """Databases -> columns: every frame once and what is said of it, merged over devices, small enough for a million."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,14 +156,3 @@ class Survey:
 
 
 PROBLEMS_KEPT = 200
-
-
-def chunks(cursor: object, size: int = 50_000) -> Iterator[list[tuple[object, ...]]]:
-    """Rows of a DB-API cursor in lists."""
-    while rows := cursor.fetchmany(size):  # type: ignore[attr-defined]
-        yield rows
-
-
-def joined(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
-    """One array out of many, also out of none."""
-    return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros(0, dtype)

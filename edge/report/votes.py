@@ -8,16 +8,13 @@ from numpy.typing import NDArray
 
 from edge.event import Rules
 from edge.event_table import all_visits
+from edge.report.columns import KeyCodes, float32, int64, key_of, read_columns
 from edge.report.local_time import NO_TIME, Seconds
-from edge.report.survey import BLANK, KINDS, Records, chunks
+from edge.report.survey import BLANK, KINDS, Records
 from edge.taxon_book import TaxonBook
 
-_EVENTS = """
-SELECT em.media,
-       CASE e.kind WHEN 'animal' THEN 0 WHEN 'human' THEN 1 WHEN 'vehicle' THEN 2 WHEN 'blank' THEN 3 ELSE 4 END,
-       e.rank, e.taxon, coalesce(e.confidence, 'nan')
-FROM event_media em JOIN event e ON e.id = em.event
-"""
+_EVENTS = f"SELECT id, {key_of('kind', 'rank', 'taxon')}, coalesce(confidence, -1) FROM event ORDER BY id"
+_MEMBERS = "SELECT event, media FROM event_media"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +30,14 @@ class Votes:
 def stored_votes(connection: sqlite3.Connection, media: NDArray[np.int64], book: TaxonBook) -> Votes:
     """Read the `event` table; `media` are the frames' ids, ascending."""
     votes = _nothing(len(media))
-    codes: dict[tuple[object, object], int] = {}
-    for rows in chunks(connection.execute(_EVENTS)):
-        ids, kind, rank, taxon, confidence = zip(*rows, strict=True)
-        keys = list(zip(rank, taxon, strict=True))
-        for key in sorted(set(keys) - codes.keys(), key=str):
-            codes[key] = book.code(*key)
-        place = np.searchsorted(media, np.array(ids, np.int64))
-        votes.kind[place] = np.array(kind, np.int8)
-        votes.taxon[place] = np.array([codes[key] for key in keys], np.int32)
-        votes.confidence[place] = np.array(confidence, np.float32)
+    keys = KeyCodes()
+    events, coded, confidence = read_columns(connection, _EVENTS, (int64, keys, float32))
+    event, member = read_columns(connection, _MEMBERS, (int64, int64))
+    which = coded[np.searchsorted(events, event)]
+    place = np.searchsorted(media, member)
+    votes.kind[place] = keys.table(lambda part: KINDS.index(part[0]), np.int8)[which]
+    votes.taxon[place] = keys.table(lambda part: book.code(part[1], part[2]), np.int32)[which]
+    votes.confidence[place] = confidence[np.searchsorted(events, event)]
     return votes
 
 

@@ -1,0 +1,381 @@
+"""`edge-report camtrap-dp`: a Camtrap DP 1.0.2 package, a folder or a zip, with media- and event-level observations."""
+
+import argparse
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import __version__
+from edge.report.csv_table import ColumnFile
+from edge.report.database import ReportError
+from edge.report.deployment import Deployment
+from edge.report.file_paths import PublicPaths, media_type
+from edge.report.local_time import DAY_S, NO_TIME, day_text, local_text, offset_s
+from edge.report.output import Output, replacing
+from edge.report.rows import CHUNK, DOUBT_TEXTS, Details, picked
+from edge.report.study import Study
+from edge.report.survey import BLANK, CLASSIFIED, KINDS, REASONS
+from edge.report.visits import frame_bursts
+from edge.taxonomy import ROOT_NAME
+
+VERSION = "1.0.2"
+BASE = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}/"
+SAMPLING_DESIGNS = (
+    "simpleRandom", "systematicRandom", "clusteredRandom", "experimental", "targeted", "opportunistic",
+)  # fmt: skip
+CAPTURE_METHODS = ("activityDetection", "timeLapse")
+ROLES = ("contact", "principalInvestigator", "rightsHolder", "publisher", "contributor")
+
+# All columns of the standard: some validators want each of them named, also where nothing is known.
+DEPLOYMENTS = (
+    "deploymentID", "locationID", "locationName", "latitude", "longitude", "coordinateUncertainty",
+    "deploymentStart", "deploymentEnd", "setupBy", "cameraID", "cameraModel", "cameraDelay", "cameraHeight",
+    "cameraDepth", "cameraTilt", "cameraHeading", "detectionDistance", "timestampIssues", "baitUse",
+    "featureType", "habitat", "deploymentGroups", "deploymentTags", "deploymentComments",
+)  # fmt: skip
+MEDIA = (
+    "mediaID", "deploymentID", "captureMethod", "timestamp", "filePath", "filePublic", "fileName",
+    "fileMediatype", "exifData", "favorite", "mediaComments",
+)  # fmt: skip
+OBSERVATIONS = (
+    "observationID", "deploymentID", "mediaID", "eventID", "eventStart", "eventEnd", "observationLevel",
+    "observationType", "cameraSetupType", "scientificName", "count", "lifeStage", "sex", "behavior",
+    "individualID", "individualPositionRadius", "individualPositionAngle", "individualSpeed", "bboxX", "bboxY",
+    "bboxWidth", "bboxHeight", "classificationMethod", "classifiedBy", "classificationTimestamp",
+    "classificationProbability", "observationTags", "observationComments",
+)  # fmt: skip
+
+
+def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+    """Write the package to the folder or the .zip that --out names."""
+    refuse_what_is_missing(study)
+    assert output.path is not None
+    if output.path.suffix.lower() != ".zip":
+        _write_package(study, output.folder(), output)
+    else:
+        with tempfile.TemporaryDirectory(dir=output.path.parent if output.path.parent.is_dir() else None) as folder:
+            _write_package(study, Path(folder), output)
+            with replacing(output.path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as z:
+                for part in sorted(Path(folder).iterdir()):
+                    output.say(f"packing {part.name}")
+                    z.write(part, part.name)
+    output.say("")
+    return 0
+
+
+def refuse_what_is_missing(study: Study) -> None:
+    """Raise `ReportError` naming every key that only a person can fill in."""
+    project, missing, wrong = study.project, [], []
+    missing += [f"[project] {key}" for key in ("title", "contributors", "sampling_design", "capture_method")
+                if not project.get(key)]  # fmt: skip
+    for key, allowed in (("sampling_design", SAMPLING_DESIGNS), ("capture_method", CAPTURE_METHODS)):
+        for value in _list(project.get(key)):
+            if value not in allowed:
+                wrong.append(f"[project] {key} is {value!r}, expected one of {', '.join(allowed)}")
+    for person in _list(project.get("contributors")):
+        if not isinstance(person, dict) or not person.get("title"):
+            wrong.append('[project] contributors: each is {title = "Name", role = "contact"}')
+        elif person.get("role", "contributor") not in ROLES:
+            wrong.append(f"[project] contributors: role {person['role']!r} is none of {', '.join(ROLES)}")
+    for place, deployment in enumerate(study.survey.deployments):
+        if not (study.survey.frames.deployment == place).any():
+            continue
+        keys = [key for key in ("latitude", "longitude") if getattr(deployment, key) is None]
+        name = (
+            f"[deployment.{json.dumps(deployment.name)}]"
+            if deployment.named
+            else "[deployment.ID] (none is named: --deployment ID of edge-classify)"
+        )
+        missing += [f"{name} {key}" for key in keys]
+    if missing or wrong:
+        what = "; ".join(([f"missing in --config: {', '.join(missing)}"] if missing else []) + wrong)
+        raise ReportError(f"Camtrap DP needs what only a person knows; {what}")
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _write_package(study: Study, folder: Path, output: Output) -> None:
+    dated = _dated(study)
+    frames = np.flatnonzero(dated).astype(np.int32)
+    records = np.flatnonzero(dated[study.survey.records.frame])
+    periods = _write_deployments(study, folder / "deployments.csv")
+    with Details(study.survey) as details:
+        paths = PublicPaths.of(study, details, frames)
+        with ColumnFile(folder / "media.csv", MEDIA) as file:
+            for start in range(0, len(frames), CHUNK):
+                output.say(f"media {start} of {len(frames)}")
+                file.write(_media_chunk(study, details, paths, frames[start : start + CHUNK]))
+        with ColumnFile(folder / "observations.csv", OBSERVATIONS) as file:
+            blank_event = _blank_events(study, dated)
+            for start in range(0, len(records), CHUNK):
+                output.say(f"observations {start} of {len(records)}")
+                file.write(_observation_chunk(study, details, records[start : start + CHUNK], blank_event))
+            file.write(_event_columns(study))
+            file.write(_blank_event_columns(study, blank_event))
+    descriptor = _descriptor(study, periods)
+    (folder / "datapackage.json").write_text(json.dumps(descriptor, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    lost = int((~dated & (study.survey.frames.status == CLASSIFIED)).sum())
+    if lost:
+        output.warn(f"{lost} frames without a time are not in the package: the standard wants a time for each")
+
+
+def _dated(study: Study) -> NDArray[np.bool_]:
+    frames = study.survey.frames
+    return np.asarray((frames.status == CLASSIFIED) & (frames.at != NO_TIME))
+
+
+def _stamps(at: NDArray[np.int64], local: NDArray[np.int64]) -> list[str]:
+    return local_text(local, np.where(at == NO_TIME, 0, local - at))
+
+
+def _write_deployments(study: Study, path: Path) -> list[tuple[int, int]]:
+    """Write deployments.csv; gives the (first, last) day of each deployment that has frames."""
+    survey, periods = study.survey, []
+    with ColumnFile(path, DEPLOYMENTS) as file:
+        for place, (deployment, effort) in enumerate(zip(survey.deployments, study.efforts, strict=True)):
+            mine = (survey.frames.deployment == place) & (survey.frames.at != NO_TIME)
+            if not mine.any():
+                continue
+            period = deployment_period(deployment, survey.frames.at[mine])
+            local = period + offset_s(period, deployment.zone)
+            start, end = local_text(local, local - period)
+            periods.append((int(local[0]) // DAY_S, int(local[1]) // DAY_S))
+            comments = []
+            if not (effort.start_given and effort.end_given):
+                comments.append("start or end taken from the first or last frame")
+            if effort.gaps:
+                without = int((~effort.active).sum())
+                comments.append(f"{len(effort.gaps)} gaps in effort, {without} days without any watching")
+            file.write(
+                {
+                    "deploymentID": [deployment.name],
+                    "locationID": [deployment.name],
+                    "locationName": [deployment.name],
+                    "latitude": [deployment.latitude],
+                    "longitude": [deployment.longitude],
+                    "coordinateUncertainty": [deployment.uncertainty_m],
+                    "deploymentStart": [start],
+                    "deploymentEnd": [end],
+                    "timestampIssues": ["true" if (survey.frames.doubt[mine] != 0).any() else "false"],
+                    "deploymentComments": ["; ".join(comments) or None],
+                }
+            )
+    return periods
+
+
+def deployment_period(deployment: Deployment, taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64[2]: start and end in UTC seconds, as given, else of the frames `taken`; every frame lies within."""
+    start = min(deployment.start_at, int(taken.min())) if deployment.start_at != NO_TIME else int(taken.min())
+    end = max(deployment.end_at, int(taken.max()))
+    return np.array([start, end], np.int64)
+
+
+def _media_chunk(study: Study, details: Details, paths: PublicPaths, frame: NDArray[np.int32]) -> dict[str, Any]:
+    frames = study.survey.frames
+    seen = details.media(frame)
+    methods = _list(study.project.get("capture_method"))
+    public = [
+        paths.public(path, deployment)
+        for (path, _), deployment in zip(seen, frames.deployment[frame].tolist(), strict=True)
+    ]
+    doubts = frames.doubt[frame]
+    return {
+        "mediaID": [digest for _, digest in seen],
+        "deploymentID": picked([d.name for d in study.survey.deployments], frames.deployment[frame]),
+        "captureMethod": [methods[0] if len(methods) == 1 else None] * len(frame),
+        "timestamp": _stamps(frames.at[frame], frames.local[frame]),
+        "filePath": public,
+        "filePublic": ["false"] * len(frame),
+        "fileName": [path.rpartition("/")[2] for path in public],
+        "fileMediatype": [media_type(path) for path in public],
+        "mediaComments": [f"clock doubt: {text}" if text else None for text in picked(DOUBT_TEXTS, doubts)],
+    }
+
+
+def _observation_chunk(
+    study: Study, details: Details, part: NDArray[np.int64], blank_event: NDArray[np.int64]
+) -> dict[str, Any]:
+    survey = study.survey
+    records, frames = survey.records, survey.frames
+    frame = records.frame[part]
+    media = [digest for _, digest in details.media(frame)]
+    stamps = _stamps(frames.at[frame], frames.local[frame])
+    event = study.visits.of_record[part]
+    blank = blank_event[frame]
+    events = [
+        f"event-{e + 1}" if e >= 0 else f"blank-{b + 1}" if b >= 0 else None
+        for e, b in zip(event.tolist(), np.where(records.kind[part] == BLANK, blank, -1).tolist(), strict=True)
+    ]
+    said = details.fetch("observation", "classified_at", frame, records.observation[part])
+    columns = {
+        "observationID": [f"{m}-{i}" for m, i in zip(media, records.observation[part].tolist(), strict=True)],
+        "deploymentID": picked([d.name for d in survey.deployments], frames.deployment[frame]),
+        "mediaID": media,
+        "eventID": events,
+        "eventStart": stamps,
+        "eventEnd": stamps,
+        "observationLevel": ["media"] * len(part),
+        "observationType": picked(list(KINDS), records.kind[part]),
+        "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], records.taxon[part]),
+        "count": _counts(records.count[part]),
+        "classificationMethod": picked(["machine", "human"], records.human[part].astype(np.int8)),
+        "classifiedBy": details.classified_by(part),
+        "classificationTimestamp": [_with_offset(at) for (at,) in said],
+        "classificationProbability": _probabilities(records.confidence[part]),
+        "observationTags": picked([f"reason:{name}" if name else None for name in REASONS], records.reason[part]),
+    }
+    return details.with_boxes(columns, part)
+
+
+def _event_columns(study: Study) -> dict[str, Any]:
+    visits, survey = study.visits, study.survey
+    size = len(visits)
+    shift = visits.local_start - visits.start
+    return {
+        "observationID": [f"event-{i + 1}-observation" for i in range(size)],
+        "deploymentID": picked([d.name for d in survey.deployments], visits.deployment),
+        "eventID": [f"event-{i + 1}" for i in range(size)],
+        "eventStart": local_text(visits.local_start, shift),
+        "eventEnd": local_text(visits.end + shift, shift),
+        "observationLevel": ["event"] * size,
+        "observationType": picked(list(KINDS), visits.kind),
+        "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], visits.taxon),
+        "count": _counts(visits.count),
+        "classificationMethod": picked(["machine", "human"], visits.human.astype(np.int8)),
+        "classificationProbability": _probabilities(visits.confidence),
+    }
+
+
+def _blank_events(study: Study, dated: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """int64[frames]: for frames of bursts that show nothing at all the number of the burst, from 0; else -1."""
+    bursts = frame_bursts(study.survey, study.rules)
+    records = study.survey.records
+    shows = np.zeros(int(bursts.max(initial=-1)) + 1, bool)
+    shows[bursts[records.frame[records.kind != BLANK]]] = True
+    blank = np.zeros(len(bursts), bool)
+    blank[records.frame[records.kind == BLANK]] = True
+    mine = blank & dated & ~shows[bursts]
+    numbers = np.full(len(bursts), -1, np.int64)
+    numbers[mine] = np.unique(bursts[mine], return_inverse=True)[1]
+    return numbers
+
+
+def _blank_event_columns(study: Study, numbers: NDArray[np.int64]) -> dict[str, Any]:
+    frames = study.survey.frames
+    places = np.flatnonzero(numbers >= 0)
+    first = places[np.searchsorted(numbers[places], np.arange(int(numbers.max(initial=-1)) + 1))]
+    last = places[np.searchsorted(numbers[places], np.arange(len(first)), side="right") - 1] if len(first) else first
+    size = len(first)
+    return {
+        "observationID": [f"blank-{i + 1}-observation" for i in range(size)],
+        "deploymentID": picked([d.name for d in study.survey.deployments], frames.deployment[first]),
+        "eventID": [f"blank-{i + 1}" for i in range(size)],
+        "eventStart": _stamps(frames.at[first], frames.local[first]),
+        "eventEnd": _stamps(frames.at[last], frames.local[last]),
+        "observationLevel": ["event"] * size,
+        "observationType": ["blank"] * size,
+        "classificationMethod": ["machine"] * size,
+    }
+
+
+def _counts(counts: NDArray[np.int32]) -> list[Any]:
+    return [count or None for count in counts.tolist()]
+
+
+def _probabilities(confidence: NDArray[np.float32]) -> list[Any]:
+    rounded = np.round(confidence.astype(np.float64), 4)
+    return [None if value != value else value for value in rounded.tolist()]
+
+
+def _with_offset(text: str) -> str:
+    return text[:19] + "+00:00" if text.endswith("Z") else text
+
+
+def _descriptor(study: Study, periods: list[tuple[int, int]]) -> dict[str, Any]:
+    project, survey = study.project, study.survey
+    used = np.unique(np.concatenate([survey.records.taxon, study.visits.taxon]))
+    places = [
+        (d.longitude, d.latitude)
+        for i, d in enumerate(survey.deployments)
+        if d.longitude is not None and d.latitude is not None and (survey.frames.deployment == i).any()
+    ]
+    today = day_text(int(datetime.now(UTC).timestamp()) // DAY_S)
+    optional = {
+        key: project[key]
+        for key in ("id", "description", "version", "keywords", "homepage", "licenses", "bibliographicCitation")
+        if project.get(key)
+    }
+    precision = max((d.precision_deg for d in survey.deployments if d.precision_deg), default=None)
+    return {
+        "profile": f"{BASE}camtrap-dp-profile.json",
+        "name": _slug(str(project["title"])),
+        **optional,
+        **({"coordinatePrecision": precision} if precision else {}),
+        "title": project["title"],
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "contributors": [{"role": "contributor", **person} for person in project["contributors"]],
+        "sources": [
+            {"title": "edge-classify", "version": __version__},
+            *({"title": model.name, "version": model.version} for model in survey.models),
+        ],
+        "project": {
+            "title": project["title"],
+            "samplingDesign": project["sampling_design"],
+            "captureMethod": _list(project["capture_method"]),
+            "individualAnimals": bool(project.get("individual_animals", False)),
+            "observationLevel": ["media", "event"],
+        },
+        "spatial": _spatial(places),
+        "temporal": {
+            "start": day_text(min(p[0] for p in periods)) if periods else today,
+            "end": day_text(max(p[1] for p in periods)) if periods else today,
+        },
+        "taxonomic": [_taxonomic(survey.taxa[code]) for code in used.tolist() if code >= 0],
+        "resources": [
+            {
+                "name": name,
+                "path": f"{name}.csv",
+                "profile": "tabular-data-resource",
+                "format": "csv",
+                "mediatype": "text/csv",
+                "encoding": "utf-8",
+                "schema": f"{BASE}{name}-table-schema.json",
+            }
+            for name in ("deployments", "media", "observations")
+        ],
+    }
+
+
+def _slug(title: str) -> str:
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in title.lower())
+    return "-".join(part for part in kept.split("-") if part) or "camera-traps"
+
+
+def _spatial(places: Iterable[tuple[float, float]]) -> dict[str, Any]:
+    """The rectangle around the cameras as GeoJSON; a point when there is one place."""
+    points = list(dict.fromkeys(places))
+    if len(points) == 1:
+        return {"type": "Point", "coordinates": list(points[0])}
+    if not points:
+        return {"type": "MultiPoint", "coordinates": []}
+    west, east = min(p[0] for p in points), max(p[0] for p in points)
+    south, north = min(p[1] for p in points), max(p[1] for p in points)
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {"type": "Polygon", "bbox": [west, south, east, north], "coordinates": [ring]}
+
+
+def _taxonomic(taxon: Any) -> dict[str, Any]:
+    line = {"class": taxon.class_, "order": taxon.order, "family": taxon.family, "genus": taxon.genus}
+    known = {"kingdom": ROOT_NAME, **{rank: name for rank, name in line.items() if name}}
+    names = {"vernacularNames": {"eng": taxon.common_name}} if taxon.common_name else {}
+    rank = {"taxonRank": taxon.rank} if taxon.rank else {}
+    return {"scientificName": taxon.scientific_name, **rank, **known, **names}
