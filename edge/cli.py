@@ -18,11 +18,11 @@ from edge import __version__
 
 if TYPE_CHECKING:
     from edge.announce import Announcer
+    from edge.files import Seen
     from edge.pipeline import Pipeline
     from edge.sd_notify import Manager
     from edge.settings import Settings
     from edge.store import Failed, Store
-    from edge.watch import Seen
 
 EXIT_CODES = """\
 exit codes: 0 done (unsupported files don't count); 1 done, but some files could not be read (each has its line);
@@ -116,8 +116,9 @@ def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
         raise SettingsError("nothing to classify; give files or folders, or --watch DIR")
     if settings.watch is not None and paths:
         raise SettingsError("--watch takes one folder and no further paths; leave one of them out")
-    if settings.watch is not None and not settings.watch.is_dir():
-        raise SettingsError(f"{settings.watch} is no folder; make it first or check --watch")
+    # A folder that is not there is waited for: the card may be mounted later than this starts.
+    if settings.watch is not None and settings.watch.exists() and not settings.watch.is_dir():
+        raise SettingsError(f"{settings.watch} is no folder; check --watch")
     for path in paths:
         if not os.path.lexists(path):
             raise SettingsError(f"{path} does not exist; expected a file or a folder")
@@ -152,11 +153,12 @@ def _watch(settings: "Settings", store: "Store", pipeline: "Pipeline", announcer
 
 def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline: "Pipeline",
           announcer: "Announcer", stop: threading.Event) -> None:  # fmt: skip
-    from edge.watch import files_below, see
+    from edge.files import files_below, see
 
     def files(on_error: Callable[[OSError], None] | None = None) -> Iterator["Seen"]:
         for path in paths:
-            absolute = os.path.abspath(path)
+            # A link that was named is meant; links met in a folder are not followed.
+            absolute = os.path.realpath(path) if path.is_file() else os.path.abspath(path)
             if os.path.isdir(absolute):
                 yield from files_below(absolute, on_error)
             elif (seen := see(absolute)) is not None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from edge import frame, look
 from edge.clock import CaptureTime, capture_time, now, zone_named
 from edge.decide import Decider
+from edge.files import Seen, see
 from edge.model import Model
 from edge.scene import is_infrared, miniature
 from edge.settings import Settings
 from edge.store import Again, Failed, Result, Scored
-from edge.watch import Seen, see
 
 
 @dataclass(frozen=True, slots=True)

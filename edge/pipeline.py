@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 from edge.examine import Decoded, Examiner
+from edge.files import Seen
 from edge.settings import Settings
 from edge.store import Again, Failed, Result, Scored, Store
-from edge.watch import Seen
 
 log = logging.getLogger(__name__)
 

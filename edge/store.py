@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from edge import __version__
 from edge.clock import CaptureTime, iso_utc, now
 from edge.decide import Decision
+from edge.files import Seen
 from edge.frame import Pixels, Reason
 from edge.look import Box
 from edge.model import Model
 from edge.schema import open_database
 from edge.settings import Deployment, Settings
-from edge.watch import Seen
 
 KNOWN = """
 SELECT f.bytes, f.mtime_ns, m.status, m.id FROM file f JOIN media m ON m.id = f.media WHERE f.path = ?

@@ -1,78 +1,35 @@
 """Which files are new and complete: a generator with a stop event."""
 
 import heapq
+import logging
 import os
-import stat as stat_module
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from errno import EISDIR
 from pathlib import Path
-from typing import Any
 
-from edge.frame import IMAGE_SUFFIXES
+from edge.files import Seen, files_below, is_temporary, see
+from edge.kernel_events import KernelEvents
+from edge.mounts import Mount, MountChanges, is_silent, mounts_of, read_mounts
 
-RESCAN_S = 600.0  # heals events that the kernel lost; costs one `stat` for each file
+log = logging.getLogger(__name__)
+
+RESCAN_S = 600.0  # heals events that nobody noticed to be lost; costs one `stat` for each file
+POLL_S = 10.0
 TICK_S = 0.5
-_TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp")
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A file as `stat` saw it."""
-
-    path: str
-    """Absolute; bytes that are not UTF-8 stand as surrogates (`os.fsencode` gives them back)."""
-    bytes: int
-    mtime_ns: int
-
-
-def is_temporary(name: str) -> bool:
-    """Names that writers use while they write; the frame comes under its own name later."""
-    return name.startswith(".") or name.lower().endswith(_TEMPORARY_SUFFIXES)
-
-
-def files_below(root: str, on_error: Callable[[OSError], None] | None = None) -> Iterator[Seen]:
-    """Every regular file at or below `root`, folder by folder in name order; links to folders are not followed."""
-    try:
-        with os.scandir(root) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        if on_error:
-            on_error(error)
-        return
-    for entry in listed:
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                if on_error and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                    on_error(IsADirectoryError(EISDIR, "it is a folder, expected an image", entry.path))
-                if not entry.name.startswith("."):
-                    yield from files_below(entry.path, on_error)
-            elif not is_temporary(entry.name) and (seen := see(entry.path)) is not None:
-                yield seen
-        except OSError as error:
-            if on_error:
-                on_error(error)
-
-
-def see(path: str) -> Seen | None:
-    """The file at `path` now; `None` when it is gone or no regular file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    if not stat_module.S_ISREG(status.st_mode):
-        return None
-    return Seen(path, status.st_size, status.st_mtime_ns)
+LIMIT = 50_000  # planned visits; what exceeds it is found again by a scan
+_HANDED_LIMIT = 4096
+_UNHURRIED = 20  # a scan's pause is at least this many times its duration
 
 
 class Watch:
     """Watches a folder at any depth.
 
     A file is complete when its writer closed it or moved it in (the kernel says so), or when size and modification
-    time have been still for `settle_s`. `is_known` passes files that need no second visit. With `poll_s` the folder
-    is also looked through that often, for file systems that send no events.
+    time have been still for `settle_s`. `is_known` passes files that need no second visit. Whatever events may have
+    been lost (full queue, watch limit, unmounted card, network folder), a scan finds the files; with `poll_s` it is
+    made that often.
     """
 
     def __init__(
@@ -81,62 +38,156 @@ class Watch:
         self._folder = os.path.abspath(folder)
         self._is_known = is_known
         self._settle_s = settle_s
-        self._rescan_s = RESCAN_S if poll_s is None else poll_s
+        self._poll_s = poll_s
         self._changed = threading.Condition()
         self._due: dict[str, tuple[float, Seen | None]] = {}
         """path -> (monotonic time of its next visit, how it looked when that was set; `None`: ready as it is)"""
         self._order: list[tuple[float, str]] = []
+        self._left_out = False
+        """Whether there was no room for a planned visit."""
+        self._handed: OrderedDict[str, tuple[Seen, float]] = OrderedDict()
+        """What was given to the caller lately and may not be logged yet."""
+        self._events = KernelEvents(self._folder, self._complete, self._growing, self._find)
+        self._mount_changes = MountChanges()
+        self._identity: tuple[int, int] | None = None
+        self._mounts: tuple[Mount, ...] = ()
+        self._scan: Iterator[Seen] | None = None
+        self._scan_began = self._next_scan = 0.0
+        self._scan_began_ns = self._last_scan_ns = 0
+        """Wall clock, as the files' own times; 0: no scan yet, or events were rightly missed."""
+        self._folders = 0
+        self._unwatched = False
 
     def visit(self, path: str, after_s: float = 0.0, unless_changed: Seen | None = None) -> None:
         """Plan a visit; a file that no longer looks like `unless_changed` by then is given time to settle."""
         with self._changed:
+            if len(self._due) >= LIMIT and path not in self._due:
+                self._left_out = True
+                return
             due = time.monotonic() + after_s
             self._due[path] = (due, unless_changed)
             heapq.heappush(self._order, (due, path))
             self._changed.notify()
+
+    def rescan(self) -> None:
+        """Look through the folder again, as when the database was replaced by an older one."""
+        self._handed.clear()
+        self._scan, self._next_scan, self._last_scan_ns = None, 0.0, 0
 
     @property
     def waiting(self) -> int:
         """Files that are planned for a visit."""
         return len(self._due)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is there now."""
+        return self._identity is not None
+
     def frames(self, stop: threading.Event) -> Iterator[Seen | None]:
         """Complete files, each when it is ready; `None` at least every half second while none is."""
-        observer = self._observe()
         try:
-            next_scan = said_nothing = 0.0
-            scan: Iterator[Seen] = iter(())
-            handed_out = False
+            next_tick = said_nothing = 0.0
             while not stop.is_set():
-                if time.monotonic() >= next_scan:
-                    scan = files_below(self._folder)
-                    next_scan = time.monotonic() + self._rescan_s
-                found = next(scan, None)
-                if found is not None:
-                    if not self._is_known(found) and found.path not in self._due:
-                        self._plan_by_age(found)
-                elif not handed_out:
-                    self._wait(next_scan)
+                if time.monotonic() >= next_tick:
+                    self._look_around()
+                    next_tick = time.monotonic() + TICK_S
+                scanning = self._advance_scan()
+                if not scanning:
+                    self._wait()
                 ready = self._ready()
                 # A scan over a million logged files takes minutes on a slow card; the caller hears from it meanwhile.
-                if ready is not None or found is None or time.monotonic() - said_nothing > TICK_S:
+                if ready is not None or not scanning or time.monotonic() - said_nothing > TICK_S:
                     said_nothing = time.monotonic()
-                    # After the last ready file the caller hears so at once: it may be holding a group back.
-                    handed_out = ready is not None
                     yield ready
         finally:
-            observer.stop()
-            observer.join()
+            self._events.stop()
+
+    def _look_around(self) -> None:
+        """Notice that the folder or a mount came or went, and that the kernel dropped events."""
+        identity = _identity(self._folder)
+        if identity is None:
+            if self._identity is not None or not self._next_scan:
+                log.warning("waiting for %s: it is not there or cannot be looked into", self._folder)
+                self._events.stop()
+                self._scan, self._next_scan = None, float("inf")
+            self._identity = None
+            return
+        mounts = self._mounts
+        if self._mount_changes.any() or identity != self._identity:
+            mounts = mounts_of(self._folder, read_mounts())
+        if identity != self._identity or mounts != self._mounts:
+            if self._identity is None and self._next_scan:
+                log.warning("%s is back", self._folder)
+            self._identity, self._mounts = identity, mounts
+            silent = next((mount.file_system for mount in mounts if is_silent(mount.file_system)), None)
+            if silent and self._poll_s is None:
+                self._poll(f"{silent} sends no events for what others write")
+            self._start_events()
+        elif self._events.may_have_lost_some():
+            log.info("so many events came that some may be lost; looking through %s", self._folder)
+            self._start_events()
+
+    def _start_events(self) -> None:
+        # Watching begins before the scan, so that a file is seen by the one or the other.
+        problem = self._events.start()
+        if problem:
+            self._poll(problem)
+        self.rescan()
+
+    def _poll(self, reason: str) -> None:
+        if self._poll_s is None:
+            self._poll_s = POLL_S
+            log.warning("%s: %s; looking through it every %.0f s", self._folder, reason, POLL_S)
+
+    def _advance_scan(self) -> bool:
+        """One step of the scan in hand, or the first of the next one when it is time; whether there was one."""
+        if self._scan is None:
+            if self._left_out and len(self._due) < LIMIT // 2:
+                self._left_out = False
+                self.rescan()
+            if time.monotonic() < self._next_scan or self._identity is None:
+                return False
+            self._scan_began, self._scan_began_ns, self._folders = time.monotonic(), time.time_ns(), 0
+            self._scan = files_below(self._folder, on_folder=self._count_folder)
+        if len(self._due) >= LIMIT:
+            return False
+        found = next(self._scan, None)
+        if found is None:
+            self._end_scan()
+        elif not self._is_handed(found) and found.path not in self._due and not self._is_known(found):
+            self._doubt_events(found)
+            self._plan_by_age(found)
+        return True
+
+    def _end_scan(self) -> None:
+        pause_s = RESCAN_S if self._poll_s is None else self._poll_s
+        self._next_scan = time.monotonic() + max(pause_s, _UNHURRIED * (time.monotonic() - self._scan_began))
+        self._scan, self._last_scan_ns = None, self._scan_began_ns
+        watched = self._events.watched_folders()
+        if watched is not None and watched < self._folders:
+            self._poll(f"the kernel watches {watched} of {self._folders} folders (raise fs.inotify.max_user_watches)")
+
+    def _count_folder(self, _folder: str) -> None:
+        self._folders += 1
+
+    def _doubt_events(self, found: Seen) -> None:
+        """A file that came since the last scan and that no event told of: events cannot be relied on here."""
+        settled_ns = time.time_ns() - int((self._settle_s + 10) * 1e9)
+        if self._last_scan_ns and self._last_scan_ns < found.ctime_ns < settled_ns:
+            self._poll("files appear in it without an event")
+
+    def _is_handed(self, found: Seen) -> bool:
+        seen, at = self._handed.get(found.path, (None, 0.0))
+        return seen == found and time.monotonic() - at < RESCAN_S
 
     def _plan_by_age(self, found: Seen) -> None:
-        age_s = time.time() - found.mtime_ns / 1e9
-        still = age_s - self._settle_s >= 0
+        still = time.time() - found.mtime_ns / 1e9 >= self._settle_s
         self.visit(found.path, 0.0 if still else self._settle_s, found)
 
-    def _wait(self, next_scan: float) -> None:
+    def _wait(self) -> None:
         with self._changed:
-            due = self._order[0][0] if self._order else next_scan
-            timeout = min(TICK_S, due - time.monotonic(), next_scan - time.monotonic())
+            timeout = TICK_S if not self._order else min(TICK_S, self._order[0][0] - time.monotonic())
             if timeout > 0:
                 self._changed.wait(timeout)
 
@@ -158,42 +209,35 @@ class Watch:
                 self.visit(path, self._settle_s, found)
                 continue
             if not self._is_known(found):
+                self._handed[path] = (found, time.monotonic())
+                self._handed.move_to_end(path)
+                if len(self._handed) > _HANDED_LIMIT:
+                    self._handed.popitem(last=False)
                 return found
 
-    def _observe(self) -> Any:
-        from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
-        from watchdog.observers import Observer
-
-        watch = self
-
-        class Handler(FileSystemEventHandler):
-            def on_any_event(self, event: FileSystemEvent) -> None:
-                if event.is_directory:
-                    if event.event_type in ("moved", "created"):
-                        watch.find(os.fsdecode(event.dest_path or event.src_path))
-                elif isinstance(event, FileClosedEvent):
-                    watch.complete(os.fsdecode(event.src_path))
-                elif isinstance(event, FileMovedEvent):
-                    watch.complete(os.fsdecode(event.dest_path))
-                elif event.event_type in ("created", "modified"):
-                    watch.growing(os.fsdecode(event.src_path))
-
-        observer = Observer()
-        observer.schedule(Handler(), self._folder, recursive=True)
-        observer.start()
-        return observer
-
-    def complete(self, path: str) -> None:
+    def _complete(self, path: str) -> None:
         """Its writer closed it or moved it in."""
         if not is_temporary(os.path.basename(path)):
             self.visit(path)
 
-    def growing(self, path: str) -> None:
-        """It is being written: should no close ever be seen, it counts as complete once it is still."""
+    def _growing(self, path: str) -> None:
+        """It was made: should no close ever be seen, it counts as complete once it is still."""
         if not is_temporary(os.path.basename(path)) and (found := see(path)) is not None:
             self.visit(path, self._settle_s, found)
 
-    def find(self, folder: str) -> None:
+    def _find(self, folder: str) -> None:
         """A folder was moved in or made; files may have been in it before the kernel watched it."""
         for found in files_below(folder):
             self._plan_by_age(found)
+            if self._left_out:
+                return
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    """Device and inode, which change when another file system is mounted there; `None` when nobody can look into it."""
+    try:
+        status = os.stat(folder)
+        with os.scandir(folder):
+            return status.st_dev, status.st_ino
+    except OSError:
+        return None

@@ -6,11 +6,11 @@ from concurrent.futures import ProcessPoolExecutor
 
 from edge.decide import Decider
 from edge.examine import Examiner
+from edge.files import Seen
 from edge.model import STARTER, Model
 from edge.schema import open_database
 from edge.settings import Settings, read_species_list
 from edge.store import CLASSIFIED, Result
-from edge.watch import Seen
 
 _examiner: Examiner
 

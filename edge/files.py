@@ -1,0 +1,97 @@
+"""Files as a folder shows them: find them, stat them, read them. Never through a link, never a pipe or a device."""
+
+import os
+import stat as stat_module
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from errno import EISDIR
+from itertools import islice
+
+from edge.frame import IMAGE_SUFFIXES
+
+CHUNK = 20_000  # names held at once: a folder of a million files needs no more memory than one of 20,000
+_TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file as `lstat` saw it."""
+
+    path: str
+    """Absolute; bytes that are not UTF-8 stand as surrogates (`os.fsencode` gives them back)."""
+    bytes: int
+    mtime_ns: int
+    ctime_ns: int = field(default=0, compare=False)
+    """Changes with permissions and names too, so it doesn't tell whether the content is the same."""
+
+
+def is_temporary(name: str) -> bool:
+    """Names that writers use while they write; the frame comes under its own name later."""
+    return name.startswith(".") or name.lower().endswith(_TEMPORARY_SUFFIXES)
+
+
+def see(path: str) -> Seen | None:
+    """The file at `path` now; `None` when it is gone, a link or no regular file."""
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    if not stat_module.S_ISREG(status.st_mode):
+        return None
+    return Seen(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def read_bytes(path: str, limit: int) -> bytes:
+    """At most `limit` bytes of a regular file. Raises `OSError`; never waits for the other end of a pipe."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(handle, "rb", buffering=0) as file:
+        if not stat_module.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(f"{path} is no regular file any more")
+        parts: list[bytes] = []
+        while limit > 0 and (part := file.read(limit)):
+            parts.append(part)
+            limit -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def files_below(
+    root: str, on_error: Callable[[OSError], None] | None = None, on_folder: Callable[[str], None] | None = None
+) -> Iterator[Seen]:
+    """Every regular file at or below `root`; links are not followed, hidden and temporary names are passed by.
+
+    Folder by folder in name order (in an enormous folder, in order within each `CHUNK` names). `on_folder` is told of
+    every folder that is entered, `on_error` of everything that could not be looked at.
+    """
+    # An own stack: folders can lie deeper than Python calls may.
+    levels = [_entries(root, on_error, on_folder)]
+    while levels:
+        entry = next(levels[-1], None)
+        if entry is None:
+            levels.pop()
+            continue
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                if on_error and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                    on_error(IsADirectoryError(EISDIR, "it is a folder, expected an image", entry.path))
+                if not entry.name.startswith("."):
+                    levels.append(_entries(entry.path, on_error, on_folder))
+            elif not is_temporary(entry.name) and (seen := see(entry.path)) is not None:
+                yield seen
+        except OSError as error:
+            if on_error:
+                on_error(error)
+
+
+def _entries(
+    folder: str, on_error: Callable[[OSError], None] | None, on_folder: Callable[[str], None] | None
+) -> Iterator["os.DirEntry[str]"]:
+    try:
+        with closing(os.scandir(folder)) as entries:
+            if on_folder:
+                on_folder(folder)
+            while chunk := sorted(islice(entries, CHUNK), key=lambda entry: entry.name):
+                yield from chunk
+    except OSError as error:
+        if on_error:
+            on_error(error)
