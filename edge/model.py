@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from edge.card import METADATA_KEY, Card, CardError
 from edge.frame import Picture, Pixels, fit
 
-# From 1.32 on ONNX Runtime for Linux keeps a device id and a queue of usage events under ~/.cache, to be sent home. A box
-# in a forest reports to its owner alone. It is read once, when the runtime is loaded; the call of that name comes too late.
+# From 1.32 on ONNX Runtime for Linux keeps a device id and a queue of usage events under ~/.cache, to be sent home. A
+# box in a forest reports to its owner alone. Read once, when the runtime is loaded; its own call comes too late.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 STARTER = Path(__file__).parent / "models" / "starter.onnx"
