@@ -125,7 +125,7 @@ def test_a_file_without_permission_is_named_and_spares_the_rest(tmp_path: Path, 
     ("arguments", "words"),
     [
         ([], "nothing to classify"),
-        (["--watch", "missing"], "missing"),
+        (["--watch", "/dev/null"], "no folder"),
         (["missing.jpg"], "missing.jpg does not exist"),
         ([".", "--model", "missing.onnx"], "missing.onnx"),
         ([".", "--time-zone", "Mars/Olympus"], "Mars/Olympus"),
