@@ -1,0 +1,181 @@
+"""The whole pipeline beside the bare loops that most people write: same frames, same network, same run.
+
+python -m benchmarks.side_by_side ../shared/data/field/frames --checkpoint starter.pt [--model FILE] [--frames 300]
+    [--rounds 3] [--sparrow PYTHON]
+
+The bare loops are timed from their first frame to their last, without imports and loading; the pipeline's figure is
+everything, from its start to its end. `--sparrow` names the Python of an environment with sparrow-engine installed.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import onnx
+from onnx import TensorProto, helper
+
+from benchmarks.backlog import cost, field_frames, make_backlog
+from edge.model import STARTER
+
+SPARROW_LOOP = """
+import sys, time
+import sparrow_engine
+folder, models, frames = sys.argv[1:4]
+sparrow_engine.init("cpu", models)
+from pathlib import Path
+paths = sorted(str(path) for path in Path(frames).iterdir())
+sparrow_engine.classify(paths[0], model="same")
+begun = time.process_time()
+sparrow_engine.classify(paths, model="same")
+print((time.process_time() - begun) / len(paths))
+"""
+SPARROW_MANIFEST = """
+[model]
+id = "same"
+name = "same"
+version = "1"
+type = "classifier"
+model_type = "classifier"
+format = "onnx"
+file = "model.onnx"
+[preprocessing]
+method = "resize"
+input_size = [{side}, {side}]
+layout = "nchw"
+normalization = "imagenet"
+[postprocessing]
+method = "softmax"
+[inference]
+device = "cpu"
+strategy = "single"
+[labels]
+file = "labels.txt"
+format = "one_per_line"
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=STARTER)
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sparrow", type=Path)
+    parser.add_argument("--loop", choices=("pillow", "torchvision"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.loop:
+        loops = {"pillow": _pillow_loop, "torchvision": _torchvision_loop}
+        print(loops[given.loop](given.source, given.checkpoint))
+        return
+    figures: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        frames = folder / "frames"
+        frames.mkdir()
+        make_backlog(field_frames(given.source), frames, given.frames)
+        if given.sparrow:
+            _write_sparrow_model(given.checkpoint, folder / "models" / "same")
+        for turn in range(given.rounds):
+            edge = [sys.executable, "-m", "edge.cli", str(frames), "-q", "--model", str(given.model), "--db"]
+            for looks, flags in (("one look", ["--no-second-look"]), ("two looks", [])):
+                whole = cost([*edge, f"{folder}/{looks}{turn}.db", *flags]).cpu_s / given.frames
+                figures.setdefault(f"edge-classify, {looks}", []).append(whole)
+            for loop in ("pillow", "torchvision"):
+                command = [sys.executable, "-m", "benchmarks.side_by_side", str(frames), "--loop", loop,
+                           "--checkpoint", str(given.checkpoint)]  # fmt: skip
+                figures.setdefault(loop, []).append(float(subprocess.check_output(command)))
+            if given.sparrow:
+                command = [str(given.sparrow), "-c", SPARROW_LOOP, name, f"{name}/models", str(frames)]
+                figures.setdefault("sparrow-engine", []).append(float(subprocess.check_output(command).split()[-1]))
+    ours = {name: median(values) for name, values in figures.items() if name.startswith("edge-classify")}
+    print(f"{'':26} {'CPU/frame':>10}  " + "  ".join(f"x {name.removeprefix('edge-classify, ')}" for name in ours))
+    for name, values in figures.items():
+        ratios = "  ".join(f"{median(values) / whole:10.2f}" for whole in ours.values())
+        print(f"{name:26} {median(values) * 1e3:7.1f} ms  {ratios}")
+
+
+def _pillow_loop(frames: Path, checkpoint: Path) -> float:
+    """Full decode and resize by Pillow, the float network by ONNX Runtime on one thread."""
+    import numpy as np
+    import onnxruntime
+    from PIL import Image
+
+    from export.graph import float_graph
+    from train.checkpoint import Checkpoint
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # a second thread only spins beside the work
+    graph = float_graph(Checkpoint.load(checkpoint)).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, options)
+    side = session.get_inputs()[0].shape[1]
+
+    def classify(path: Path) -> None:
+        picture = Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+        session.run(["logits"], {"pixels": np.asarray(picture, np.uint8)[None]})
+
+    return _timed(frames, classify)
+
+
+def _torchvision_loop(frames: Path, checkpoint: Path) -> float:
+    """The reader and transforms of torchvision, torch eager on one thread."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_image
+    from torchvision.transforms import v2
+
+    from train.checkpoint import Checkpoint
+
+    torch.set_num_threads(1)
+    loaded = Checkpoint.load(checkpoint)
+    network = loaded.build_network().eval()
+    side = loaded.input_height_px
+    fit = v2.Compose([v2.Resize((side, side), antialias=True), v2.ToDtype(torch.float32),
+                      v2.Normalize([127.0] * 3, [128.0] * 3)])  # fmt: skip
+
+    def classify(path: Path) -> None:
+        with torch.inference_mode():
+            network(fit(decode_image(str(path), ImageReadMode.RGB))[None])
+
+    return _timed(frames, classify)
+
+
+def _timed(frames: Path, classify: Callable[[Path], None]) -> float:
+    paths = sorted(frames.iterdir())
+    classify(paths[0])
+    begun = time.process_time()
+    for path in paths:
+        classify(path)
+    return (time.process_time() - begun) / len(paths)
+
+
+def _write_sparrow_model(checkpoint: Path, folder: Path) -> None:
+    """The same float network, fed with normalised planes as that engine does."""
+    from export.graph import float_graph
+    from train.checkpoint import Checkpoint
+
+    loaded = Checkpoint.load(checkpoint)
+    model = float_graph(loaded)
+    graph = model.graph
+    convolution = next(node for node in graph.node if node.op_type == "Conv")
+    fed = {"pixels"}
+    for node in list(graph.node):
+        if fed.intersection(node.input) and node.op_type in ("Transpose", "DequantizeLinear"):
+            fed.update(node.output)
+            graph.node.remove(node)
+    side = loaded.input_height_px
+    del graph.input[:]
+    graph.input.append(helper.make_tensor_value_info(convolution.input[0], TensorProto.FLOAT, ["N", 3, side, side]))
+    del graph.output[1:]
+    folder.mkdir(parents=True)
+    onnx.save(model, folder / "model.onnx")
+    (folder / "labels.txt").write_text("".join(f"{label.name}\n" for label in loaded.labels))
+    (folder / "manifest.toml").write_text(SPARROW_MANIFEST.format(side=side))
+
+
+if __name__ == "__main__":
+    main()
