@@ -12,6 +12,7 @@ COMMANDS = {
     "fit": ("train.commands.fit", "train by a recipe: one fold, all folds, or all data"),
     "evaluate": ("train.commands.evaluate", "figures of a run, or of its model on other data"),
     "predict": ("train.commands.predict", "a gallery of pictures with answers and attention"),
+    "frames": ("train.commands.frames", "an exported model on whole frames, both looks"),
     "enrol": ("train.commands.enrol", "new species from a few images, without training"),
     "compare": ("train.commands.compare", "two runs on the same held-out images"),
     "starter": ("train.starter", "make the starter's checkpoint: ImageNet weights regrouped into animal taxa"),

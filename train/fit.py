@@ -124,7 +124,7 @@ class _Training:
         if settings.channels_last:
             network = network.to(memory_format=torch.channels_last)
         counts = [sum(sample.label == label for sample in task.samples) for label in task.labels]
-        width = _embedding_width(network, recipe.input.size_px, processes.device)
+        width, self.idle = _probe(network, recipe.input.size_px, processes.device)
         self.objective = Objective(network, recipe.loss, counts, task.taxa, width).to(processes.device)
         if settings.compile:
             network.compile()
@@ -197,7 +197,7 @@ class _Training:
         self.objective.train()
         backbone = self.objective.network.backbone
         for parameter in backbone.parameters():
-            parameter.requires_grad_(not head_only)
+            parameter.requires_grad_(not head_only and parameter not in self.idle)
         if head_only:
             backbone.eval()
         elif self.recipe.freeze_batchnorm:
@@ -241,7 +241,15 @@ def _optimiser(settings: OptimiserSettings, groups: Sequence[dict[str, Any]]) ->
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
 
 
-def _embedding_width(network: Network, size_px: int, device: torch.device) -> int:
+def _probe(network: Network, size_px: int, device: torch.device) -> tuple[int, frozenset[nn.Parameter]]:
+    """(width of the embedding, parameters that bear on no output).
+
+    timm keeps some layers of its own heads, which nothing here runs; processes that train together would wait for their
+    gradients for ever.
+    """
     network.eval()
-    with torch.no_grad():
-        return int(network(torch.zeros(1, 3, size_px, size_px, device=device)).embedding.shape[1])
+    outputs = network(torch.zeros(2, 3, size_px, size_px, device=device))
+    (outputs.logits.sum() + outputs.embedding.sum() + outputs.attention.sum()).backward()
+    idle = frozenset(parameter for parameter in network.parameters() if parameter.grad is None)
+    network.zero_grad(set_to_none=True)
+    return int(outputs.embedding.shape[1]), idle

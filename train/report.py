@@ -22,7 +22,7 @@ from train.metrics import (
 from train.pictures import draw_confusion, draw_coverage, draw_reliability
 from train.predictions import UNSEEN, Predictions
 from train.rejection import RejectionFigures, rejection_figures
-from train.run_folder import METRICS, PREDICTIONS, stored_taxa, write_json, write_table
+from train.run_folder import METRICS, PREDICTIONS, stored_retrieval, stored_taxa, write_json, write_table
 
 WANTED_PRECISION = (0.8, 0.9, 0.95)
 
@@ -52,9 +52,15 @@ def report_predictions(predictions: Predictions, taxa: Sequence[Taxon | None], f
         },
     }
     rejection = rejection_figures(predictions)
+    retrieval = stored_retrieval(folder)
     write_json(
         folder / METRICS,
-        {"figures": asdict(overall), "calibration": calibration, "rejection": [asdict(item) for item in rejection]},
+        {
+            "figures": asdict(overall),
+            "calibration": calibration,
+            "rejection": [asdict(item) for item in rejection],
+            "retrieval": retrieval,
+        },
     )
     write_table(folder / "per_label.csv", [_rounded(asdict(row)) for row in label_figures(known)])
     write_table(folder / "per_location.csv", [_rounded(asdict(row)) for row in location_figures(known)])
@@ -62,7 +68,7 @@ def report_predictions(predictions: Predictions, taxa: Sequence[Taxon | None], f
     draw_confusion(confusion(known), known.labels, folder / "confusion.png")
     draw_reliability(reliability(probabilities, truth), folder / "reliability.png")
     draw_coverage(probabilities, truth, folder / "coverage.png")
-    summary = _summary(overall, calibration, rejection, known)
+    summary = _summary(overall, calibration, rejection, retrieval, known)
     (folder / "report.txt").write_text(summary + "\n", encoding="utf-8")
     return summary
 
@@ -74,7 +80,11 @@ def _plain_probabilities(predictions: Predictions) -> Any:
 
 
 def _summary(
-    overall: Figures, calibration: dict[str, Any], rejection: Sequence[RejectionFigures], known: Predictions
+    overall: Figures,
+    calibration: dict[str, Any],
+    rejection: Sequence[RejectionFigures],
+    retrieval: dict[str, float],
+    known: Predictions,
 ) -> str:
     lines = [
         f"{overall.images} held-out images, {overall.sequences} sequences",
@@ -90,6 +100,7 @@ def _summary(
             f"unseen species, {item.score:<17} AUROC {_shown(item.auroc)} ({item.unseen} unseen images)"
             for item in rejection
         ),
+        *(f"retrieval, {name.replace('_', ' '):<16} {value:.3f}" for name, value in retrieval.items()),
         "",
         f"{'label':<28} images  precision  recall     F1",
     ]

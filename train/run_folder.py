@@ -22,6 +22,7 @@ from train.sample import Sample
 from train.split import Fold
 
 CHECKPOINT, PREDICTIONS, METRICS, PROTOTYPES = "checkpoint.pt", "predictions.npz", "metrics.json", "prototypes.npz"
+RETRIEVAL = "retrieval.json"
 _RECIPE, _ENVIRONMENT, _SPLIT, _LABELS = "recipe.json", "environment.json", "split.csv", "labels.json"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "scikit-learn")
 
@@ -86,6 +87,15 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Indented, so that two runs can be compared by eye."""
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def stored_retrieval(folder: Path) -> dict[str, float]:
+    """Of a run, or of a cross-validation the mean over its folds by images; empty where there are none."""
+    files = [file for file in (folder / RETRIEVAL, *sorted(folder.glob(f"fold-*/{RETRIEVAL}"))) if file.exists()]
+    parts = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    images = sum(part["images"] for part in parts)
+    names = [name for name in parts[0] if name != "images"] if parts else []
+    return {name: sum(part[name] * part["images"] for part in parts) / images for name in names}
 
 
 def _environment(arguments: Iterable[str]) -> dict[str, Any]:

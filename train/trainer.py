@@ -1,7 +1,7 @@
 """One training from samples to a run folder: fit, predict what was held out, keep the checkpoint."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from train.predictions import UNSEEN, Predictions, predict, prototypes, run_netw
 from train.prepare import Prepared
 from train.processes import Processes
 from train.recipe import Recipe
-from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES, write_labels, write_split
+from train.retrieval import retrieval_figures
+from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES, RETRIEVAL, write_json, write_labels, write_split
 from train.sample import Sample
 from train.split import Fold
 
@@ -81,6 +82,9 @@ def train_fold(
         processes.device, how.workers,
     )  # fmt: skip
     predictions.save(folder / PREDICTIONS)
+    queries = predictions.where(predictions.truth != UNSEEN)
+    found = retrieval_figures(queries.embedding, queries.truth, embedding, truth)
+    write_json(folder / RETRIEVAL, asdict(found) | {"images": len(queries)})
     draw_galleries(network, predictions, held_out, source, recipe, processes.device, folder)
     return predictions
 

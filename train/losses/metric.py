@@ -39,7 +39,9 @@ def _subcenter_arcface(num_labels: int, dim: int) -> nn.Module:
     """Deng et al. 2020: several centres a label, so that a wrong label can find one of its own."""
     from pytorch_metric_learning.losses import SubCenterArcFaceLoss
 
-    loss: nn.Module = SubCenterArcFaceLoss(num_classes=num_labels, embedding_size=dim, margin=28.6, scale=30, sub_centers=3)
+    loss: nn.Module = SubCenterArcFaceLoss(
+        num_classes=num_labels, embedding_size=dim, margin=28.6, scale=30, sub_centers=3
+    )
     return loss
 
 

@@ -1,0 +1,106 @@
+"""From labelled images to figures, a gallery, an enrolled species and a comparison, by the commands alone."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.train.made_animals import write_animals
+from train.__main__ import COMMANDS, main
+from train.checkpoint import Checkpoint
+
+PLAIN = ["--threads", "1", "--workers", "0"]
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validated run on 72 made photographs, that has learned what they show."""
+    folder = tmp_path_factory.mktemp("taught")
+    recipe = folder / "shapes.toml"
+    recipe.write_text(
+        'about = "made shapes"\nweights = "none"\n[data]\nsplit = "location"\nfolds = 2\n[input]\nsize_px = 48\n'
+        '[network]\nbackbone = "test_efficientnet"\n[augment]\nview_scale = [0.9, 1.0]\n'
+        "[optimiser]\nepochs = 24\nwarmup_epochs = 1\nbatch = 12\nlr = 4e-3\n"
+    )
+    data = write_animals(folder / "data", each=24)
+    arguments = ["--data", str(data), "--cache", str(folder / "cache"), *PLAIN]
+    assert main(["fit", "--recipe", str(recipe), "--out", str(folder / "run"), "--cross-validate", *arguments]) == 0
+    return folder
+
+
+def test_a_run_folder_holds_everything_and_has_learned(taught: Path) -> None:
+    run = taught / "run"
+    expected = {
+        "recipe.json", "environment.json", "labels.json", "predictions.npz", "metrics.json", "per_label.csv",
+        "per_location.csv", "confusion.csv", "confusion.png", "reliability.png", "coverage.png", "report.txt",
+    }  # fmt: skip
+    assert expected <= {file.name for file in run.iterdir()}
+    of_fold = {"split.csv", "log.jsonl", "checkpoint.pt", "gallery.png", "mistakes.png", "prototypes.npz"}
+    assert of_fold <= {file.name for file in (run / "fold-0").iterdir()}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["figures"]["images"] == 72
+    assert metrics["figures"]["accuracy"]["value"] > 0.6  # chance is a third
+    with (run / "fold-1" / "split.csv").open() as file:
+        parts = list(csv.DictReader(file))
+    tested = {row["location"] for row in parts if row["part"] == "test"}
+    assert tested.isdisjoint({row["location"] for row in parts if row["part"] == "train"})
+
+
+def test_the_checkpoint_says_what_its_card_will_say(taught: Path) -> None:
+    checkpoint = Checkpoint.load(taught / "run" / "fold-0" / "checkpoint.pt")
+    assert [label.name for label in checkpoint.labels] == ["bar", "cross", "disc"]
+    assert checkpoint.recipe["name"] == "shapes"
+    assert set(checkpoint.prototypes) == {"bar", "cross", "disc"}
+    checkpoint.build_network()
+
+
+def test_evaluate_on_other_data_and_compare(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fresh = write_animals(tmp_path / "fresh", each=8, seed=9)
+    for number in (0, 1):
+        run, out = taught / "run" / f"fold-{number}", tmp_path / f"out-{number}"
+        arguments = ["evaluate", str(run), "--data", str(fresh), "--out", str(out), "--cache", str(tmp_path / "c")]
+        assert main(arguments) == 0
+    assert main(["evaluate", str(taught / "run")]) == 0
+    assert main(["compare", str(tmp_path / "out-0"), str(tmp_path / "out-1")]) == 0
+    said = capsys.readouterr().out
+    assert "24 images held out by both" in said
+    assert "accuracy of sequence votes" in said
+
+
+def test_predict_draws_a_gallery(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "gallery.png"
+    assert main(["predict", str(taught / "run" / "fold-0"), str(taught / "data" / "disc"), "--out", str(out)]) == 0
+    assert out.stat().st_size > 10_000
+    assert len(capsys.readouterr().out.splitlines()) == 24
+
+
+def test_enrol_adds_a_prototype(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "new"
+    write_animals(data, each=5, seed=3)
+    (data / "manifest.csv").unlink()
+    (data / "disc").rename(data / "ring")
+    out = tmp_path / "enrolled.pt"
+    assert main(["enrol", str(taught / "run" / "fold-0"), "--data", str(data), "--out", str(out)]) == 0
+    assert "ring: 5 images" in capsys.readouterr().out
+    assert set(Checkpoint.load(out).prototypes) == {"bar", "cross", "disc", "ring"}
+
+
+def test_all_data_makes_the_model_to_ship(taught: Path, tmp_path: Path) -> None:
+    arguments = [
+        "fit", "--recipe", str(taught / "shapes.toml"), "--data", str(taught / "data"), "--out", str(tmp_path / "ship"),
+        "--all-data", "--figures-of", str(taught / "run"), "--set", "optimiser.epochs=1", "--no-cache", *PLAIN,
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    checkpoint = Checkpoint.load(tmp_path / "ship" / "checkpoint.pt")
+    assert checkpoint.metrics["cross_validation"]["figures"]["images"] == 72
+    assert checkpoint.data.endswith("72 images")
+    assert main(arguments) == 2  # a second run never overwrites the first
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"starter"}))
+def test_every_command_explains_itself_and_is_in_the_manual(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert "usage: python -m train" in capsys.readouterr().out
+    assert f"train {command}" in (Path(__file__).parents[2] / "docs" / "train.md").read_text()

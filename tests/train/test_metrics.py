@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from edge.taxonomy import Taxon
+from train import TrainError
+from train.calibration import calibrated_probabilities, fit_temperature, reliability, threshold_for_precision
+from train.compare import compare
+from train.metrics import bootstrap, figures, label_figures, location_figures, macro_f1
+from train.predictions import UNSEEN, Predictions, join, prototypes
+from train.rejection import rejection_figures
+from train.retrieval import retrieval_figures
+
+TAXA = (
+    Taxon("Kobus kob", "species", genus="Kobus", family="Bovidae"),
+    Taxon("Kobus ellipsiprymnus", "species", genus="Kobus", family="Bovidae"),
+    Taxon("Equus quagga", "species", genus="Equus", family="Equidae"),
+)
+LABELS = ("kob", "waterbuck", "zebra")
+
+
+def predictions(rows: list[tuple[str, str, int]], sure: float = 4.0, fold: int = 0) -> Predictions:
+    """Rows of (truth, sequence, answer)."""
+    logits = np.zeros((len(rows), 3), np.float32)
+    for place, (_, _, answer) in enumerate(rows):
+        logits[place, answer] = sure
+    return Predictions(
+        LABELS,
+        name=np.array([f"{fold}-{place}" for place in range(len(rows))]),
+        truth_label=np.array([row[0] for row in rows]),
+        location=np.array([row[1][:2] for row in rows]),
+        sequence=np.array([row[1] for row in rows]),
+        fold=np.full(len(rows), fold),
+        logits=logits,
+        embedding=np.eye(3, dtype=np.float32)[[row[2] for row in rows]],
+        prototype_similarity=np.eye(3, dtype=np.float32)[[row[2] for row in rows]],
+    )
+
+
+LONG_EVENT = [("kob", "s1-a", 0)] * 9 + [("kob", "s2-b", 1), ("waterbuck", "s2-b", 1), ("zebra", "s3-c", 2)]
+
+
+def test_one_long_event_does_not_stand_for_a_species() -> None:
+    found = figures(predictions(LONG_EVENT), TAXA)
+    assert found.accuracy.value == pytest.approx(11 / 12)
+    # kob by sequence: one of two right; frames: nine of ten.
+    assert found.sequence_weighted_macro_f1.value < found.macro_f1.value - 0.05
+    assert found.sequence_vote_accuracy.value == pytest.approx(3 / 4)
+    assert found.accuracy.low < found.accuracy.value <= found.accuracy.high
+
+
+def test_a_mistake_within_the_genus_is_right_at_genus() -> None:
+    ranks = figures(predictions(LONG_EVENT), TAXA).rank_accuracy
+    assert ranks["genus"] == ranks["family"] == 1.0
+    assert ranks["species"] == pytest.approx(11 / 12)
+
+
+def test_macro_f1_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    truth, answer, weights = rng.integers(0, 4, 200), rng.integers(0, 5, 200), rng.uniform(0.1, 1, 200)
+    expected = f1_score(truth, answer, labels=range(4), average="macro", sample_weight=weights)
+    assert macro_f1(truth, answer, weights) == pytest.approx(expected)
+
+
+def test_tables_by_label_and_location() -> None:
+    labels = {row.name: row for row in label_figures(predictions(LONG_EVENT))}
+    assert (labels["kob"].images, labels["kob"].sequences) == (10, 2)
+    assert labels["kob"].recall == pytest.approx(0.9)
+    assert labels["waterbuck"].precision == pytest.approx(0.5)
+    places = {row.name: row for row in location_figures(predictions(LONG_EVENT))}
+    assert places["s2"].recall == pytest.approx(0.5)
+
+
+def test_intervals_treat_a_sequence_as_one_witness() -> None:
+    values = np.repeat([0.0, 1.0], 50)
+    apart = bootstrap(lambda p: float(values[p].mean()), np.arange(100).astype(str), 0)
+    together = bootstrap(lambda p: float(values[p].mean()), np.repeat(["a", "b"], 50), 0)
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+def test_temperature_mends_overconfidence() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 3000)
+    honest = rng.normal(0, 1, (3000, 3)) + 1.5 * np.eye(3)[truth]
+    calibrated = (honest * 1.5).astype(np.float32)  # log-likelihood ratio of this mixture
+    assert fit_temperature(calibrated * 4, truth) == pytest.approx(4 * fit_temperature(calibrated, truth), rel=1e-3)
+    fold = np.arange(3000) % 5
+    probabilities, _ = calibrated_probabilities(calibrated * 4, truth, fold)
+    assert reliability(probabilities, truth).error < 0.03
+
+
+def test_each_fold_is_calibrated_by_the_others() -> None:
+    one = predictions([("kob", "a", 0)] * 20, sure=1.0)
+    other = predictions([("kob", "b", 1)] * 10 + [("kob", "c", 0)] * 10, sure=1.0, fold=1)
+    joined = join([one, other])
+    probabilities, _ = calibrated_probabilities(joined.logits, joined.truth, joined.fold)
+    # The first fold's own truths would make it sure; the second fold's, half of them wrong, don't.
+    assert probabilities[0, 0] < 0.6
+
+
+def test_threshold_keeps_the_wanted_precision() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
+    assert threshold_for_precision(probabilities, np.array([0, 0, 1, 0]), 0.75) == pytest.approx(0.6)
+    assert threshold_for_precision(probabilities, np.array([0, 0, 1, 0]), 0.9) == pytest.approx(0.8)
+    assert threshold_for_precision(probabilities, np.array([1, 0, 1, 1]), 0.9) is None
+
+
+def test_unseen_species_are_scored_apart() -> None:
+    rows = [("zebra", f"z{n}", 2) for n in range(8)]
+    known, strangers = predictions(rows, sure=5.0), predictions([("monkey", f"m{n}", 1) for n in range(4)], sure=1.0)
+    joined = join([known, strangers])
+    assert (joined.truth == UNSEEN).sum() == 4
+    energy = next(item for item in rejection_figures(joined) if item.score == "energy")
+    assert energy.auroc.value == 1.0
+    assert energy.unseen == 4
+    assert rejection_figures(known) == ()
+
+
+def test_compare_pairs_the_images(tmp_path: Path) -> None:
+    worse = predictions([("kob", f"s{n}", n % 2) for n in range(10)] + [("zebra", "z", 2)])
+    better = predictions([("kob", f"s{n}", 0) for n in range(10)] + [("zebra", "z", 1)])
+    found = compare(worse, better)
+    assert (found.won, found.lost) == (5, 1)
+    assert found.accuracy_gain.value == pytest.approx(4 / 11)
+    assert found.recall["zebra"] == (1.0, 0.0)
+    better.save(tmp_path / "p.npz")
+    assert compare(worse, Predictions.load(tmp_path / "p.npz")).won == 5
+    with pytest.raises(TrainError, match="no sample in common"):
+        compare(worse, predictions([("kob", "s", 0)], fold=3))
+
+
+def test_retrieval_finds_its_own_kind() -> None:
+    reference = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
+    perfect = retrieval_figures(reference, np.array([0, 0, 1, 1]), reference, np.array([0, 0, 1, 1]))
+    assert (perfect.recall_at_1, perfect.map_at_r) == (1.0, 1.0)
+    wrong = retrieval_figures(reference, np.array([1, 1, 0, 0]), reference, np.array([0, 0, 1, 1]))
+    assert (wrong.recall_at_1, wrong.recall_at_5) == (0.0, 1.0)
+
+
+def test_prototypes_are_unit_means() -> None:
+    made = prototypes(np.array([[2.0, 0], [4.0, 0], [0, 3.0]], np.float32), np.array([0, 0, 2]), 3)
+    assert np.allclose(made, [[1, 0], [0, 0], [0, 1]])

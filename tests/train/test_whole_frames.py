@@ -1,0 +1,51 @@
+import csv
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge.look import Box
+from edge.model import Model
+from train import TrainError
+from train.sample import Sample
+from train.whole_frames import answer_frames, intersection_over_union, read_frames, summarise
+
+
+def write_frame(path: Path, taken: str) -> None:
+    exif = Image.Exif()
+    exif[0x0132] = taken
+    Image.fromarray(np.full((90, 120, 3), 90, np.uint8)).save(path, exif=exif)
+
+
+def test_frames_near_to_training_are_counted_apart(tmp_path: Path, tiny_model: Path) -> None:
+    model = Model(tiny_model)
+    species = next(label.taxon.scientific_name for label in model.card.labels if label.taxon)
+    write_frame(tmp_path / "near.jpg", "2021:07:01 12:20:00")
+    write_frame(tmp_path / "far.jpg", "2021:07:01 12:40:00")
+    cv2.imwrite(str(tmp_path / "stranger.jpg"), np.full((90, 120, 3), 200, np.uint8))
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "source", "scientificName", "rank", "certainty"])
+        writer.writerow(["near.jpg", "here", species, "species", "sure"])
+        writer.writerow(["far.jpg", "here", species, "species", "sure"])
+        writer.writerow(["stranger.jpg", "here", "Yeti yeti", "species", "sure"])
+        writer.writerow(["unsure.jpg", "here", species, "species", "likely"])
+    (tmp_path / "boxes.csv").write_text("path,x,y,width,height\nfar.jpg,0,0,1,1\n")
+    frames = read_frames(tmp_path / "labels.csv", "here", tmp_path / "boxes.csv")
+    training = [Sample(tmp_path / "crop.jpg", "a", captured_at=datetime(2021, 7, 1, 12, 0, tzinfo=UTC))]
+    near, far, stranger = answer_frames(model, frames, training)
+    assert (near.near_training, far.near_training, stranger.near_training) == (True, False, False)
+    assert (near.known, stranger.known) == (True, False)
+    said = summarise([near, far, stranger])
+    assert "frames of trained species" in said
+    assert "box centres in the attention region" in said
+    with pytest.raises(TrainError, match="has no frame of source"):
+        read_frames(tmp_path / "labels.csv", "elsewhere")
+
+
+def test_intersection_over_union() -> None:
+    assert intersection_over_union(Box(0, 0, 0.5, 1), Box(0, 0, 1, 1)) == pytest.approx(0.5)
+    assert intersection_over_union(Box(0, 0, 0.2, 0.2), Box(0.5, 0.5, 0.2, 0.2)) == 0

@@ -1,0 +1,135 @@
+"""Whole frames through the device's own pipeline: what the first look says, what the second adds, where it looked."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from edge.frame import decode
+from edge.look import Box, decode_side_px, look, view
+from edge.model import Model
+from train import TrainError
+from train.sample import Sample
+
+NEAR = timedelta(minutes=30)  # frames of one visit; a frame this near to a training crop is no test
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A labelled whole frame."""
+
+    path: Path
+    scientific_name: str
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said of one frame."""
+
+    frame: Frame
+    known: bool
+    """Whether the frame's species is one of the model's labels."""
+    near_training: bool
+    """Within 30 minutes of a training sample by its camera's clock."""
+    first: str
+    """Scientific name of the most probable label after the first look alone."""
+    both: str
+    """And after the second look, as the device combines them."""
+    familiarity: float | None
+    region: Box | None
+
+
+def read_frames(table: Path, source: str = "", boxes: Path | None = None) -> tuple[Frame, ...]:
+    """Frames of a table with `path`, `scientificName`, `rank`, `certainty` and `source`: those whose species is sure.
+
+    Raises `TrainError` when the table has none.
+    """
+    drawn: dict[str, list[Box]] = {}
+    for row in _rows(boxes) if boxes else ():
+        drawn.setdefault(row["path"], []).append(
+            Box(float(row["x"]), float(row["y"]), float(row["width"]), float(row["height"]))
+        )
+    frames = tuple(
+        Frame(table.parent / row["path"], row["scientificName"], tuple(drawn.get(row["path"], ())))
+        for row in _rows(table)
+        if source in ("", row["source"]) and row["certainty"] == "sure" and row["rank"] == "species"
+    )
+    if not frames:
+        raise TrainError(f"{table} has no frame of source {source!r} whose species is sure")
+    return frames
+
+
+def answer_frames(model: Model, frames: Sequence[Frame], training: Sequence[Sample] = ()) -> tuple[Answer, ...]:
+    """The device's pipeline on each frame; `training` tells which frames are near to what the model learned from."""
+    names = [label.taxon.scientific_name if label.taxon else label.kind for label in model.card.labels]
+    times = sorted(s.captured_at.replace(tzinfo=None) for s in training if s.captured_at)
+    answers = []
+    for frame in frames:
+        picture = decode(frame.path.read_bytes(), decode_side_px(model), frame.path.name)
+        seen = view(model, picture)
+        first, both = look(model, [seen], second=False)[0], look(model, [seen])[0]
+        at = _camera_time(picture.exif.date_time_original)
+        answers.append(
+            Answer(
+                frame,
+                frame.scientific_name in names,
+                at is not None and any(abs(at - time) <= NEAR for time in times),
+                names[int(first.log_probabilities.argmax())],
+                names[int(both.log_probabilities.argmax())],
+                both.familiarity,
+                both.region,
+            )
+        )
+    return tuple(answers)
+
+
+def summarise(answers: Sequence[Answer]) -> str:
+    """For people: right answers of both looks, apart for frames near to training; and how well animals are found."""
+    lines = []
+    known = [answer for answer in answers if answer.known]
+    for title, chosen in (
+        ("frames of trained species", known),
+        ("  of these far from any training sample", [answer for answer in known if not answer.near_training]),
+        ("  within 30 minutes of one", [answer for answer in known if answer.near_training]),
+    ):
+        first = sum(answer.first == answer.frame.scientific_name for answer in chosen)
+        both = sum(answer.both == answer.frame.scientific_name for answer in chosen)
+        lines.append(f"{title:<42} {len(chosen):3d}   first look right {first:3d}   both looks right {both:3d}")
+    lines.append(f"{'frames of other species':<42} {len(answers) - len(known):3d}")
+    boxed = [(box, answer.region) for answer in answers if answer.region for box in answer.frame.boxes]
+    if boxed:
+        hits = sum(_holds_centre(region, box) for box, region in boxed)
+        mean_iou = sum(intersection_over_union(box, region) for box, region in boxed) / len(boxed)
+        lines.append(f"box centres in the attention region: {hits} of {len(boxed)}, mean IoU {mean_iou:.3f}")
+    return "\n".join(lines)
+
+
+def intersection_over_union(one: Box, other: Box) -> float:
+    """Shared area over the area of both together, 0..1."""
+    wide = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    high = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    shared = max(0.0, wide) * max(0.0, high)
+    return shared / (one.width * one.height + other.width * other.height - shared)
+
+
+def _holds_centre(region: Box, box: Box) -> bool:
+    x, y = box.x + box.width / 2, box.y + box.height / 2
+    return region.x <= x <= region.x + region.width and region.y <= y <= region.y + region.height
+
+
+def _camera_time(text: str) -> datetime | None:
+    """EXIF's time by the camera's own clock, which is also what the manifest's times are."""
+    try:
+        return datetime.strptime(text, "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007
+    except ValueError:
+        return None
+
+
+def _rows(path: Path) -> Iterable[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise TrainError(f"{path} cannot be read ({error.strerror}); expected a table of frames") from error
