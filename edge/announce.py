@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from edge.clock import iso_utc
-from edge.store import Again, Failed, Result, Scored
+from edge.result import Again, Failed, Result, Scored
 
 log = logging.getLogger("edge")
 

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from edge.announce import Announcer
     from edge.files import Seen
     from edge.pipeline import Pipeline
+    from edge.result import Failed
     from edge.sd_notify import Manager
     from edge.settings import Settings
-    from edge.store import Failed, Store
+    from edge.store import Store
 
 EXIT_CODES = """\
 exit codes: 0 done (unsupported files don't count); 1 done, but some files could not be read (each has its line);

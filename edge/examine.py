@@ -9,9 +9,9 @@ from edge.clock import CaptureTime, capture_time, now, zone_named
 from edge.decide import Decider
 from edge.files import Seen, see
 from edge.model import Model
+from edge.result import Again, Failed, Result, Scored
 from edge.scene import is_infrared, miniature
 from edge.settings import Settings
-from edge.store import Again, Failed, Result, Scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 from edge.examine import Decoded, Examiner
 from edge.files import Seen
+from edge.result import Again, Failed, Result, Scored
 from edge.settings import Settings
-from edge.store import Again, Failed, Result, Scored, Store
+from edge.store import Store
 
 log = logging.getLogger(__name__)
 

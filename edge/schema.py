@@ -14,7 +14,8 @@ CREATE TABLE model (
 );
 CREATE TABLE run (
     id INTEGER PRIMARY KEY, started_at TEXT NOT NULL, software_version TEXT NOT NULL,
-    model INTEGER NOT NULL REFERENCES model (id), settings TEXT NOT NULL
+    model INTEGER NOT NULL REFERENCES model (id), settings TEXT NOT NULL,
+    ended_at TEXT               -- NULL while it runs, and for ever when it crashed or lost its power
 );
 CREATE TABLE media (
     id INTEGER PRIMARY KEY,
@@ -33,13 +34,15 @@ CREATE TABLE media (
 );
 CREATE UNIQUE INDEX media_digest ON media (digest) WHERE status = 'classified';
 CREATE UNIQUE INDEX media_unscored_path ON media (path) WHERE status <> 'classified';
+CREATE INDEX media_unscored_digest ON media (digest) WHERE status <> 'classified';
 CREATE INDEX media_captured ON media (captured_at);
 CREATE INDEX media_deployment ON media (deployment, captured_at);
 CREATE TABLE file (
     path PRIMARY KEY,           -- every path at which content was seen
     bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     media INTEGER NOT NULL REFERENCES media (id) ON DELETE CASCADE,
-    seen_at TEXT NOT NULL
+    seen_at TEXT NOT NULL,
+    ctime_ns INTEGER            -- a repaired permission shows only here
 ) WITHOUT ROWID;
 CREATE INDEX file_media ON file (media);
 CREATE TABLE observation (
@@ -109,6 +112,9 @@ FROM detections WHERE kind = 'animal' GROUP BY taxon, rank ORDER BY frames DESC;
 )
 
 
+JOURNAL_LIMIT_BYTES = 64_000_000  # a slow reader lets the log grow; afterwards it gives the space back
+
+
 class SchemaError(RuntimeError):
     """The database is not one that this software can use."""
 
@@ -127,6 +133,7 @@ def open_database(path: Path | str, read_only: bool = False) -> sqlite3.Connecti
     if not read_only:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
         migrate(connection, path)
     return connection
 

@@ -50,6 +50,9 @@ class Settings:
                               "SECONDS")  # fmt: skip
     give_up_s: float = _option(600.0, float, "a file that is still not a whole frame after this long is logged as"
                                " unreadable (and tried again when it changes)", "SECONDS")  # fmt: skip
+    min_free_bytes: int = _option(50_000_000, int, "nothing is logged while the database's disk has less room than"
+                                  " this; frames wait (default 50 MB)", "BYTES")  # fmt: skip
+    heartbeat_s: float = _option(600.0, float, "how often --watch logs that the box is alive", "SECONDS")
     threads: int = _option(0, int, "threads that read and decode (default: one for each core)", "N")
     workers: int = _option(0, int, "processes that read and classify, for an archive on a machine with many cores"
                            " (default: none, threads only)", "N")  # fmt: skip

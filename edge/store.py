@@ -1,41 +1,47 @@
 """Rows of a frame, never split over two transactions. The database is the only state that the daemon has."""
 
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge import __version__
-from edge.clock import CaptureTime, iso_utc, now
-from edge.decide import Decision
+from edge.clock import iso_utc, now
+from edge.clock_order import ClockOrder
+from edge.damage import open_or_repair
 from edge.files import Seen
-from edge.frame import Pixels, Reason
-from edge.look import Box
+from edge.heartbeat import Pulse
 from edge.model import Model
-from edge.schema import open_database
+from edge.result import Again, Failed, Result, Scored
 from edge.settings import Deployment, Settings
 
+log = logging.getLogger(__name__)
+
 KNOWN = """
-SELECT f.bytes, f.mtime_ns, m.status, m.id FROM file f JOIN media m ON m.id = f.media WHERE f.path = ?
+SELECT f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns FROM file f JOIN media m ON m.id = f.media WHERE f.path = ?
 """
 CLASSIFIED = "SELECT id FROM media WHERE digest = ? AND status = 'classified'"
 ANSWERED = "SELECT 1 FROM observation WHERE media = ? AND model = ? AND method = 'machine' AND subject = 0"
-UNSCORED_AT = "SELECT id, attempts FROM media WHERE path = ? AND status <> 'classified'"
+UNSCORED_AT = "SELECT id FROM media WHERE path = ? AND status <> 'classified'"
+UNSCORED_WITH = "SELECT id, path FROM media WHERE digest = ? AND status <> 'classified'"
+CRASHED = "SELECT 1 FROM media WHERE digest = ? AND status <> 'classified' AND reason = 'crashed_decoder'"
 SAW_FILE = """
-INSERT INTO file (path, bytes, mtime_ns, media, seen_at) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes, mtime_ns = excluded.mtime_ns, media = excluded.media,
-    seen_at = excluded.seen_at
+INSERT INTO file (path, bytes, mtime_ns, ctime_ns, media, seen_at) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
+    media = excluded.media, seen_at = excluded.seen_at
 """
 NEW_MEDIA = "INSERT INTO media (path, bytes, received_at, status) VALUES (?, ?, ?, 'pending')"
 FAILED = """
-UPDATE media SET digest = ?, bytes = ?, status = ?, reason = ?, attempts = attempts + 1, deployment = ? WHERE id = ?
+UPDATE media SET path = ?, digest = ?, bytes = ?, status = ?, reason = ?, attempts = attempts + ?, deployment = ?
+WHERE id = ?
 """
 SCORED = """
 UPDATE media SET path = ?, digest = ?, bytes = ?, width_px = ?, height_px = ?, captured_at = ?, captured_at_raw = ?,
@@ -51,8 +57,19 @@ INSERT INTO observation (media, run, model, subject, kind, taxon, rank, common_n
 VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'machine', ?, ?, ?)
 """
 NEW_CANDIDATE = "INSERT INTO candidate (observation, place, taxon, rank, probability) VALUES (?, ?, ?, ?, ?)"
-NEW_MODEL = "INSERT INTO model (sha256, name, version, card) VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING"
+NEW_MODEL = """
+INSERT INTO model (sha256, name, version, card) VALUES (?, ?, ?, ?)
+ON CONFLICT (sha256) DO UPDATE SET card = excluded.card WHERE card = '{}' -- what salvage could not read
+"""
 NEW_RUN = "INSERT INTO run (started_at, software_version, model, settings) VALUES (?, ?, ?, ?)"
+END_RUN = "UPDATE run SET ended_at = ? WHERE id = ?"
+LAST_RUN = "SELECT ended_at FROM run ORDER BY id DESC LIMIT 1"
+BEAT = """
+INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronised) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (at) DO NOTHING
+"""
+NEWEST_FRAMES = "SELECT path FROM media WHERE status = 'classified' ORDER BY id DESC LIMIT ?"
+PENDING = "SELECT id, path FROM media WHERE status = 'pending'"
 SAVE_DEPLOYMENT = """
 INSERT INTO deployment (id, latitude, longitude, time_zone, start, "end", folder) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET latitude = coalesce(excluded.latitude, latitude),
@@ -62,102 +79,118 @@ ON CONFLICT (id) DO UPDATE SET latitude = coalesce(excluded.latitude, latitude),
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A whole frame with its answer, ready to be logged."""
-
-    seen: Seen
-    digest: str
-    width_px: int
-    height_px: int
-    captured: CaptureTime
-    deployment: str | None
-    decision: Decision
-    log_probabilities: NDArray[np.float32]
-    region: Box | None
-    infrared: bool
-    scene: Pixels
-    """uint8[12, 16], see `edge.scene`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A file that cannot be scored, now or ever."""
-
-    seen: Seen
-    digest: str | None
-    reason: Reason
-    detail: str
-    final: bool
-    """False while it may still be growing."""
-    deployment: str | None = None
-
-    @property
-    def status(self) -> str:
-        if self.reason == "unsupported_format":
-            return "unsupported"
-        return "unreadable" if self.final else "pending"
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """Content that is logged already, seen at another path or at another time."""
-
-    seen: Seen
-    digest: str
-
-
-Result = Scored | Failed | Again
+class DatabaseWaits(RuntimeError):
+    """The database cannot be written now (full, read-only, locked): one line that says why."""
 
 
 class Store:
-    """Writes frames to the database at `path`; one process at a time holds it."""
+    """Writes frames to the database at `path`; one process at a time holds it.
+
+    Raises `SchemaError` for a file that is none of ours. A damaged one is set aside and what can be read of it is
+    brought into a new one.
+    """
 
     def __init__(self, path: Path, model: Model, settings: Settings) -> None:
-        self._connection = open_database(path)
-        self._model_name = f"{model.card.name} {model.card.version}"
+        self._path = path
+        self._settings = settings
+        self._used_model = model
+        self._run: int | None = None
+        self.times_opened = 0
+        """More than 1 when the file was replaced under the running process: what is logged has to be asked anew."""
+        self._open()
+
+    def _open(self) -> None:
+        self._connection = open_or_repair(self._path)
+        self._file = _identity(self._path)
+        self._clock_order = ClockOrder(self._connection)
+        last = self._connection.execute(LAST_RUN).fetchone()
+        self.ended_badly = last is not None and last[0] is None
+        """Whether the run before this one crashed or lost its power."""
+        self.use(self._used_model)
+        self.times_opened += 1
+
+    def use(self, model: Model) -> None:
+        """Answers come from `model` from now on: a new run begins."""
         with self._transaction():
             self._write(NEW_MODEL, model.sha256, model.card.name, model.card.version, model.card.to_json())
-            self._model = self._one("SELECT id FROM model WHERE sha256 = ?", model.sha256)
-            self._run = self._write(NEW_RUN, iso_utc(now()), __version__, self._model, _settings_json(settings))
-            for deployment in settings.deployments:
+            model_id = self._one("SELECT id FROM model WHERE sha256 = ?", model.sha256)
+            run = self._write(NEW_RUN, iso_utc(now()), __version__, model_id, _settings_json(self._settings))
+            if self._run is not None:
+                self._write(END_RUN, iso_utc(now()), self._run)
+            for deployment in self._settings.deployments:
                 self._save(deployment)
-        self._reclassify = settings.reclassify
+        self._used_model, self._model, self._run = model, model_id, run
+        self._model_name = f"{model.card.name} {model.card.version}"
 
     def close(self) -> None:
+        """Say that the run ended as it should; without that, the next one looks twice at what was in hand."""
+        try:
+            with self._transaction():
+                self._write(END_RUN, iso_utc(now()), self._run)
+        except sqlite3.Error as error:
+            log.warning("database: %s: %s", self._path, error)
         self._connection.close()
 
     def is_known(self, seen: Seen) -> bool:
         """Whether this path with this size and time needs no second visit."""
-        row = self._connection.execute(KNOWN, (_path_value(seen.path),)).fetchone()
+        row = self._ask(KNOWN, _path_value(seen.path))
         if row is None or (row[0], row[1]) != (seen.bytes, seen.mtime_ns) or row[2] == "pending":
             return False
-        return not (self._reclassify and row[2] == "classified" and not self._answered(row[3]))
+        if row[2] == "classified":
+            return not self._settings.reclassify or self._answered(row[3])
+        if row[2] == "unreadable" and self._settings.watch is None:
+            return False  # whoever asks about this file gets an answer about this file
+        return row[4] in (None, seen.ctime_ns)
 
     def is_logged(self, digest: str) -> bool:
         """Whether this content needs no second look."""
-        row = self._connection.execute(CLASSIFIED, (digest,)).fetchone()
-        return row is not None and not (self._reclassify and not self._answered(row[0]))
+        row = self._ask(CLASSIFIED, digest)
+        return row is not None and (not self._settings.reclassify or self._answered(row[0]))
+
+    def has_crashed(self, digest: str) -> bool:
+        """Whether this content has ended the process or the decoder before."""
+        return self._ask(CRASHED, digest) is not None
+
+    def newest_frames(self, count: int) -> list[str]:
+        """Paths of the frames that were classified last."""
+        rows = self._connection.execute(NEWEST_FRAMES, (count,)).fetchall()
+        return [os.fsdecode(path) for (path,) in rows]
 
     def record(self, results: Sequence[Result]) -> None:
-        """Log a group of frames in one transaction, on the disk when this returns."""
-        with self._transaction():
+        """Log a group of frames in one transaction, on the disk when this returns. Raises `DatabaseWaits`."""
+        with self._writing():
             for result in results:
                 self._record(result)
 
+    def beat(self, pulse: Pulse) -> None:
+        """Log that the box is alive. Raises `DatabaseWaits`."""
+        with self._writing():
+            self._write(BEAT, iso_utc(pulse.at), pulse.backlog, pulse.free_bytes, pulse.temperature_c,
+                        None if pulse.clock_synchronised is None else int(pulse.clock_synchronised))  # fmt: skip
+            for media, path in self._connection.execute(PENDING).fetchall():
+                # Half a frame that was taken away, renamed or finished under another name; a missing folder is
+                # something else: a card that is out for a moment.
+                if not os.path.lexists(path) and os.path.isdir(os.path.dirname(path)):
+                    self._write(FORGET_PLACEHOLDER, media)
+
+    def free_bytes(self) -> int:
+        """Of the file system that holds the database."""
+        return disk_usage(self._path.parent).free
+
     def _record(self, result: Result) -> None:
         path = _path_value(result.seen.path)
-        placeholder = self._connection.execute(UNSCORED_AT, (path,)).fetchone()
+        placeholder = self._ask(UNSCORED_AT, path)
         if isinstance(result, Failed):
-            media = placeholder[0] if placeholder else self._new_media(result.seen)
-            self._write(
-                FAILED, result.digest, result.seen.bytes, result.status, result.reason, result.deployment, media
-            )
+            media = placeholder[0] if placeholder else self._unscored(result)
+            self._write(FAILED, path, result.digest, result.seen.bytes, result.status, result.reason, result.tries,
+                        result.deployment, media)  # fmt: skip
             self._saw(result.seen, media)
             return
         logged = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
         if logged is None and isinstance(result, Again):
-            raise RuntimeError(f"content {result.digest} was said to be logged and is not")
+            # Only when the database was replaced meanwhile; the folder is looked through again then.
+            log.warning("%s was logged in a database that is gone; it is looked at again", ascii(result.seen.path))
+            return
         if logged is not None:
             media = logged[0]
             self._write(MOVED, path, media)
@@ -168,12 +201,23 @@ class Store:
             self._write(FORGET_PLACEHOLDER, placeholder[0])
         if isinstance(result, Scored):
             if logged is None:
+                at = iso_utc(result.captured.at)
+                doubts = result.captured.doubts
+                if self._clock_order.runs_backwards(path, at, result.captured):
+                    doubts = (*doubts, "backwards")
                 self._write(SCORED, path, result.digest, result.seen.bytes, result.width_px, result.height_px,
-                            iso_utc(result.captured.at), result.captured.raw or None, result.captured.zone,
-                            ",".join(result.captured.doubts) or None, result.deployment, int(result.infrared),
-                            result.scene.tobytes(), media)  # fmt: skip
+                            at, result.captured.raw or None, result.captured.zone, ",".join(doubts) or None,
+                            result.deployment, int(result.infrared), result.scene.tobytes(), media)  # fmt: skip
             if not self._answered(media):
                 self._observe(media, result)
+
+    def _unscored(self, failed: Failed) -> int:
+        """A row for a file that cannot be scored: the one of the same bytes when these were renamed, else a new one."""
+        if failed.digest is not None:
+            for media, path in self._connection.execute(UNSCORED_WITH, (failed.digest,)):
+                if not os.path.lexists(path):
+                    return int(media)
+        return self._new_media(failed.seen)
 
     def _observe(self, media: int, scored: Scored) -> None:
         decision = scored.decision
@@ -190,13 +234,14 @@ class Store:
             self._write(NEW_CANDIDATE, observation, place, candidate.name, candidate.rank, candidate.probability)
 
     def _saw(self, seen: Seen, media: int) -> None:
-        self._write(SAW_FILE, _path_value(seen.path), seen.bytes, seen.mtime_ns, media, iso_utc(now()))
+        self._write(SAW_FILE, _path_value(seen.path), seen.bytes, seen.mtime_ns, seen.ctime_ns, media,
+                    iso_utc(now()))  # fmt: skip
 
     def _new_media(self, seen: Seen) -> int:
         return self._write(NEW_MEDIA, _path_value(seen.path), seen.bytes, iso_utc(now()))
 
     def _answered(self, media: int) -> bool:
-        return self._connection.execute(ANSWERED, (media, self._model)).fetchone() is not None
+        return self._ask(ANSWERED, media, self._model) is not None
 
     def _save(self, deployment: Deployment) -> None:
         self._write(SAVE_DEPLOYMENT, deployment.id, deployment.latitude, deployment.longitude, deployment.time_zone,
@@ -209,15 +254,60 @@ class Store:
     def _one(self, sql: str, *values: Any) -> Any:
         return self._connection.execute(sql, values).fetchone()[0]
 
+    def _ask(self, sql: str, *values: Any) -> Any:
+        """One row or `None`; also `None` when the disk fails, because what is not known is only read once more."""
+        try:
+            return self._connection.execute(sql, values).fetchone()
+        except sqlite3.DatabaseError as error:
+            log.debug("database: %s: %s", self._path, error)
+            return None
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction on the file that is at the path now, in a healthy database, on a disk with room."""
+        least = self._settings.min_free_bytes
+        try:
+            if _identity(self._path) != self._file:
+                log.error("database: %s was removed or replaced while in use; going on with what is there", self._path)
+                self._reopen()
+            if (free := self.free_bytes()) < least:
+                raise DatabaseWaits(f"{self._path}: {free:,} bytes are free on its disk, min_free_bytes is {least:,}")
+            try:
+                with self._transaction():
+                    yield
+            except sqlite3.DatabaseError as error:
+                if type(error) is not sqlite3.DatabaseError:
+                    raise
+                log.error("database: %s: %s", self._path, error)  # damaged: SQLite has no class of its own for it
+                self._reopen()
+                raise DatabaseWaits(f"{self._path} was damaged and has been replaced") from error
+        except (sqlite3.OperationalError, OSError) as error:
+            raise DatabaseWaits(f"{self._path}: {error}") from error
+
+    def _reopen(self) -> None:
+        self._connection.close()
+        self._run = None  # it is not in the file that is there now
+        self._open()
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
+            self._connection.commit()
         except BaseException:
-            self._connection.rollback()
+            # After some errors (a full disk) SQLite has rolled back by itself.
+            if self._connection.in_transaction:
+                self._connection.rollback()
             raise
-        self._connection.commit()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _path_value(path: str) -> str | bytes:

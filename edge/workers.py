@@ -8,9 +8,10 @@ from edge.decide import Decider
 from edge.examine import Examiner
 from edge.files import Seen
 from edge.model import STARTER, Model
+from edge.result import Result
 from edge.schema import open_database
 from edge.settings import Settings, read_species_list
-from edge.store import CLASSIFIED, Result
+from edge.store import CLASSIFIED
 
 _examiner: Examiner
 

@@ -1,0 +1,62 @@
+"""What becomes of one file: an answer, a failure with its reason, or content that is logged already."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.clock import CaptureTime
+from edge.decide import Decision
+from edge.files import Seen
+from edge.frame import Pixels, Reason
+from edge.look import Box
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A whole frame with its answer, ready to be logged."""
+
+    seen: Seen
+    digest: str
+    width_px: int
+    height_px: int
+    captured: CaptureTime
+    deployment: str | None
+    decision: Decision
+    log_probabilities: NDArray[np.float32]
+    region: Box | None
+    infrared: bool
+    scene: Pixels
+    """uint8[12, 16], see `edge.scene`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A file that cannot be scored, now or ever."""
+
+    seen: Seen
+    digest: str | None
+    reason: Reason
+    detail: str
+    final: bool
+    """False while it may still be growing."""
+    deployment: str | None = None
+    tries: int = 1
+    """How often it was tried for this result."""
+
+    @property
+    def status(self) -> str:
+        if self.reason == "unsupported_format":
+            return "unsupported"
+        return "unreadable" if self.final else "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Content that is logged already, seen at another path or at another time."""
+
+    seen: Seen
+    digest: str
+
+
+Result = Scored | Failed | Again
