@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.card import Calibration, Card, Label, Source
+from edge.clock import iso_utc
 from edge.decide import Decider
 from edge.event_table import rebuild_events
 from edge.schema import open_database
@@ -116,9 +117,7 @@ def make(
     text = CARD.to_json()
     connection.execute("INSERT INTO model VALUES (1, ?, ?, ?, ?)", (f"{seed:064x}", CARD.name, CARD.version, text))
     start = datetime(2026, 3, 1, tzinfo=ZoneInfo(zone))
-    connection.execute(
-        "INSERT INTO run VALUES (1, ?, '0.1.0', 1, '{}')", (start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),)
-    )
+    connection.execute("INSERT INTO run VALUES (1, ?, '0.1.0', 1, '{}')", (_utc(start),))
     media = 0
     for number in range(deployments):
         name = f"cam{first_camera + number + 1:02d}"
@@ -241,7 +240,7 @@ def _frame(
 
 
 def _utc(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return iso_utc(at)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from edge.clock import iso_utc
 from edge.decide import Decider
 from edge.event import DEFAULT_RULES, Grouper, Rules, Sighting, Visit
 from edge.taxon_book import TaxonBook, read_models
@@ -43,8 +44,10 @@ WHERE m.deployment IS ? AND m.captured_at >= ? AND m.captured_at <= ?
 AND o.method = 'human' AND o.subject > 0 AND o.kind = 'animal'
 """
 _OLD = """
-SELECT id FROM event WHERE deployment IS ? AND start <= ? AND "end" >= ?
+SELECT DISTINCT em.event FROM event_media em JOIN media m ON m.id = em.media
+WHERE m.deployment IS ? AND m.captured_at >= ? AND m.captured_at <= ?
 """
+_OLD_OF_FRAMES = "SELECT DISTINCT event FROM event_media WHERE media IN (SELECT value FROM json_each(?))"
 
 
 def update_events(
@@ -63,7 +66,10 @@ def update_events(
     with _transaction(connection):
         grouper = Grouper(*_knowledge(connection, deciders or {}), rules)
         written = 0
-        for deployment, first, last in _windows(connection, list(media), rules.longest_s):
+        changed = list(media)
+        windows = list(_windows(connection, changed, rules.longest_s))
+        _forget(connection, connection.execute(_OLD_OF_FRAMES, (json.dumps(changed),)).fetchall())
+        for deployment, first, last in windows:
             written += _rewrite(connection, deployment, first, last, grouper)
         return written
 
@@ -146,9 +152,7 @@ def _stretches(connection: sqlite3.Connection, deployment: str | None, reach_s: 
 
 
 def _rewrite(connection: sqlite3.Connection, deployment: str | None, first: str, last: str, grouper: Grouper) -> int:
-    old = [(id_,) for (id_,) in connection.execute(_OLD, (deployment, last, first))]
-    connection.executemany("DELETE FROM event_media WHERE event = ?", old)
-    connection.executemany("DELETE FROM event WHERE id = ?", old)
+    _forget(connection, connection.execute(_OLD, (deployment, first, last)).fetchall())
     visits = grouper.visits(_sightings(connection, deployment, first, last))
     for visit in visits:
         _insert(connection, deployment, visit)
@@ -176,6 +180,11 @@ def _sightings(connection: sqlite3.Connection, deployment: str | None, first: st
                 if other != taxon
             ]
     return sightings
+
+
+def _forget(connection: sqlite3.Connection, events: list[tuple[int]]) -> None:
+    connection.executemany("DELETE FROM event_media WHERE event = ?", events)
+    connection.executemany("DELETE FROM event WHERE id = ?", events)
 
 
 def _insert(connection: sqlite3.Connection, deployment: str | None, visit: Visit) -> None:
@@ -221,9 +230,9 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def _shift(text: str, seconds: int) -> str:
     """ISO 8601 UTC text some seconds on, comparable as text with what the database holds."""
     moved = datetime.fromisoformat(text).timestamp() + seconds
-    bare = _text(int(moved)).removesuffix("Z")
+    bare = _text(int(moved)).removesuffix(".000Z")
     return bare if seconds < 0 else bare + "~"
 
 
 def _text(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return iso_utc(datetime.fromtimestamp(at, UTC))

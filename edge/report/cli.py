@@ -136,9 +136,12 @@ def _rules(arguments: argparse.Namespace) -> Rules:
 def _study(arguments: argparse.Namespace) -> Study:
     config = read_config(arguments.config)
     given = arguments.db or [Path(config.get("db", "detections.db"))]
+    since, until = arguments.since, arguments.until
+    if since is None and until is None and hasattr(arguments, "default_period"):
+        since, until = arguments.default_period
     selection = Selection(
-        arguments.since,
-        arguments.until,
+        since,
+        until,
         tuple(arguments.deployment),
         tuple(arguments.species),
         arguments.min_confidence,

@@ -45,14 +45,6 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
 
 def render(study: Study, pictures: bool = True, solar: bool = False, say: Any = lambda line: None) -> str:
     """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files("edge.report") / "templates" / name).read_text("utf-8")),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"number": number, "percent": percent, "day": _day}
     say("working out the report")
     gallery = Gallery(study.survey, study.rules, pictures)
     context = {
@@ -75,7 +67,20 @@ def render(study: Study, pictures: bool = True, solar: bool = False, say: Any = 
         "rules": study.rules,
         "study": study,
     }
-    return environment.get_template("report.html.jinja").render(context)
+    return environment().get_template("report.html.jinja").render(context)
+
+
+def environment() -> jinja2.Environment:
+    """Templates with everything escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (files("edge.report") / "templates" / name).read_text("utf-8")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters |= {"number": number, "percent": percent, "day": _day}
+    return made
 
 
 def percent(share: float) -> str:
@@ -162,7 +167,7 @@ def _species(study: Study, gallery: Gallery, say: Any) -> list[SpeciesLine]:
     lines = []
     for place, row in enumerate(study.species):
         say(f"species {place + 1} of {len(study.species)}")
-        seconds = _seconds_of_day(study, row.code, solar=False)
+        seconds = seconds_of_day(study, row.code, solar=False)
         abundance = row.abundance
         low, high = (0.0, 0.0) if abundance.low != abundance.low else (abundance.low, abundance.high)
         lines.append(
@@ -178,7 +183,7 @@ def _species(study: Study, gallery: Gallery, say: Any) -> list[SpeciesLine]:
     return lines
 
 
-def _seconds_of_day(study: Study, taxon: int, solar: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
+def seconds_of_day(study: Study, taxon: int, solar: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
     """When the events of a taxon (-1: of all animals) began, by the clock or by the sun; int64[events]."""
     visits = study.visits
     mine = visits.animals if taxon < 0 else visits.animals & (visits.taxon == taxon)
@@ -229,7 +234,7 @@ def _clocks(study: Study, solar: bool) -> list[dict[str, Any]]:
         if row.taxon.rank == "species"
     ]
     for code, name, scientific in named:
-        seconds = _seconds_of_day(study, code, solar)
+        seconds = seconds_of_day(study, code, solar)
         if len(seconds) < LEAST_EVENTS:
             continue
         curve = density(minute_counts(seconds))

@@ -162,7 +162,7 @@ def _read(
 def _read_media(connection: sqlite3.Connection, several: bool, unnamed: str, places: _Places) -> _Part:
     has_infrared = any(row[1] == "infrared" for row in connection.execute("PRAGMA table_info(media)"))
     key = key_of("deployment", "time_zone", "clock_doubt", "status", "reason", "infrared" if has_infrared else "NULL")
-    digest = "digest" if several else "NULL"  # only needed to find the same frame in another database
+    digest = "coalesce(digest, '')" if several else "NULL"  # only needed to find the same frame in another database
     codes = KeyCodes()
     ids, at, coded, digests = read_columns(
         connection,
@@ -346,7 +346,7 @@ def _first_of_each(digests: NDArray[np.uint64], frames: Frames, answers: Answers
     first[1:] = (sorted_[1:] != sorted_[:-1]).any(axis=1)
     kept = np.zeros(len(order), bool)
     kept[order[first]] = True
-    return kept
+    return np.asarray(kept | (frames.status != CLASSIFIED))  # what was not scored has no content that can be trusted
 
 
 def rearranged(survey: Survey, order: NDArray[np.int64]) -> Survey:
