@@ -1,4 +1,4 @@
-"""Watch, look, store: reading and decoding run ahead, the network and the database follow in order."""
+"""Watch, examine, store: frames are examined side by side, and logged in order."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
-from edge.examine import Decoded, Examiner
+from edge.examine import Examiner
 from edge.files import Seen
 from edge.result import Again, Failed, Result, Scored
 from edge.settings import Settings
@@ -26,12 +26,11 @@ class Pipeline:
     def __init__(
         self, examiner: Examiner, store: Store, settings: Settings, announce: Callable[[Result], None]
     ) -> None:
-        self._examiner = examiner
         self._store = store
         self._settings = settings
         self._announce = announce
         self._pulse: Callable[[int], None] = lambda in_hand: None
-        self._begin: Callable[[Seen], Decoded | Result] = examiner.read
+        self._examine: Callable[[Seen], Result] = examiner.examine
         self._threads = settings.workers or settings.threads or os.cpu_count() or 1
 
     def run(
@@ -47,20 +46,20 @@ class Pipeline:
         `pulse` is called by the work loop itself, with the files in hand: when a frame hangs, the calls end.
         """
         self._pulse = pulse or self._pulse
-        ahead: deque[Future[Decoded | Result]] = deque()
+        ahead: deque[Future[Result]] = deque()
         depth = 2 * GROUP + self._threads
         with self._pool() as pool:
             for seen in files:
                 self._pulse(len(ahead))
                 if seen is not None:
-                    ahead.append(pool.submit(self._begin, seen))
+                    ahead.append(pool.submit(self._examine, seen))
                 if seen is None or len(ahead) >= depth:
                     self._finish(ahead, 0 if seen is None else depth - GROUP, is_final)
                 if stop.is_set():
                     break
             self._finish(ahead, 0, is_final)
 
-    def _finish(self, ahead: "deque[Future[Decoded | Result]]", leave: int,
+    def _finish(self, ahead: "deque[Future[Result]]", leave: int,
                 is_final: Callable[[Failed], bool] | None) -> None:  # fmt: skip
         while len(ahead) > leave:
             group = [ahead.popleft().result() for _ in range(min(GROUP, len(ahead) - leave))]
@@ -90,24 +89,24 @@ class Pipeline:
                 return
 
     def _pool(self) -> Executor:
-        """Threads that read ahead, or processes that also look."""
+        """Threads, or processes where Python itself becomes the narrow place."""
         if self._settings.workers:
             from edge import workers
 
-            self._begin = workers.examine
+            self._examine = workers.examine
             return workers.worker_pool(self._settings)
-        return ThreadPoolExecutor(self._threads, "read")
+        return ThreadPoolExecutor(self._threads, "examine")
 
-    def _answers(self, group: list[Decoded | Result]) -> Iterator[Result]:
+    def _answers(self, group: list[Result]) -> Iterator[Result]:
         answered: set[str] = set()
         for item in group:
-            if isinstance(item, Decoded | Scored):
-                # Two copies may have been read before the first of them was logged.
-                if item.digest in answered or self._store.is_logged(item.digest):
-                    yield Again(item.seen, item.digest)
-                    continue
+            # Two copies may have been in hand before the first of them was logged.
+            if isinstance(item, Scored) and (item.digest in answered or self._store.is_logged(item.digest)):
+                yield Again(item.seen, item.digest)
+                continue
+            if isinstance(item, Scored):
                 answered.add(item.digest)
-            yield self._examiner.answer(item) if isinstance(item, Decoded) else item
+            yield item
 
 
 def _settled(result: Result, is_final: Callable[[Failed], bool]) -> Result:
