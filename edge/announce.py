@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from edge.clock import iso_utc
-from edge.result import Again, Failed, Result, Scored
+from edge.result import Again, Result, Scored
 
 log = logging.getLogger("edge")
 
@@ -31,16 +31,15 @@ class Announcer:
         self._total: int | None = None
         self._begun = time.monotonic()
         self._next_progress = 0.0
-        self.classified = self.again = self.unsupported = 0
+        self.classified = self.again = self.unsupported = self.failed = 0
         self.last = ""
         """What the last classified frame showed."""
-        self.failed: list[Failed] = []
         self.trouble = False
         """Whether anything could not be read; becomes the exit code."""
 
     @property
     def done(self) -> int:
-        return self.classified + self.again + self.unsupported + len(self.failed)
+        return self.classified + self.again + self.unsupported + self.failed
 
     def __call__(self, result: Result) -> None:
         if isinstance(result, Scored):
@@ -53,7 +52,7 @@ class Announcer:
             self.unsupported += 1
             log.info("%s: %s: %s", printable(result.seen.path), result.reason, result.detail)
         elif result.final:
-            self.failed.append(result)
+            self.failed += 1
             self.trouble = True
             self._clear()
             log.warning("%s: %s: %s", printable(result.seen.path), result.reason, printable(result.detail))
@@ -95,7 +94,7 @@ class Announcer:
         if self.again:
             words.append(f"{self.again} already logged")
         if self.failed:
-            words.append(f"{len(self.failed)} unreadable")
+            words.append(f"{self.failed} unreadable")
         if self.unsupported:
             words.append(f"{self.unsupported} unsupported")
         log.info("%s in %.1f s", ", ".join(words), seconds)

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from errno import EINVAL
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from edge.announce import Announcer
     from edge.files import Seen
     from edge.pipeline import Pipeline
-    from edge.result import Failed
-    from edge.sd_notify import Manager
     from edge.settings import Settings
     from edge.store import Store
 
@@ -72,38 +69,34 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(settings: "Settings", given: argparse.Namespace) -> int:
     from edge.announce import Announcer, configure_logging, log
-    from edge.decide import Decider
     from edge.examine import Examiner
-    from edge.model import STARTER, Model
+    from edge.model_choice import choose_model
     from edge.pipeline import Pipeline
     from edge.sd_notify import Manager
-    from edge.settings import SettingsError, read_species_list
     from edge.store import Store
+    from edge.trial import Suspicion
 
     manager = Manager()
     configure_logging(given.verbose, given.quiet)
     _check_sources(settings, given.paths)
-    model = Model(settings.model or STARTER)
-    allowed = None if settings.species_list is None else read_species_list(settings.species_list)
-    decider = Decider(model.card, allowed, settings.thresholds)
-    if decider.unmatched:
-        log.warning("species list: %s not known to this model", ", ".join(decider.unmatched))
-        if allowed is not None and len(decider.unmatched) == len(allowed):
-            raise SettingsError(
-                f"{settings.species_list}: no taxon of the list is known to this model; check the names"
-            )
+    model, decider = choose_model(settings)
     with _sole_user(settings.db):
         store = Store(settings.db, model, settings)
         try:
             announcer = Announcer(sys.stdout, settings.json, given.quiet)
             log.info("model %s %s, database %s", model.card.name, model.card.version, settings.db.absolute())
-            pipeline = Pipeline(Examiner(model, decider, settings, store.is_logged), store, settings, announcer)
+            suspicion = Suspicion(settings, store.ended_badly, store.has_crashed)
+            examiner = Examiner(model, decider, settings, store.is_logged, suspicion.fault)
+            pipeline = Pipeline(examiner, store, settings, announcer, suspicion)
             stop = _stop_on_signals()
             if settings.watch is not None:
-                _watch(settings, store, pipeline, announcer, manager, stop)
+                from edge.daemon import Daemon
+
+                Daemon(settings, store, model, pipeline, announcer, manager).run(stop)
             else:
                 _once(settings, given.paths, store, pipeline, announcer, stop)
             manager.stopping()
+            store.end()
             announcer.finish()
             return 1 if announcer.trouble and settings.watch is None else 0
         finally:
@@ -123,33 +116,6 @@ def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
     for path in paths:
         if not os.path.lexists(path):
             raise SettingsError(f"{path} does not exist; expected a file or a folder")
-
-
-def _watch(settings: "Settings", store: "Store", pipeline: "Pipeline", announcer: "Announcer", manager: "Manager",
-           stop: threading.Event) -> None:  # fmt: skip
-    from edge.announce import log
-    from edge.watch import Watch
-
-    assert settings.watch is not None
-    watch = Watch(settings.watch, store.is_known, settings.settle_s, settings.poll)
-    log.info("watching %s", settings.watch.absolute())
-
-    def is_final(failure: "Failed") -> bool:
-        """A file that has stood still for `give_up_s` will not get better by waiting; until then it gets its time."""
-        still_s = time.time() - failure.seen.mtime_ns / 1e9
-        if still_s >= settings.give_up_s:
-            return True
-        watch.visit(failure.seen.path, min(max(settings.settle_s, still_s), settings.give_up_s / 4), None)
-        return False
-
-    def pulse(in_hand: int) -> None:
-        manager.alive()
-        waiting = watch.waiting + in_hand
-        seen = f"; last seen: {announcer.last}" if announcer.last else ""
-        manager.status(f"{waiting} waiting, {announcer.classified} classified{seen}")
-
-    manager.ready(f"watching {settings.watch.absolute()}")
-    pipeline.run(watch.frames(stop), stop, is_final, pulse)
 
 
 def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline: "Pipeline",

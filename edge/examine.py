@@ -7,11 +7,14 @@ from pathlib import Path
 from edge import frame, look
 from edge.clock import CaptureTime, capture_time, now, zone_named
 from edge.decide import Decider
-from edge.files import Seen, see
+from edge.files import Seen, read_bytes, see
 from edge.model import Model
 from edge.result import Again, Failed, Result, Scored
 from edge.scene import is_infrared, miniature
 from edge.settings import Settings
+from edge.trial import TRIES
+
+_FINAL = ("unsupported_format", "too_large")  # more bytes would change nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,41 +31,72 @@ class Decoded:
 
 
 class Examiner:
-    """Reads files and looks at frames; `is_logged` tells by the digest which content needs no look."""
+    """Reads files and looks at frames.
 
-    def __init__(self, model: Model, decider: Decider, settings: Settings, is_logged: Callable[[str], bool]) -> None:
+    `is_logged` tells by the digest which content needs no look. `fault` tells by digest and path what is wrong with
+    content that cannot be decoded safely, `None` for all other.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        decider: Decider,
+        settings: Settings,
+        is_logged: Callable[[str], bool],
+        fault: Callable[[str, str], str | None] = lambda digest, path: None,
+    ) -> None:
         self._model = model
         self._decider = decider
         self._settings = settings
         self._is_logged = is_logged
+        self._fault = fault
         self._side_px = look.decode_side_px(model)
         self._default_zone = None if settings.time_zone is None else zone_named(settings.time_zone)
 
-    def examine(self, seen: Seen) -> Result:
+    def with_model(self, model: Model, decider: Decider) -> "Examiner":
+        """The same with another model."""
+        return Examiner(model, decider, self._settings, self._is_logged, self._fault)
+
+    def examine(self, seen: Seen) -> Result | None:
         """Both steps in one."""
         item = self.read(seen)
         return self.answer(item) if isinstance(item, Decoded) else item
 
-    def read(self, seen: Seen) -> Decoded | Failed | Again:
-        """Read, digest and decode; the libraries let go of the interpreter, so threads overlap."""
+    def read(self, seen: Seen) -> Decoded | Failed | Again | None:
+        """Read, digest and decode; the libraries let go of the interpreter, so threads overlap.
+
+        Gives `None` for a file that is gone.
+        """
         path = Path(seen.path)
         deployment = self._settings.deployment_of(path)
         name = None if deployment is None else deployment.id
         try:
-            data = path.read_bytes()
+            if path.suffix.lower() not in frame.IMAGE_SUFFIXES:
+                frame.recognise(read_bytes(seen.path, frame.HEAD_BYTES), path.name)  # no film is read to its end
+            if seen.bytes > frame.MAX_BYTES:
+                raise frame.BadFrame("too_large", f"{seen.bytes:,} bytes, the limit is {frame.MAX_BYTES:,}")
+            data = read_bytes(seen.path, frame.MAX_BYTES)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             return Failed(seen, None, "permission" if isinstance(error, PermissionError) else "corrupt",
-                          f"it cannot be read ({error.strerror})", False, name)  # fmt: skip
+                          f"it cannot be read ({error.strerror or error})", False, name)  # fmt: skip
+        except frame.BadFrame as bad:
+            return Failed(seen, None, bad.reason, bad.detail, bad.reason in _FINAL, name)
         digest = frame.digest(data)
         after = see(seen.path)
+        if after is None:
+            return None
         if after != seen or len(data) != seen.bytes:
-            return Failed(after or seen, digest, "truncated", "it changed while it was read", False, name)
+            return Failed(after, digest, "truncated", "it changed while it was read", False, name)
         if self._is_logged(digest):
             return Again(seen, digest)
+        if (fault := self._fault(digest, seen.path)) is not None:
+            return Failed(seen, digest, "crashed_decoder", fault, True, name, TRIES)
         try:
             picture = frame.decode(data, self._side_px, path.name)
         except frame.BadFrame as bad:
-            return Failed(seen, digest, bad.reason, bad.detail, bad.reason in ("unsupported_format", "too_large"), name)
+            return Failed(seen, digest, bad.reason, bad.detail, bad.reason in _FINAL, name)
         zone = self._default_zone
         if deployment is not None and deployment.time_zone is not None:
             zone = zone_named(deployment.time_zone)

@@ -22,6 +22,8 @@ Reason = Literal[
 ]
 
 MAX_PIXELS = 80_000_000  # more than any camera trap writes; a small file can declare billions and fill the memory
+MAX_BYTES = 250_000_000  # an uncompressed frame of that size; a film is larger
+HEAD_BYTES = 64  # enough to recognise a format
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 _TAG_ORIENTATION, _TAG_EXIF_FOLDER = 0x0112, 0x8769
 _TAG_MAKE, _TAG_MODEL, _TAG_DATE_TIME = 0x010F, 0x0110, 0x0132

@@ -1,43 +1,61 @@
-"""Watch, examine, store: frames are examined side by side, and logged in order."""
+"""Watch, look, store: reading and decoding run ahead, the network and the database follow in order."""
 
+import faulthandler
 import logging
 import os
-import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 
-from edge.examine import Examiner
+from edge.decide import Decider
+from edge.examine import Decoded, Examiner
 from edge.files import Seen
+from edge.model import Model
 from edge.result import Again, Failed, Result, Scored
 from edge.settings import Settings
-from edge.store import Store
+from edge.store import DatabaseWaits, Store
+from edge.trial import Suspicion
 
 log = logging.getLogger(__name__)
 
 GROUP = 8  # frames logged in one transaction while there is a backlog
 RETRY_DATABASE_S = 5.0
+HANG_S = 300  # a decoder or a network that takes so long never comes back
+_TICK_S = 0.5
+
+InHand = tuple[Seen, "Future[Decoded | Result | None]"]
 
 
 class Pipeline:
     """Takes files in order, hands each one's logged result to `announce`."""
 
     def __init__(
-        self, examiner: Examiner, store: Store, settings: Settings, announce: Callable[[Result], None]
+        self,
+        examiner: Examiner,
+        store: Store,
+        settings: Settings,
+        announce: Callable[[Result], None],
+        suspicion: Suspicion,
     ) -> None:
+        self._examiner = examiner
         self._store = store
         self._settings = settings
         self._announce = announce
-        self._pulse: Callable[[int], None] = lambda in_hand: None
-        self._examine: Callable[[Seen], Result] = examiner.examine
-        self._threads = settings.workers or settings.threads or os.cpu_count() or 1
+        self._suspicion = suspicion
+        self._told: Callable[[int], None] = lambda in_hand: None
+        self._next_model: tuple[Model, Decider] | None = None
+        self._workers = settings.workers
+        self._ahead: deque[InHand] = deque()
+        self._rearm_at = 0.0
 
     def run(
         self,
         files: Iterable[Seen | None],
         stop: threading.Event,
-        is_final: Callable[[Failed], bool] | None = None,
+        is_final: Callable[[Failed], bool],
         pulse: Callable[[int], None] | None = None,
     ) -> None:
         """Classify and log `files` until they end or `stop` is set; what was read by then is still logged.
@@ -45,71 +63,149 @@ class Pipeline:
         A `None` among the files says that nothing is ready now. `is_final` tells whether a failure is the last word.
         `pulse` is called by the work loop itself, with the files in hand: when a frame hangs, the calls end.
         """
-        self._pulse = pulse or self._pulse
-        ahead: deque[Future[Result]] = deque()
-        depth = 2 * GROUP + self._threads
-        with self._pool() as pool:
+        self._told = pulse or self._told
+        depth = 2 * GROUP + (self._settings.workers or self._threads)
+        pool = self._pool()
+        try:
             for seen in files:
-                self._pulse(len(ahead))
+                self._pulse()
                 if seen is not None:
-                    ahead.append(pool.submit(self._examine, seen))
-                if seen is None or len(ahead) >= depth:
-                    self._finish(ahead, 0 if seen is None else depth - GROUP, is_final)
+                    self._ahead.append((seen, pool.submit(self._begin, seen)))
+                if seen is None or len(self._ahead) >= depth or self._next_model:
+                    full = seen is not None and not self._next_model
+                    pool = self._finish(pool, depth - GROUP if full else 0, is_final, stop)
+                if self._next_model:
+                    self._change_model(self._next_model)
                 if stop.is_set():
                     break
-            self._finish(ahead, 0, is_final)
+            pool = self._finish(pool, 0, is_final, stop)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            pool.shutdown(cancel_futures=True)
 
-    def _finish(self, ahead: "deque[Future[Result]]", leave: int,
-                is_final: Callable[[Failed], bool] | None) -> None:  # fmt: skip
-        while len(ahead) > leave:
-            group = [ahead.popleft().result() for _ in range(min(GROUP, len(ahead) - leave))]
-            results = list(self._answers(group))
-            if is_final is not None:
-                results = [_settled(result, is_final) for result in results]
-            self._record(results)
+    def use(self, model: Model, decider: Decider) -> None:
+        """Answer with another model as soon as what is in hand is logged."""
+        self._next_model = (model, decider)
+
+    def _finish(
+        self, pool: Executor, leave: int, is_final: Callable[[Failed], bool], stop: threading.Event
+    ) -> Executor:
+        """Log what is in hand but for the last `leave` files; gives the pool to go on with."""
+        while len(self._ahead) > leave:
+            group: list[Decoded | Result | None] = []
+            for _ in range(min(GROUP, len(self._ahead) - leave)):
+                try:
+                    group.append(self._wait_for(self._ahead[0][1]))
+                except BrokenExecutor:
+                    pool = self._go_on_without_workers(pool)
+                    group.append(self._wait_for(self._ahead[0][1]))
+                self._ahead.popleft()
+            results = [_settled(result, is_final) for result in self._answers(group)]
+            if not self._record(results, stop):
+                self._ahead.clear()  # still on the disk, and not in the database: the next start finds them
+                break
             for result in results:
                 self._announce(result)
-            self._pulse(len(ahead))
+            self._pulse()
+        return pool
 
-    def _record(self, results: list[Result]) -> None:
-        """Log; while the database cannot be written (disk full, read-only) say so once and wait: frames stay here."""
-        complained = False
+    def _wait_for(self, future: "Future[Decoded | Result | None]") -> Decoded | Result | None:
         while True:
             try:
+                return future.result(_TICK_S)
+            except TimeoutError:
+                if self._suspicion.is_busy:
+                    self._pulse()  # a frame on trial may hang; that ends by itself
+
+    def _record(self, results: list[Result], stop: threading.Event) -> bool:
+        """Log; while the database cannot be written (disk full, read-only) say so once and wait: frames stay here.
+
+        Gives False when `stop` was set before they were logged.
+        """
+        complained = ""
+        while results:
+            try:
                 self._store.record(results)
-            except sqlite3.OperationalError as error:
-                if not complained:
-                    log.error("database: %s; frames wait, trying again every %.0f s", error, RETRY_DATABASE_S)
-                    complained = True
-                self._pulse(len(results))  # waiting is no hang
-                threading.Event().wait(RETRY_DATABASE_S)
+            except DatabaseWaits as reason:
+                if str(reason) != complained:
+                    log.error("database: %s; frames wait, trying again every %.0f s", reason, RETRY_DATABASE_S)
+                    complained = str(reason)
+                self._pulse()  # waiting is no hang
+                if stop.wait(RETRY_DATABASE_S):
+                    return False
             else:
                 if complained:
                     log.warning("database: writing again")
-                return
+                return True
+        return True
 
-    def _pool(self) -> Executor:
-        """Threads, or processes where Python itself becomes the narrow place."""
-        if self._settings.workers:
+    def _change_model(self, chosen: tuple[Model, Decider]) -> None:
+        try:
+            self._store.begin_run(chosen[0])
+        except DatabaseWaits as reason:
+            log.debug("the new model waits: %s", reason)
+        else:
+            self._examiner = self._examiner.with_model(*chosen)
+            self._next_model = None
+
+    def _pulse(self) -> None:
+        at = time.monotonic()
+        if at >= self._rearm_at:
+            # A frame that hangs ends the process, from a thread that needs no interpreter; whoever started it starts it
+            # again, and then the frame goes on trial.
+            faulthandler.dump_traceback_later(HANG_S, exit=True)
+            self._rearm_at = at + HANG_S / 10
+        self._told(len(self._ahead))
+
+    @property
+    def _threads(self) -> int:
+        return self._settings.threads or os.cpu_count() or 1
+
+    def _begin_on_thread(self, seen: Seen) -> Decoded | Result | None:
+        return self._examiner.read(seen)
+
+    @property
+    def _begin(self) -> Callable[[Seen], Decoded | Result | None]:
+        if self._workers:
             from edge import workers
 
-            self._examine = workers.examine
-            return workers.worker_pool(self._settings)
-        return ThreadPoolExecutor(self._threads, "examine")
+            return workers.examine
+        return self._begin_on_thread
 
-    def _answers(self, group: list[Result]) -> Iterator[Result]:
+    def _pool(self) -> Executor:
+        """Threads that read ahead, or processes that also look."""
+        if self._workers:
+            from edge import workers
+
+            return workers.worker_pool(self._settings)
+        return ThreadPoolExecutor(self._threads, "read")
+
+    def _go_on_without_workers(self, broken: Executor) -> Executor:
+        log.error("a worker process crashed; the frames in hand are tried one by one")
+        broken.shutdown(wait=False, cancel_futures=True)
+        self._workers = 0
+        self._suspicion.awake()
+        pool = self._pool()
+        again = [(seen, pool.submit(self._begin, seen)) for seen, _ in self._ahead]
+        self._ahead.clear()
+        self._ahead.extend(again)
+        return pool
+
+    def _answers(self, group: list[Decoded | Result | None]) -> Iterator[Result]:
         answered: set[str] = set()
         for item in group:
-            # Two copies may have been in hand before the first of them was logged.
-            if isinstance(item, Scored) and (item.digest in answered or self._store.is_logged(item.digest)):
-                yield Again(item.seen, item.digest)
-                continue
-            if isinstance(item, Scored):
+            if item is None:
+                continue  # the file is gone
+            if isinstance(item, Decoded | Scored):
+                # Two copies may have been read before the first of them was logged.
+                if item.digest in answered or self._store.is_logged(item.digest):
+                    yield Again(item.seen, item.digest)
+                    continue
                 answered.add(item.digest)
-            yield item
+            yield self._examiner.answer(item) if isinstance(item, Decoded) else item
 
 
 def _settled(result: Result, is_final: Callable[[Failed], bool]) -> Result:
     if not isinstance(result, Failed) or result.final or not is_final(result):
         return result
-    return Failed(result.seen, result.digest, result.reason, result.detail, True, result.deployment)
+    return replace(result, final=True)

@@ -26,7 +26,7 @@ from edge.settings import Deployment, Settings
 log = logging.getLogger(__name__)
 
 KNOWN = """
-SELECT f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns FROM file f JOIN media m ON m.id = f.media WHERE f.path = ?
+SELECT f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reason FROM file f JOIN media m ON m.id = f.media WHERE f.path = ?
 """
 CLASSIFIED = "SELECT id FROM media WHERE digest = ? AND status = 'classified'"
 ANSWERED = "SELECT 1 FROM observation WHERE media = ? AND model = ? AND method = 'machine' AND subject = 0"
@@ -106,11 +106,17 @@ class Store:
         last = self._connection.execute(LAST_RUN).fetchone()
         self.ended_badly = last is not None and last[0] is None
         """Whether the run before this one crashed or lost its power."""
-        self.use(self._used_model)
+        self._begin_run(self._used_model)
         self.times_opened += 1
 
-    def use(self, model: Model) -> None:
-        """Answers come from `model` from now on: a new run begins."""
+    def begin_run(self, model: Model) -> None:
+        """Answers come from `model` from now on. Raises `DatabaseWaits`."""
+        try:
+            self._begin_run(model)
+        except sqlite3.Error as error:
+            raise DatabaseWaits(f"{self._path}: {error}") from error
+
+    def _begin_run(self, model: Model) -> None:
         with self._transaction():
             self._write(NEW_MODEL, model.sha256, model.card.name, model.card.version, model.card.to_json())
             model_id = self._one("SELECT id FROM model WHERE sha256 = ?", model.sha256)
@@ -122,13 +128,15 @@ class Store:
         self._used_model, self._model, self._run = model, model_id, run
         self._model_name = f"{model.card.name} {model.card.version}"
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Say that the run ended as it should; without that, the next one looks twice at what was in hand."""
         try:
             with self._transaction():
                 self._write(END_RUN, iso_utc(now()), self._run)
         except sqlite3.Error as error:
             log.warning("database: %s: %s", self._path, error)
+
+    def close(self) -> None:
         self._connection.close()
 
     def is_known(self, seen: Seen) -> bool:
@@ -140,6 +148,8 @@ class Store:
             return not self._settings.reclassify or self._answered(row[3])
         if row[2] == "unreadable" and self._settings.watch is None:
             return False  # whoever asks about this file gets an answer about this file
+        if row[2] == "unreadable" and row[5] is None and row[6] != "permission":
+            return False  # a card that failed to give its bytes may give them next time
         return row[4] in (None, seen.ctime_ns)
 
     def is_logged(self, digest: str) -> bool:

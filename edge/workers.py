@@ -25,7 +25,7 @@ def worker_pool(settings: Settings) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(settings.workers, context, _begin, (settings,))
 
 
-def examine(seen: Seen) -> Result:
+def examine(seen: Seen) -> Result | None:
     """Runs in a worker."""
     return _examiner.examine(seen)
 

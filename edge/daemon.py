@@ -1,0 +1,94 @@
+"""What `--watch` does beside the frames: patience with half ones, heartbeats, changing the model, telling of it."""
+
+import logging
+import signal
+import threading
+import time
+
+from edge.announce import Announcer
+from edge.heartbeat import feel_pulse
+from edge.model import STARTER, Model, ModelError
+from edge.model_choice import TEST_FRAMES, ModelFile, check_model, choose_model
+from edge.patience import Patience
+from edge.pipeline import Pipeline
+from edge.result import Failed
+from edge.sd_notify import Manager
+from edge.settings import Settings, SettingsError
+from edge.store import DatabaseWaits, Store
+from edge.watch import Watch
+
+log = logging.getLogger(__name__)
+
+
+class Daemon:
+    """Watches a folder until it is told to stop."""
+
+    def __init__(
+        self, settings: Settings, store: Store, model: Model, pipeline: Pipeline, announcer: Announcer, manager: Manager
+    ) -> None:
+        assert settings.watch is not None
+        self._settings = settings
+        self._store = store
+        self._model = model
+        self._pipeline = pipeline
+        self._announcer = announcer
+        self._manager = manager
+        self._watch = Watch(settings.watch, store.is_known, settings.settle_s, settings.poll)
+        self._patience = Patience(settings.settle_s, settings.give_up_s)
+        self._model_file = ModelFile(settings.model or STARTER)
+        self._reload = threading.Event()
+        self._times_opened = store.times_opened
+        self._next_beat = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        assert self._settings.watch is not None
+        signal.signal(signal.SIGHUP, lambda _number, _frame: self._reload.set())
+        log.info("watching %s", self._settings.watch.absolute())
+        self._manager.ready(f"watching {self._settings.watch.absolute()}")
+        self._pipeline.run(self._watch.frames(stop), stop, self._is_final, self._pulse)
+
+    def _is_final(self, failure: Failed) -> bool:
+        """A file that has stood still for `give_up_s` will not get better by waiting; until then it gets its time."""
+        pause_s = self._patience.pause_s(failure)
+        if pause_s is not None:
+            self._watch.visit(failure.seen.path, pause_s)
+        return pause_s is None
+
+    def _pulse(self, in_hand: int) -> None:
+        """What the work loop does beside its work; it takes microseconds unless something is due."""
+        self._manager.alive()
+        waiting = self._watch.waiting + in_hand
+        place = "" if self._watch.is_there else f"waiting for {self._settings.watch}; "
+        seen = f"; last seen: {self._announcer.last}" if self._announcer.last else ""
+        self._manager.status(f"{place}{waiting} waiting, {self._announcer.classified} classified{seen}")
+        if self._store.times_opened != self._times_opened:
+            self._times_opened = self._store.times_opened
+            self._watch.rescan()
+        if time.monotonic() >= self._next_beat:
+            self._next_beat = time.monotonic() + self._settings.heartbeat_s
+            self._beat(waiting)
+        if self._model_file.has_changed() or self._reload.is_set():
+            self._reload.clear()
+            self._change_model()
+
+    def _beat(self, waiting: int) -> None:
+        try:
+            self._store.beat(feel_pulse(waiting, self._store.free_bytes()))
+        except (DatabaseWaits, OSError) as error:
+            log.debug("no heartbeat: %s", error)  # frames that wait for the database say it aloud
+
+    def _change_model(self) -> None:
+        """Load the model that is there now; when it doesn't prove itself, the old one goes on."""
+        self._manager.reloading()
+        try:
+            model, decider = choose_model(self._settings)
+            if model.sha256 == self._model.sha256:
+                log.info("the model is the same as before")
+            else:
+                check_model(model, self._store.newest_frames(TEST_FRAMES))
+                self._pipeline.use(model, decider)
+                self._model = model
+                log.info("model %s %s from now on", model.card.name, model.card.version)
+        except (ModelError, SettingsError) as error:
+            log.error("the new model is refused, the old one goes on: %s", error)
+        self._manager.ready(f"watching {self._settings.watch}")

@@ -1,0 +1,104 @@
+"""The model and the decider that the settings name, and the change to another model while the daemon runs."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge import frame, look
+from edge.decide import Decider
+from edge.files import read_bytes, see
+from edge.model import STARTER, Model, ModelError
+from edge.settings import Settings, SettingsError, read_species_list
+
+log = logging.getLogger(__name__)
+
+TEST_FRAMES = 8
+_SETTLE_S = 2.0
+_Stamp = tuple[tuple[int, int] | None, ...]
+
+
+def choose_model(settings: Settings) -> tuple[Model, Decider]:
+    """Load what the settings name. Raises `ModelError` and `SettingsError`."""
+    model = Model(settings.model or STARTER)
+    allowed = None if settings.species_list is None else read_species_list(settings.species_list)
+    decider = Decider(model.card, allowed, settings.thresholds)
+    if decider.unmatched:
+        log.warning("species list: %s not known to this model", ", ".join(decider.unmatched))
+        if allowed is not None and len(decider.unmatched) == len(allowed):
+            raise SettingsError(
+                f"{settings.species_list}: no taxon of the list is known to this model; check the names"
+            )
+    return model, decider
+
+
+def check_model(model: Model, frames: Sequence[str]) -> None:
+    """Look at frames (paths) that were classified before, and at two plain pictures. Raises `ModelError`.
+
+    A good model gives each of them probabilities, and not the same ones to all.
+    """
+    pictures = [_plain_picture(seed) for seed in range(2)]
+    for path in frames:
+        try:
+            data = read_bytes(path, frame.MAX_BYTES)
+            pictures.append(frame.decode(data, look.decode_side_px(model), path))
+        except (OSError, frame.BadFrame):
+            continue  # moved away since
+    answers = []
+    for picture in pictures:
+        try:
+            (seen,) = look.look(model, [look.view(model, picture)])
+        except Exception as error:  # the runtime's own exception types share no public base
+            raise ModelError(
+                f"{model.path}: it fails on a test frame ({' '.join(str(error).split())[:200]})"
+            ) from error
+        answers.append(seen.log_probabilities)
+    probabilities = np.exp(np.stack(answers))
+    if probabilities.shape[1] != len(model.card.labels):
+        raise ModelError(
+            f"{model.path}: it gives {probabilities.shape[1]} answers, its card has {len(model.card.labels)} labels"
+        )
+    if not np.isfinite(probabilities).all() or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
+        raise ModelError(f"{model.path}: what it answers for test frames are no probabilities")
+    if np.ptp(probabilities, axis=0).max() < 1e-6:
+        raise ModelError(f"{model.path}: it answers the same for every test frame")
+
+
+class ModelFile:
+    """Notices that the model's file was replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self._paths = (path, path.with_name(path.name + ".sha256"))
+        self._loaded = self._stamp()
+        self._candidate: _Stamp | None = None
+        self._since = self._next_look = 0.0
+
+    def has_changed(self) -> bool:
+        """True once for each change, when the files have been still for two seconds."""
+        at = time.monotonic()
+        if at < self._next_look:
+            return False
+        self._next_look = at + _SETTLE_S / 2
+        stamp = self._stamp()
+        if stamp == self._loaded:
+            self._candidate = None
+            return False
+        if stamp != self._candidate:
+            self._candidate, self._since = stamp, at
+            return False
+        if at - self._since < _SETTLE_S or stamp[0] is None:
+            return False
+        self._loaded, self._candidate = stamp, None
+        return True
+
+    def _stamp(self) -> _Stamp:
+        seen = [see(str(path.resolve())) for path in self._paths]
+        return tuple(None if file is None else (file.bytes, file.mtime_ns) for file in seen)
+
+
+def _plain_picture(seed: int) -> frame.Picture:
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    pixels = np.ascontiguousarray(noise.repeat(64, axis=0).repeat(64, axis=1))
+    return frame.Picture(pixels, pixels.shape[1], pixels.shape[0], frame.Exif())

@@ -1,0 +1,39 @@
+"""When half a frame is given up, and how often it is looked at until then."""
+
+import time
+from collections import OrderedDict
+
+from edge.files import Seen
+from edge.result import Failed
+
+_LIMIT = 10_000  # files that are waited for at the same time; the one that waited longest is begun anew
+
+
+class Patience:
+    """Waits for files that still look like half a frame, with growing pauses.
+
+    A file's age counts from its last change of any kind as the file system knows it, or from the first failure as this
+    process knows it, so that neither a copied old time stamp nor a clock that was set wrong gives a file up early or
+    keeps it for ever.
+    """
+
+    def __init__(self, settle_s: float, give_up_s: float) -> None:
+        self._settle_s = settle_s
+        self._give_up_s = give_up_s
+        self._waiting: OrderedDict[str, tuple[Seen, float, int]] = OrderedDict()
+        """path -> (the file as it is, monotonic time of its first failure like this, tries)"""
+
+    def pause_s(self, failure: Failed) -> float | None:
+        """Seconds until the next look; `None` when it is given up."""
+        seen, at = failure.seen, time.monotonic()
+        known, since, tries = self._waiting.pop(seen.path, (seen, at, 0))
+        if known != seen:
+            since, tries = at, 0
+        age_s = time.time() - max(seen.mtime_ns, seen.ctime_ns) / 1e9
+        if max(age_s, at - since) >= self._give_up_s:
+            return None
+        self._waiting[seen.path] = (seen, since, tries + 1)
+        if len(self._waiting) > _LIMIT:
+            self._waiting.popitem(last=False)
+        left_s = self._give_up_s - max(age_s, at - since, 0.0)
+        return min(self._settle_s * 2.0**tries, self._give_up_s / 4, max(left_s, 0.1))

@@ -1,0 +1,139 @@
+"""Try a frame in a process of its own first: after a crash, to find out which frame it was, without crashing again.
+
+After a run that did not end as it should (a crash, or only a power cut) the first frames that are not logged are the
+ones that were in hand. Each of them is decoded and looked at in a child process; when the child crashes or hangs on
+it, three times, the frame is at fault, and the daemon passes it by. The normal path costs nothing.
+
+Run as a module, this is that child: it takes one path (as JSON) a line and says `read`, then `done`.
+"""
+
+import faulthandler
+import json
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+
+from edge import frame, look
+from edge.files import read_bytes
+from edge.model import STARTER, Model
+from edge.settings import Settings
+
+TRIES = 3
+HANG_S = 60  # the largest picture that is let in takes a Raspberry Pi a quarter of it
+SUSPECTS = 64  # more than can be in hand at once
+_IDLE_S = 60.0
+_NOBODYS_FAULT = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # someone ended the service
+
+
+class Suspicion:
+    """Which frames go on trial: the first ones after a bad end, and content that failed a trial before."""
+
+    def __init__(self, settings: Settings, ended_badly: bool, has_crashed: Callable[[str], bool]) -> None:
+        self._trial = Trial(settings)
+        self._has_crashed = has_crashed
+        self._left = SUSPECTS if ended_badly else 0
+
+    @property
+    def is_busy(self) -> bool:
+        return self._trial.is_busy
+
+    def awake(self) -> None:
+        """Something crashed: suspect what was in hand."""
+        self._left = SUSPECTS
+
+    def fault(self, digest: str, path: str) -> str | None:
+        """What is wrong with a file's content, in one line; `None` when there is no reason to suspect it."""
+        if self._left > 0:
+            self._left -= 1
+        elif not self._has_crashed(digest):
+            return None
+        return self._trial.fault(path)
+
+
+class Trial:
+    """Decides whether a frame can be decoded and looked at safely."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._command = [sys.executable, "-m", "edge.trial", str(settings.model or STARTER)]
+        self._child: subprocess.Popen[str] | None = None
+        self._lock = Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a frame is on trial now; it may take up to `TRIES` * `HANG_S`."""
+        return self._lock.locked()
+
+    def fault(self, path: str) -> str | None:
+        """What the frame does to whoever decodes it, in one line; `None` when it does nothing, or nothing was learnt."""
+        with self._lock:
+            for _ in range(TRIES):
+                fault = self._try_once(path)
+                if fault is None:
+                    return None
+            return f"{fault}, {TRIES} times of {TRIES}"
+
+    def _try_once(self, path: str) -> str | None:
+        child = self._running_child()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(json.dumps(path) + "\n")
+            child.stdin.flush()
+        except BrokenPipeError:
+            return None
+        said = child.stdout.readline().strip()
+        was_read = said == "read"
+        if was_read:
+            said = child.stdout.readline().strip()
+        if said == "done":
+            return None
+        code = child.wait()
+        self._close_child()
+        if not was_read or -code in _NOBODYS_FAULT:
+            return None
+        return f"it ends the decoder ({signal.Signals(-code).name})" if code < 0 else f"it hangs for {HANG_S} s"
+
+    def _running_child(self) -> "subprocess.Popen[str]":
+        if self._child is not None and self._child.poll() is not None:
+            self._close_child()
+        if self._child is None:
+            self._child = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+        return self._child
+
+    def _close_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The child; ends when the parent does, or when nothing was asked for a minute."""
+    model = Model(Path(arguments[0]))
+    while select.select([sys.stdin], [], [], _IDLE_S)[0] and (line := sys.stdin.readline()):
+        path = json.loads(line)
+        try:
+            data = read_bytes(path, frame.MAX_BYTES)
+        except OSError:
+            data = b""
+        print("read", flush=True)
+        faulthandler.dump_traceback_later(HANG_S, exit=True)
+        try:
+            picture = frame.decode(data, look.decode_side_px(model), path)
+            look.look(model, [look.view(model, picture)])
+        except frame.BadFrame:
+            pass  # refused, which is safe
+        faulthandler.cancel_dump_traceback_later()
+        print("done", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
