@@ -14,6 +14,7 @@ COMMANDS = {
     "predict": ("train.commands.predict", "a gallery of pictures with answers and attention"),
     "frames": ("train.commands.frames", "an exported model on whole frames, both looks"),
     "enrol": ("train.commands.enrol", "new species from a few images, without training"),
+    "ablate": ("train.commands.ablate", "each technique alone against the plain recipe, in one table"),
     "compare": ("train.commands.compare", "two runs on the same held-out images"),
     "starter": ("train.starter", "make the starter's checkpoint: ImageNet weights regrouped into animal taxa"),
 }

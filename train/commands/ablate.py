@@ -1,0 +1,89 @@
+"""`python -m train ablate`: each technique alone against the plain recipe, in one table."""
+
+import argparse
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from train import TrainError
+from train.commands import fit
+from train.compare import compare
+from train.predictions import Predictions
+from train.run_folder import METRICS, PREDICTIONS
+
+ABLATIONS = Path(__file__).parents[1] / "ablations"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code. Options that `fit` takes are handed on to it."""
+    options, rest = _parser().parse_known_args(argv)
+    recipe, rows = _read(options.ablation)
+    chosen = {name: settings for name, settings in rows.items() if not options.row or name in options.row}
+    if "plain" not in chosen:
+        chosen = {"plain": rows["plain"]} | chosen
+    for name, settings in chosen.items():
+        folder = options.out / _folder(name)
+        if (folder / METRICS).exists():
+            continue  # done in an earlier call
+        print(f"row {name!r}", file=sys.stderr, flush=True)
+        changes = [word for setting in settings for word in ("--set", setting)]
+        code = fit.main(["--recipe", recipe, "--out", str(folder), "--resume", *changes, *rest])
+        if code:
+            return code
+    print(_table(options.out, list(chosen)))
+    return 0
+
+
+def _read(name: str) -> tuple[str, dict[str, list[str]]]:
+    path = Path(name) if name.endswith(".toml") else ABLATIONS / f"{name}.toml"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        rows: dict[str, list[str]] = document["rows"]
+        recipe: str = document["recipe"]
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        known = ", ".join(sorted(file.stem for file in ABLATIONS.glob("*.toml")))
+        raise TrainError(
+            f"{path} is no table of ablations ({error}); expected a TOML file or one of {known}"
+        ) from error
+    if "plain" not in rows:
+        raise TrainError(f"{path} has no row `plain` to measure the others against")
+    return recipe, rows
+
+
+def _table(out: Path, names: Sequence[str]) -> str:
+    """Markdown, best gain first after the plain row."""
+    plain = Predictions.load(out / _folder("plain") / PREDICTIONS)
+    rows = []
+    for name in names:
+        found = compare(plain, Predictions.load(out / _folder(name) / PREDICTIONS))
+        gain = found.macro_f1_gain
+        rows.append(
+            (
+                name == "plain",
+                gain.value,
+                f"| {name} | {found.accuracy[1]:.4f} | {found.macro_f1[1]:.4f} | {gain.value:+.4f} "
+                f"({gain.low:+.4f} to {gain.high:+.4f}) | {found.p_value:.3g} |",
+            )
+        )
+    rows.sort(key=lambda row: row[:2], reverse=True)
+    head = ["| row | accuracy | macro-F1 | gain of macro-F1 (95% interval) | McNemar p |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *(row[2] for row in rows)])
+
+
+def _folder(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train ablate",
+        description="Train each row of an ablation and print the table; rows done before are not trained again.",
+        epilog="Everything else (--data, --seed, --cross-validate, --workers, --set, ...) is handed on to `fit`.",
+    )
+    names = ", ".join(sorted(file.stem for file in ABLATIONS.glob("*.toml")))
+    parser.add_argument("ablation", help=f"a TOML file, or one of {names}")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the rows' run folders")
+    parser.add_argument("--row", action="append", help="only this row, and the plain one (may be repeated)")
+    return parser
