@@ -51,15 +51,13 @@ def check_model(model: Model, frames: Sequence[str]) -> None:
         try:
             (seen,) = look.look(model, [look.view(model, picture)])
         except Exception as error:  # the runtime's own exception types share no public base
-            raise ModelError(
-                f"{model.path}: it fails on a test frame ({' '.join(str(error).split())[:200]})"
-            ) from error
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{model.path}: it fails on a test frame ({reason})") from error
         answers.append(seen.log_probabilities)
     probabilities = np.exp(np.stack(answers))
-    if probabilities.shape[1] != len(model.card.labels):
-        raise ModelError(
-            f"{model.path}: it gives {probabilities.shape[1]} answers, its card has {len(model.card.labels)} labels"
-        )
+    given, expected = probabilities.shape[1], len(model.card.labels)
+    if given != expected:
+        raise ModelError(f"{model.path}: it gives {given} answers, its card has {expected} labels")
     if not np.isfinite(probabilities).all() or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
         raise ModelError(f"{model.path}: what it answers for test frames are no probabilities")
     if np.ptp(probabilities, axis=0).max() < 1e-6:

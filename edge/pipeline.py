@@ -80,8 +80,8 @@ class Pipeline:
                     break
             pool = self._finish(pool, 0, is_final, stop)
         finally:
-            faulthandler.cancel_dump_traceback_later()
             pool.shutdown(cancel_futures=True)
+            faulthandler.cancel_dump_traceback_later()
 
     def use(self, model: Model, decider: Decider) -> None:
         """Answer with another model as soon as what is in hand is logged."""

@@ -26,7 +26,8 @@ from edge.settings import Deployment, Settings
 log = logging.getLogger(__name__)
 
 KNOWN = """
-SELECT f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reason FROM file f JOIN media m ON m.id = f.media WHERE f.path = ?
+SELECT f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reason
+FROM file f JOIN media m ON m.id = f.media WHERE f.path = ?
 """
 CLASSIFIED = "SELECT id FROM media WHERE digest = ? AND status = 'classified'"
 ANSWERED = "SELECT 1 FROM observation WHERE media = ? AND model = ? AND method = 'machine' AND subject = 0"

@@ -68,7 +68,7 @@ class Trial:
         return self._lock.locked()
 
     def fault(self, path: str) -> str | None:
-        """What the frame does to whoever decodes it, in one line; `None` when it does nothing, or nothing was learnt."""
+        """What the frame does to its decoder, in one line; `None` when it does nothing, or nothing was learnt."""
         with self._lock:
             for _ in range(TRIES):
                 fault = self._try_once(path)
