@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
+import simplejpeg
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -30,9 +32,15 @@ def make_backlog(sources: Sequence[Path], folder: Path, count: int) -> None:
         (folder / f"{number:06}-{name}.jpg").write_bytes(data + number.to_bytes(4, "big"))
 
 
-def field_frames(folder: Path) -> list[Path]:
-    """All JPEG files below `folder`, in order of their names."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+def field_frames(folder: Path, at_least_mp: float = 0.0) -> list[Path]:
+    """JPEG files below `folder` with at least that many million pixels, in order of their names."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    return [path for path in paths if at_least_mp <= 0 or _megapixels(path) >= at_least_mp]
+
+
+def _megapixels(path: Path) -> float:
+    height, width, *_ = simplejpeg.decode_jpeg_header(path.read_bytes())
+    return float(height * width / 1e6)
 
 
 def cost(command: Sequence[str], cores: Sequence[int] | None = None) -> Cost:

@@ -18,13 +18,14 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("--frames", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--at-least-mp", type=float, default=0.0, help="only frames of that many million pixels")
     parser.add_argument("--model", type=Path, default=STARTER)
     given = parser.parse_args()
     results: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "frames"
         frames.mkdir()
-        make_backlog(field_frames(given.source), frames, given.frames)
+        make_backlog(field_frames(given.source, given.at_least_mp), frames, given.frames)
         model = ["--model", str(given.model)]
         for turn in range(given.rounds):
             edge = [sys.executable, "-m", "edge.cli", str(frames), "-q", *model, "--db"]

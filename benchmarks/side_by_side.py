@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=STARTER)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--at-least-mp", type=float, default=0.0, help="only frames of that many million pixels")
     parser.add_argument("--sparrow", type=Path)
     parser.add_argument("--loop", choices=("pillow", "torchvision"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -78,7 +79,7 @@ def main() -> None:
         folder = Path(name)
         frames = folder / "frames"
         frames.mkdir()
-        make_backlog(field_frames(given.source), frames, given.frames)
+        make_backlog(field_frames(given.source, given.at_least_mp), frames, given.frames)
         if given.sparrow:
             _write_sparrow_model(given.checkpoint, folder / "models" / "same")
         for turn in range(given.rounds):
