@@ -22,7 +22,7 @@ from edge.trial import Suspicion
 log = logging.getLogger(__name__)
 
 GROUP = 8  # frames logged in one transaction while there is a backlog
-RETRY_DATABASE_S = 5.0
+RETRY_FIRST_S, RETRY_AT_MOST_S = 0.2, 5.0
 HANG_S = 300  # a decoder or a network that takes so long never comes back
 _TICK_S = 0.5
 
@@ -122,17 +122,18 @@ class Pipeline:
 
         Gives False when `stop` was set before they were logged.
         """
-        complained = ""
+        complained, pause_s = "", RETRY_FIRST_S
         while results:
             try:
                 self._store.record(results)
             except DatabaseWaits as reason:
                 if str(reason) != complained:
-                    log.error("database: %s; frames wait, trying again every %.0f s", reason, RETRY_DATABASE_S)
+                    log.error("database: %s; frames wait, trying again every %.0f s", reason, RETRY_AT_MOST_S)
                     complained = str(reason)
                 self._pulse()  # waiting is no hang
-                if stop.wait(RETRY_DATABASE_S):
+                if stop.wait(pause_s):
                     return False
+                pause_s = min(2 * pause_s, RETRY_AT_MOST_S)
             else:
                 if complained:
                     log.warning("database: writing again")

@@ -1,0 +1,64 @@
+"""How hard the daemon is attacked (FAULTS=long for the long form), and the table that is printed at the end."""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import FIELD_FRAMES
+from tests.faults.daemon_process import Tally
+
+LONG = os.environ.get("FAULTS", "") == "long"
+_LINES: list[str] = []
+_MOST_BYTES = 500_000  # the daemon is attacked, not the decoder: smaller frames make more attacks
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of minutes run in the long form only."""
+    if LONG:
+        return
+    chosen = [item for item in items if item.get_closest_marker("faults_long") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _LINES:
+        terminalreporter.section("attacks on the daemon")
+        for line in _LINES:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def report() -> Callable[[Tally], None]:
+    """Takes the line of an attack, and fails the test when anything was lost or logged twice."""
+
+    def take(tally: Tally) -> None:
+        _LINES.append(str(tally))
+        assert tally.is_clean, tally
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def frames() -> list[bytes]:
+    """The bytes of frames, all different: real ones beside the checkout, else made ones."""
+    paths = sorted(FIELD_FRAMES.rglob("*.[jJ][pP]*[gG]"))
+    real = {path.read_bytes(): None for path in paths if path.stat().st_size < _MOST_BYTES}
+    return list(real) if len(real) > 50 else [_made_frame(seed) for seed in range(100)]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def _made_frame(seed: int) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise.repeat(16, axis=0).repeat(16, axis=1)).save(out, "JPEG", quality=90)
+    return out.getvalue()
