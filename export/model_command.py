@@ -1,0 +1,130 @@
+"""`python -m export model`: a checkpoint as one model file, quantised, calibrated, proven, with its card inside."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edge.card import Calibration, Card, Source
+from edge.look import log_probabilities
+from edge.model import Model
+from edge.taxonomy import RANKS
+from export import ExportError
+from export.calibrate import cross_validated, prior
+from export.gate import DEFAULT_LIMITS, parse_limits, table
+from export.graph import float_graph, normalise
+from export.looks import take_looks
+from export.package import carded, check_writable, opened, toolchain, write
+from export.pipeline import Task, export_int8
+from export.quantize import Plan
+from export.ranges import METHODS
+from export.scenes import Scene, read_scenes
+from export.scorecard import scorecard
+from train.checkpoint import Checkpoint
+
+PARITY_LIMIT = 1e-4
+PARITY_FRAMES = 16
+PROVISIONAL = Calibration(1.0, dict.fromkeys(RANKS, 0.5) | {"blank": 0.5})
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("python -m export model", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="written by `python -m train`")
+    parser.add_argument("--calibrate", type=Path, required=True, metavar="DATA",
+                        help="labelled images: ranges, thresholds and (unless --held-out) the proof come from them")
+    parser.add_argument("--held-out", type=Path, metavar="DATA", help="other labelled images, for the proof alone")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the model to write (.onnx)")
+    parser.add_argument("--float-out", type=Path, metavar="FILE", help="also write the float model, for `export bench`")
+    parser.add_argument("--limits", nargs="*", default=[], metavar="NAME=NUMBER",
+                        help=f"what int8 may cost, recorded in the card (default {DEFAULT_LIMITS})")
+    parser.add_argument("--ranges", choices=METHODS, default=Plan().ranges, help="how activation ranges are chosen")
+    parser.add_argument("--percentile", type=float, default=Plan().percentile, help="for --ranges percentile")
+    parser.add_argument("--region", type=float, default=0.5, metavar="FRACTION",
+                        help="side of the second look's square over the frame's shorter side (default %(default)s)")  # fmt: skip
+    given = parser.parse_args(argv)
+    if not 0.1 <= given.region <= 1.0:
+        parser.error(f"--region is {given.region}, expected 0.1 to 1")
+    if not 50.0 < given.percentile <= 100.0:
+        parser.error(f"--percentile is {given.percentile}, expected above 50 and up to 100")
+    limits = parse_limits(given.limits)
+    check_writable(given.out)
+    checkpoint = Checkpoint.load(given.checkpoint)
+    scenes = read_scenes(given.calibrate, checkpoint.labels)
+    held_out = None if given.held_out is None else read_scenes(given.held_out, checkpoint.labels)
+    model = float_graph(checkpoint)
+    card = card_of(checkpoint, given.calibrate.resolve().name)
+    with opened(model, card) as float_model:
+        parity = check_parity(checkpoint, float_model, scenes)
+    say(f"float graph: {checkpoint.name} {checkpoint.version}, probabilities within {parity:.1e} of PyTorch's")
+    data = describe(given.calibrate if given.held_out is None else given.held_out, held_out or scenes)
+    known = prior(card, checkpoint.network.groups)
+    task = Task(model, card, known, scenes, held_out, data, given.region, limits)
+    result = export_int8(task, Plan(given.ranges, given.percentile), say)
+    # The network never saw these frames' labels through the ranges, so the final fit may use them all.
+    with opened(result.model, card) as int8:
+        everything = list(held_out or scenes)
+        looks = take_looks(int8, everything, given.region)
+    decisions, logs = cross_validated(card, looks, everything, known, given.region)
+    measured = {f"cross-validated on {data}": scorecard(card, everything, decisions, logs)}
+    final = replace(result.card, metrics=checkpoint.metrics | measured)
+    content = carded(result.model, final)
+    digest = write(given.out, content)
+    if given.float_out is not None:
+        write(given.float_out, carded(model, final))
+    assert final.gate is not None
+    print(table(final.gate))
+    for name, value in measured[f"cross-validated on {data}"].items():
+        print(f"  {name:<24} {value}")
+    print(f"{given.out}: {len(content) / 1e6:.2f} MB, sha256 {digest}")
+    return 0
+
+
+def say(line: str) -> None:
+    """Progress, apart from the results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def card_of(checkpoint: Checkpoint, calibration_data: str) -> Card:
+    """The card before anything is fitted."""
+    return Card(
+        name=checkpoint.name,
+        version=checkpoint.version,
+        created=checkpoint.created,
+        labels=checkpoint.labels,
+        input_height_px=checkpoint.input_height_px,
+        input_width_px=checkpoint.input_width_px,
+        calibration=PROVISIONAL,
+        fit=checkpoint.fit,
+        higher_taxa=checkpoint.higher_taxa,
+        metrics=dict(checkpoint.metrics),
+        recipe=checkpoint.recipe | {"training_data": checkpoint.data},
+        sources=(*checkpoint.sources, Source(calibration_data, "calibration data", "stays with its owners; none is in the file")),
+        licence=checkpoint.licence,
+        toolchain=toolchain(),
+        notes=checkpoint.notes,
+    )
+
+
+def check_parity(checkpoint: Checkpoint, model: Model, scenes: Sequence[Scene]) -> float:
+    """Largest difference of a probability between PyTorch and the float graph. Raises `ExportError` above the limit."""
+    pictures = [scene.picture(checkpoint.input_height_px) for scene in scenes[:: max(1, len(scenes) // PARITY_FRAMES)]]
+    pixels = np.stack([model.pixels(picture) for picture in pictures])
+    with torch.inference_mode():
+        expected = checkpoint.build_network()(torch.from_numpy(normalise(pixels))).logits.numpy()
+    found = model.run(pixels).logits
+    difference = float(np.abs(np.exp(log_probabilities(expected, 1.0)) - np.exp(log_probabilities(found, 1.0))).max())
+    if not difference < PARITY_LIMIT:
+        raise ExportError(
+            f"the ONNX graph's probabilities differ from PyTorch's by {difference:.1e}, the limit is {PARITY_LIMIT:.0e}; "
+            "this network cannot be exported faithfully"
+        )
+    return difference
+
+
+def describe(path: Path, scenes: Sequence[Scene]) -> str:
+    """The data in a few words."""
+    return f"{path.resolve().name}: {len(scenes)} frames, {len({scene.group for scene in scenes})} groups"

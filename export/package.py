@@ -1,0 +1,92 @@
+"""The model's bytes with the card inside, and the file written whole or not at all."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+import edge
+from edge.card import METADATA_KEY, Card
+from edge.model import Model
+from export import ExportError
+
+TOOLS = ("torch", "timm", "onnx", "onnxruntime")
+
+
+def toolchain() -> dict[str, str]:
+    """Versions of what made the file."""
+    return {"edge-classify": edge.__version__} | {name: version(name) for name in TOOLS}
+
+
+def carded(model: onnx.ModelProto, card: Card) -> bytes:
+    """The file's content; the same model and card always give the same bytes."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.metadata_props[:]
+    helper.set_model_props(copy, {METADATA_KEY: card.to_json()})
+    return copy.SerializeToString(deterministic=True)
+
+
+@contextmanager
+def opened(model: onnx.ModelProto, card: Card, threads: int = 2) -> Iterator[Model]:
+    """The model as the edge opens it, from a file that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="edge-classify-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(carded(model, card))
+        yield Model(path, threads)
+
+
+def check_writable(path: Path) -> None:
+    """Raise `ExportError` now rather than after an hour of work."""
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder; --out names the file to write, such as {path / 'model.onnx'}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written ({error.strerror}); choose another --out") from error
+    os.close(handle)
+    Path(name).unlink()
+
+
+def write(path: Path, content: bytes) -> str:
+    """Write `path` and `path`.sha256 (sha256sum's format), each whole or not at all; returns the SHA-256.
+
+    The old .sha256 goes first, so that at no moment a model lies beside another one's sum.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    beside = path.with_name(path.name + ".sha256")
+    parts: list[tuple[Path, Path]] = []
+    try:
+        for target, data in ((path, content), (beside, f"{digest}  {path.name}\n".encode())):
+            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=path.parent)
+            parts.append((Path(name), target))
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+        beside.unlink(missing_ok=True)
+        for temporary, target in parts:
+            temporary.replace(target)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ExportError(f"{path} was not written: {error.strerror or error}; free some space or choose another --out") from error
+    finally:
+        for temporary, _ in parts:
+            temporary.unlink(missing_ok=True)
+    return digest
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,207 @@
+"""A float graph as an int8 one: static QDQ, weights per output channel, the picture itself as the quantised input.
+
+Activations are uint8 and weights int8 (symmetric): after ReLU6 an unsigned activation uses all its 256 levels, x86 has
+its fastest kernels for this pair (VNNI) and ARM's dot-product kernels take it as well. x86 without VNNI adds pairs of
+products in 16 bits, which can saturate; the edge asks the runtime for its exact kernels there
+(`session.x64quantprecision`), so the weights keep all eight bits.
+
+What stands behind the last feature map (pooling, classifier, attention) computes in float: it is a thousandth of the
+work and decides every answer. The classifier's weights are stored in int8 and widened once, when the model is loaded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData, CalibrationMethod
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from export.graph import INPUT, NETWORK_INPUT, SCALE, ZERO_POINT
+from export.ranges import Method, Observed, choose, observe
+
+QUANTISED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "MaxPool", "AveragePool", "Concat")
+WEIGHTED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+SMALL_WEIGHTS = 4096  # a tail weight with fewer elements is not worth eight bits
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to quantise."""
+
+    ranges: Method = "mse"
+    percentile: float = 99.99
+    """Share of values that `ranges = "percentile"` keeps, in percent."""
+    correct_bias: bool = True
+    float_nodes: tuple[str, ...] = ()
+    """Nodes that stay in float."""
+    reduce_range: bool = False
+    """Seven-bit weights, for runtimes that add pairs of products in 16 bits."""
+
+    def with_float(self, nodes: tuple[str, ...]) -> "Plan":
+        """The same with other nodes left in float."""
+        return replace(self, float_nodes=nodes)
+
+
+def quantise(model: onnx.ModelProto, pictures: NDArray[np.uint8], plan: Plan) -> onnx.ModelProto:
+    """Static int8 from the float graph and uint8[N, H, W, 3] calibration pictures."""
+    nodes = body(model)
+    return quantise_observed(model, observe(model, watched(model, nodes), pictures), plan)
+
+
+def body(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Nodes worth eight bits: what leads to the backbone's weighted layers, and the activation behind the last of them.
+
+    In a graph that is not ours the backbone is every weighted layer but the last ones, which are the classifier.
+    """
+    constants = {initializer.name for initializer in model.graph.initializer}
+    weighted = [n for n in model.graph.node if n.op_type in WEIGHTED_OPS and any(name in constants for name in n.input)]
+    spine = [node for node in weighted if node.name.startswith("backbone.")] or _all_but_last(model, weighted)
+    wanted = {name for node in spine for name in node.output}
+    kept = set()
+    for node in reversed(model.graph.node):
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            kept.add(node.name)
+    ends = {name for node in spine for name in node.output}
+    kept |= {node.name for node in model.graph.node if node.op_type in ("Clip", "Relu") and node.input[0] in ends}
+    return [node for node in model.graph.node if node.name in kept and node.op_type in QUANTISED_OPS]
+
+
+def _all_but_last(model: onnx.ModelProto, weighted: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The weighted nodes that have another weighted node behind them."""
+    names = {node.name for node in weighted}
+    leads: set[str] = set()
+    result = set()
+    for node in reversed(model.graph.node):
+        if leads & set(node.output):
+            if node.name in names:
+                result.add(node.name)
+            leads |= set(node.input)
+        elif node.name in names:
+            leads |= set(node.input)
+    return [node for node in weighted if node.name in result]
+
+
+def watched(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> list[str]:
+    """Float tensors that flow into or out of `nodes`."""
+    typed = onnx.shape_inference.infer_shapes(model).graph.value_info
+    floats = {info.name for info in typed if info.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return sorted({name for node in nodes for name in (*node.input, *node.output) if name in floats})
+
+
+def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], plan: Plan) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    nodes = [node.name for node in body(copy) if node.name not in plan.float_nodes]
+    if plan.correct_bias:
+        _correct_bias(copy, observed, set(nodes))
+    ranges = {name: choose(seen, plan.ranges, plan.percentile) for name, seen in observed.items()}
+    ranges[NETWORK_INPUT] = ((0 - ZERO_POINT) * SCALE, (255 - ZERO_POINT) * SCALE)
+    data = TensorsData(
+        CalibrationMethod.MinMax,
+        {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()},
+    )
+    quantizer = QDQQuantizer(
+        copy, True, plan.reduce_range, QuantType.QInt8, QuantType.QUInt8, data, nodes, [], list(QUANTISED_OPS),
+        {"WeightSymmetric": True, "ActivationSymmetric": False},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    result = quantizer.model.model
+    _join_input(result)
+    _pin_float_layers(result, {node.name for node in body(model)} - set(nodes))
+    _narrow_tail(result)
+    del result.graph.value_info[:]
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def _join_input(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    quantised = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+    if NETWORK_INPUT not in quantised:
+        return
+    first = quantised[NETWORK_INPUT]
+    own = next(node for node in graph.node if NETWORK_INPUT in node.output)
+    planes = own.input[0]
+    for node in graph.node:
+        if first.output[0] in node.input:
+            node.input[0] = planes
+    graph.node.remove(first)
+    if not any(NETWORK_INPUT in node.input for node in graph.node):
+        graph.node.remove(own)
+
+
+def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:
+    """Keep the runtime from quantising what was left in float.
+
+    Behind a DequantizeLinear ONNX Runtime (since 1.20) rounds a float layer's weights to int8 by itself, with one scale for
+    the whole tensor. Where a float layer reads a quantised tensor, the same arithmetic is spelled out in plain nodes.
+    """
+    graph = model.graph
+    producers = {name: node for node in graph.node for name in node.output}
+    for node in [node for node in graph.node if node.name in names and node.op_type in WEIGHTED_OPS]:
+        source = producers.get(node.input[0])
+        if source is None or source.op_type != "DequantizeLinear":
+            continue
+        quantised, scale, zero_point = source.input
+        wide, centred, value = (f"{node.name}/{part}" for part in ("wide", "centred", "value"))
+        spelled_out = [
+            helper.make_node("Cast", [quantised], [wide], f"{node.name}/Cast", to=TensorProto.FLOAT),
+            helper.make_node("Cast", [zero_point], [f"{wide}_zero_point"], f"{node.name}/Cast_2", to=TensorProto.FLOAT),
+            helper.make_node("Sub", [wide, f"{wide}_zero_point"], [centred], f"{node.name}/Sub"),
+            helper.make_node("Mul", [centred, scale], [value], f"{node.name}/Mul"),
+        ]
+        node.input[0] = value
+        place = list(graph.node).index(node)
+        for step, added in enumerate(spelled_out):
+            graph.node.insert(place + step, added)
+    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] not in used]:
+        graph.node.remove(node)
+
+
+def _narrow_tail(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    uses = {}
+    for node in graph.node:
+        if node.op_type in ("Gemm", "MatMul"):
+            for name in node.input[:2]: uses.setdefault(name, []).append(node)
+    for init in list(graph.initializer):
+        if init.name in uses and init.data_type == TensorProto.FLOAT and np.prod(init.dims) > SMALL_WEIGHTS and len(init.dims) == 2:
+            w = numpy_helper.to_array(init)
+            n0 = uses[init.name][0]
+            axis = 0 if n0.op_type == "Gemm" and any(a.name == "transB" and a.i for a in n0.attribute) else 1
+            scale = np.abs(w).max(axis=1 - axis, keepdims=True) / 127
+            scale = np.where(scale > 0, scale, 1).astype(np.float32)
+            q = np.clip(np.round(w / scale), -127, 127).astype(np.int8)
+            name = init.name
+            graph.initializer.remove(init)
+            graph.initializer.append(numpy_helper.from_array(q, name + "_int8"))
+            graph.initializer.append(numpy_helper.from_array(scale, name + "_scale"))
+            graph.node.insert(0, helper.make_node("Cast", [name + "_int8"], [name + "_wide"], name + "/Cast", to=TensorProto.FLOAT))
+            graph.node.insert(1, helper.make_node("Mul", [name + "_wide", name + "_scale"], [name], name + "/Mul"))
+
+
+def _correct_bias(model, observed, nodes) -> None:
+    inits = {i.name: i for i in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Conv" or node.name not in nodes or len(node.input) < 3: continue
+        w = numpy_helper.to_array(inits[node.input[1]])
+        b = numpy_helper.to_array(inits[node.input[2]])
+        scale = np.abs(w).reshape(len(w), -1).max(1).reshape(-1, 1, 1, 1) / 127
+        scale = np.where(scale > 0, scale, 1)
+        err = np.clip(np.round(w / scale), -127, 127) * scale - w
+        mean = observed[node.input[0]].channel_means
+        group = next((a.i for a in node.attribute if a.name == "group"), 1)
+        e = err.sum((2, 3))  # [out, in/group]
+        if group == 1: shift = e @ mean
+        else:
+            per = len(w) // group
+            m = mean.reshape(group, -1)
+            shift = np.array([e[o] @ m[o // per] for o in range(len(w))])
+        inits[node.input[2]].CopyFrom(numpy_helper.from_array((b - shift).astype(np.float32), node.input[2]))

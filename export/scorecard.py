@@ -1,0 +1,69 @@
+"""How good the decisions are on labelled frames, each decided by settings fitted on other groups' frames."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
+
+from edge.card import Card
+from edge.decide import Decision
+from edge.taxonomy import RANKS, Tree
+from export.judge import Verdict, judge
+from export.looks import FloatArray
+from export.scenes import Scene
+
+SURE = 0.8
+
+
+def scorecard(card: Card, scenes: Sequence[Scene], decisions: Sequence[Decision], logs: FloatArray) -> dict[str, Any]:
+    """Figures for the card, JSON values. Answers more specific than the truth are counted as `open`, not judged."""
+    tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
+    verdicts = [judge(decision, scene, tree) for decision, scene in zip(decisions, scenes, strict=True)]
+    answered = [decision.kind != "unknown" for decision in decisions]
+    figures: dict[str, Any] = {
+        "frames": len(scenes),
+        "groups": len({scene.group for scene in scenes}),
+        "share_answered": round(float(np.mean(answered)), 4),
+    }
+    empty = np.array([scene.kind == "blank" for scene in scenes])
+    blank = np.array([label.kind == "blank" for label in card.labels])
+    if blank.any() and empty.any() and not empty.all():
+        figures["blank_auroc"] = round(float(roc_auc_score(empty, np.exp(logs[:, blank].astype(np.float64)).sum(1))), 4)
+    for name in (*RANKS, "blank", "vehicle", "human"):
+        own = [place for place, decision in enumerate(decisions) if name in (decision.rank, decision.kind)]
+        if own:
+            figures[f"answers_{name}"] = _counts([verdicts[place] for place in own])
+    sure = [
+        place
+        for place, decision in enumerate(decisions)
+        if decision.rank == "species" and decision.confidence >= SURE and scenes[place].species_sure
+    ]
+    figures[f"species_answers_at_{SURE}"] = _counts([verdicts[place] for place in sure])
+    groups: dict[str, Callable[[Scene], str]] = {
+        "by_source": lambda scene: scene.source,
+        "by_light": lambda scene: {True: "infrared", False: "day", None: ""}[scene.infrared],
+    }
+    for title, key in groups.items():
+        parts = sorted({key(scene) for scene in scenes} - {""})
+        if 1 < len(parts) <= 20:
+            figures[title] = {
+                part: _counts([v for v, scene, said in zip(verdicts, scenes, answered, strict=True) if said and key(scene) == part])
+                | {"frames": sum(key(scene) == part for scene in scenes)}
+                for part in parts
+            }
+    return figures
+
+
+def _counts(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    right, wrong = verdicts.count("right"), verdicts.count("wrong")
+    figures: dict[str, float] = {"right": right, "wrong": wrong, "open": verdicts.count("open")}
+    if right + wrong:
+        interval = binomtest(right, right + wrong).proportion_ci(method="wilson")
+        figures |= {
+            "precision": round(right / (right + wrong), 4),
+            "low": round(float(interval.low), 4),
+            "high": round(float(interval.high), 4),
+        }
+    return figures

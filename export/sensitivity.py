@@ -1,0 +1,47 @@
+"""Which layers suffer most from eight bits: each one quantised alone, against the float model."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from edge.look import FloatArray, log_probabilities
+from export.graph import INPUT
+from export.quantize import WEIGHTED_OPS, Plan, body, quantise_observed
+from export.ranges import Observed
+
+
+def units(model: onnx.ModelProto) -> list[tuple[str, ...]]:
+    """The body's nodes in parts that go to float together: a weighted layer with the unweighted nodes behind it."""
+    parts: list[list[str]] = []
+    for node in body(model):
+        if node.op_type in WEIGHTED_OPS or not parts:
+            parts.append([])
+        parts[-1].append(node.name)
+    return [tuple(part) for part in parts]
+
+
+def by_damage(
+    model: onnx.ModelProto, observed: Mapping[str, Observed], pictures: NDArray[np.uint8], plan: Plan
+) -> list[tuple[float, tuple[str, ...]]]:
+    """(mean Kullback-Leibler divergence of the labels' probabilities, unit), most damaging first."""
+    reference = _log_probabilities(model, pictures)
+    everything = units(model)
+    damage = []
+    for unit in everything:
+        others = tuple(name for part in everything if part != unit for name in part)
+        alone = quantise_observed(model, observed, plan.with_float(others))
+        answers = _log_probabilities(alone, pictures)
+        damage.append((float((np.exp(reference) * (reference - answers)).sum(axis=1).mean()), unit))
+    return sorted(damage, key=lambda entry: -entry[0])
+
+
+def _log_probabilities(model: onnx.ModelProto, pictures: NDArray[np.uint8]) -> FloatArray:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return log_probabilities(
+        np.concatenate([session.run(["logits"], {INPUT: picture[None]})[0] for picture in pictures]), 1.0
+    )
