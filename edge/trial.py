@@ -35,7 +35,9 @@ class Suspicion:
     def __init__(self, settings: Settings, ended_badly: bool, has_crashed: Callable[[str], bool]) -> None:
         self._trial = Trial(settings)
         self._has_crashed = has_crashed
-        self._left = SUSPECTS if ended_badly else 0
+        self._left = 0
+        if ended_badly:
+            self.awake()
 
     @property
     def is_busy(self) -> bool:
@@ -44,6 +46,7 @@ class Suspicion:
     def awake(self) -> None:
         """Something crashed: suspect what was in hand."""
         self._left = SUSPECTS
+        self._trial.prepare()
 
     def fault(self, digest: str, path: str) -> str | None:
         """What is wrong with a file's content, in one line; `None` when there is no reason to suspect it."""
@@ -66,6 +69,10 @@ class Trial:
     def is_busy(self) -> bool:
         """Whether a frame is on trial now; it may take up to `TRIES` * `HANG_S`."""
         return self._lock.locked()
+
+    def prepare(self) -> None:
+        """Start the child, which takes a moment, while something else is done."""
+        self._running_child()
 
     def fault(self, path: str) -> str | None:
         """What the frame does to its decoder, in one line; `None` when it does nothing, or nothing was learnt."""
