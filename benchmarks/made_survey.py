@@ -115,9 +115,15 @@ def make(
     connection.execute("BEGIN")
     decider = Decider(CARD)
     text = CARD.to_json()
-    connection.execute("INSERT INTO model VALUES (1, ?, ?, ?, ?)", (f"{seed:064x}", CARD.name, CARD.version, text))
+    connection.execute(
+        "INSERT INTO model (id, sha256, name, version, card) VALUES (1, ?, ?, ?, ?)",
+        (f"{seed:064x}", CARD.name, CARD.version, text),
+    )
     start = datetime(2026, 3, 1, tzinfo=ZoneInfo(zone))
-    connection.execute("INSERT INTO run VALUES (1, ?, '0.1.0', 1, '{}')", (_utc(start),))
+    connection.execute(
+        "INSERT INTO run (id, started_at, software_version, model, settings) VALUES (1, ?, '0.1.0', 1, '{}')",
+        (_utc(start),),
+    )
     media = 0
     for number in range(deployments):
         name = f"cam{first_camera + number + 1:02d}"
@@ -149,7 +155,7 @@ def make(
     hours = np.arange(0, days * 24)
     alive = hours[(hours < days * 12) | (hours > days * 12 + 60)]  # silent for sixty hours in the middle
     connection.executemany(
-        "INSERT INTO heartbeat VALUES (?, 0, ?, 31.5, 1)",
+        "INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronised) VALUES (?, 0, ?, 31.5, 1)",
         [(_utc(start + timedelta(hours=int(h))), 60_000_000_000 - int(h) * 20_000_000) for h in alive],
     )
     connection.execute("COMMIT")

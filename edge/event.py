@@ -44,11 +44,26 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
+_COPY_STEP_S, _LONGEST_BURST = 2, 20
 
 
 def burst_numbers(deployment: NDArray[np.int32], at: Ints, burst_s: int) -> Ints:
     """int64[N] number of each frame's burst, for frames sorted by deployment and time (seconds)."""
     return _runs((deployment[1:] != deployment[:-1]) | (_steps(at) > burst_s), len(at))
+
+
+def copied_together(deployment: NDArray[np.int32], at: Ints, undated: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """bool[N]: frames whose only time is the file's, and that of a copy of many files at once.
+
+    A frame without EXIF has the time of its file. Where frames come one by one that is when they were taken; where a
+    run of them is longer than any camera's burst, it is when somebody copied them.
+    """
+    places = np.flatnonzero(undated)
+    order = places[np.lexsort((at[places], deployment[places]))]
+    runs = burst_numbers(deployment[order], at[order], _COPY_STEP_S)
+    copied = np.zeros(len(at), bool)
+    copied[order] = np.bincount(runs)[runs] > _LONGEST_BURST if len(runs) else False
+    return copied
 
 
 def chain(deployment: NDArray[np.int32], at: Ints, unit: NDArray[np.int32], interval_s: NDArray[np.int64]) -> Ints:

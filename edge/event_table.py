@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.clock import iso_utc
 from edge.decide import Decider
-from edge.event import DEFAULT_RULES, Grouper, Rules, Sighting, Visit
+from edge.event import DEFAULT_RULES, Grouper, Rules, Sighting, Visit, copied_together
 from edge.taxon_book import TaxonBook, read_models
 
 _FRAMES = """
@@ -32,7 +32,8 @@ SELECT d.media, CAST(strftime('%s', d.captured_at) AS INTEGER), d.kind, d.taxon,
            SELECT count(*) FROM observation b WHERE b.media = d.media AND b.subject > 0 AND b.kind = 'animal'
            AND b.method = 'machine' AND d.method = 'machine'
            AND b.model IS (SELECT max(c.model) FROM observation c WHERE c.media = d.media AND c.subject > 0)
-       ), 0), d.count), o.confidence, d.reason, d.method = 'human', o.model, o.log_probabilities
+       ), 0), d.count), o.confidence, d.reason, d.method = 'human', o.model, o.log_probabilities,
+       coalesce(',' || d.clock_doubt || ',' LIKE '%,no_exif,%', 0)
 FROM detections d JOIN observation o ON o.id = d.observation
 WHERE d.deployment IS ? AND d.captured_at >= ? AND d.captured_at <= ? AND d.kind <> 'blank'
 ORDER BY 2, 1
@@ -166,8 +167,14 @@ def _sightings(connection: sqlite3.Connection, deployment: str | None, first: st
     for media, taxon, rank, common, count in connection.execute(_ALSO_SEEN, span):
         also.setdefault(media, []).append((taxon, rank, common, count))
     sightings: list[Sighting] = []
-    for media, at, kind, taxon, rank, common, count, confidence, reason, human, model, blob in connection.execute(
-        _SIGHTINGS, span
+    rows = connection.execute(_SIGHTINGS, span).fetchall()
+    copied = copied_together(
+        np.zeros(len(rows), np.int32),
+        np.array([row[1] for row in rows], np.int64),
+        np.array([row[12] for row in rows], bool),
+    )
+    for media, at, kind, taxon, rank, common, count, confidence, reason, human, model, blob, _ in (
+        row for row, undated in zip(rows, copied.tolist(), strict=True) if not undated
     ):
         logs = None if blob is None else np.frombuffer(blob, np.float16)
         sightings.append(

@@ -9,8 +9,9 @@ import numpy as np
 from edge.report import figures
 from edge.report.activity import LARGE_SAMPLE, MINUTES, REPLICATES, Sample, density, minute_counts, overlap_of
 from edge.report.csv_table import write_table
-from edge.report.html import environment, seconds_of_day
+from edge.report.html import environment
 from edge.report.output import Output
+from edge.report.page_figures import seconds_of_day
 from edge.report.study import Study
 
 STEP_MINUTES = 10

@@ -55,7 +55,7 @@ def histories(
 ) -> list[list[Any]]:
     """One row for each site of 1, 0 or `NA`. An occasion with a record was watched, whatever the effort says."""
     visits = study.visits
-    mine = visits.animals & (visits.taxon == taxon)
+    mine = visits.animals & visits.clock_good & (visits.taxon == taxon)
     table: NDArray[Any] = np.where(effort > 0, 0, -1)
     place = {site: i for i, site in enumerate(sites)}
     for site, day in set(

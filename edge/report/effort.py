@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from edge.report.deployment import Deployment
 from edge.report.local_time import DAY_S, NO_TIME, to_local
 from edge.report.selection import Selection
-from edge.report.survey import DOUBTS, Heartbeats, Survey
+from edge.report.survey import Heartbeats, Survey
 
 LEAST_GAP_S = 6 * 3600
 HEARTBEATS_MISSED = 4
 """A silence of so many usual heartbeat steps is a gap."""
-_WRONG_CLOCK = sum(1 << DOUBTS.index(word) for word in ("before_2005", "future", "no_exif"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def find_effort(survey: Survey, selection: Selection) -> tuple[Effort, ...]:
 
 def _of_deployment(survey: Survey, place: int, deployment: Deployment) -> Effort:
     frames = survey.frames
-    mine = (frames.deployment == place) & (frames.at != NO_TIME) & ((frames.doubt & _WRONG_CLOCK) == 0)
+    mine = (frames.deployment == place) & frames.clock_good
     taken = frames.at[mine]
     beats = _beats(survey, place) if deployment.name in survey.live else None
     signs = taken if beats is None else np.sort(np.concatenate([taken, beats.at]))

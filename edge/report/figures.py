@@ -256,24 +256,27 @@ def period_bins(first_day: int, last_day: int) -> tuple[list[int], str]:
 
 
 def month_ticks(edges: Sequence[int]) -> list[tuple[float, str]]:
-    """(place among the bins, text) where months, or for short periods weeks, begin."""
+    """(place among the bins, text) where days, months or years begin, as the period asks for."""
     first, last = edges[0], edges[-1]
     days = np.arange(first, last)
     dates = days.astype("datetime64[D]")
-    starts = days[dates == dates.astype("datetime64[M]").astype("datetime64[D]")]
+    unit = "Y" if last - first > 1100 else "M"
+    starts = days[dates == dates.astype(f"datetime64[{unit}]").astype("datetime64[D]")]
     if last - first <= 45:
-        step = max(1, (last - first) // 6)
-        starts = days[::step]
-    while len(starts) > 9:
-        starts = starts[::2]
+        unit, starts = "D", days[:: max(1, (last - first) // 6)]
+    starts = starts[:: max(1, -(-len(starts) // 12))]
     place = np.interp(starts, edges, np.arange(len(edges)))
-    texts = []
-    for day in starts.tolist():
-        date = np.datetime64(day, "D").item()
-        texts.append(
-            f"{date.day} {date:%b}" if last - first <= 45 else f"{date:%b}" + (f" {date:%Y}" if date.month == 1 else "")
-        )
+    texts = [_tick_text(day, unit, day == starts[0]) for day in starts.tolist()]
     return list(zip(place.tolist(), texts, strict=True))
+
+
+def _tick_text(day: int, unit: str, first: bool) -> str:
+    date = np.datetime64(day, "D").item()
+    if unit == "D":
+        return f"{date.day} {date:%b}"
+    if unit == "Y":
+        return f"{date:%Y}"
+    return f"{date:%b} {date:%Y}" if first or date.month == 1 else f"{date:%b}"
 
 
 def day_name(local: int) -> str:

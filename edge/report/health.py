@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from edge.report.rows import Details
 from edge.report.scene_change import Change, scene_changes
 from edge.report.study import Study
 from edge.report.sun import sun_of_day
-from edge.report.survey import BLANK, CLASSIFIED, DOUBTS, UNREADABLE
+from edge.report.survey import BLANK, CLASSIFIED, DOUBTS, UNREADABLE, WRONG_CLOCK
 
 Topic = Literal["silence", "blanks", "flash", "scene", "clock", "disk", "files"]
 
@@ -66,8 +66,10 @@ def find_problems(study: Study) -> list[Finding]:
         if watch is None:
             continue
         found += _box_gaps(study, place)
-        for check in (_silences, _storms, _nights, _clock):
-            found += check(watch)
+        found += _clock(watch)
+        believable = watch.believable()
+        for check in (_silences, _storms, _nights):
+            found += check(believable)
         found += [_changed(deployment.name, change) for change in changes.get(place, [])]
     found += [*_disks(study), *_files(study), *_drifts(study)]
     return sorted(found, key=lambda f: (not f.lasting, f.where, f.first_day))
@@ -90,7 +92,8 @@ class _Watch:
     @classmethod
     def of(cls, study: Study, place: int) -> "_Watch | None":
         frames, deployment = study.survey.frames, study.survey.deployments[place]
-        mine = np.flatnonzero((frames.deployment == place) & (frames.status == CLASSIFIED) & (frames.at != NO_TIME))
+        here = (frames.deployment == place) & (frames.status == CLASSIFIED) & (frames.at != NO_TIME)
+        mine = np.flatnonzero(here)
         if not len(mine):
             return None
         records = study.survey.records
@@ -108,6 +111,11 @@ class _Watch:
             frames.doubt[mine],
             end,
         )
+
+    def believable(self) -> "_Watch":
+        """Without the frames of a clock that was plainly wrong."""
+        good = (self.doubt & WRONG_CLOCK) == 0
+        return replace(self, local=self.local[good], at=self.at[good], blank=self.blank[good], doubt=self.doubt[good])
 
 
 def _period(first: int, last: int) -> str:
@@ -162,6 +170,8 @@ def _silences(watch: _Watch) -> Iterator[Finding]:
 
 def _storms(watch: _Watch) -> Iterator[Finding]:
     """Days on which wind, heat or light triggered, not animals."""
+    if not len(watch.local):
+        return
     days, place = np.unique(watch.local // DAY_S, return_inverse=True)
     blanks = np.bincount(place, watch.blank)
     frames = np.bincount(place)
@@ -272,7 +282,7 @@ def _drifts(study: Study) -> Iterator[Finding]:
     """Where frames arrive as they are taken, the shortest delay of a day moves only when a clock does."""
     frames = study.survey.frames
     for place, deployment in enumerate(study.survey.deployments):
-        mine = np.flatnonzero((frames.deployment == place) & (frames.status == CLASSIFIED) & (frames.at != NO_TIME))
+        mine = np.flatnonzero((frames.deployment == place) & (frames.status == CLASSIFIED) & frames.clock_good)
         if deployment.name not in study.survey.live or len(mine) < FRAMES_FOR_NIGHT_CHECK:
             continue
         sample = mine[:: max(1, len(mine) // 2000)].astype(np.int32)

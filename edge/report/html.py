@@ -8,22 +8,36 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from markupsafe import Markup, escape
 
 from edge import __version__
 from edge.report import figures
 from edge.report.abundance import resampled_unit
 from edge.report.activity import LEAST_EVENTS, density, minute_counts
+from edge.report.agreement import agreement
+from edge.report.deployment import Deployment
 from edge.report.figures import day_name, number
-from edge.report.local_time import DAY_S, NO_TIME
+from edge.report.health import find_problems
+from edge.report.local_time import NO_TIME, local_text
+from edge.report.model_words import model_words
 from edge.report.output import Output
-from edge.report.richness import richness
+from edge.report.page_figures import (
+    accumulation,
+    camera_map,
+    clocks,
+    confidences,
+    effort_strips,
+    light,
+    matrix,
+    seconds_of_day,
+    timeline,
+)  # fmt: skip
+from edge.report.review import first_to_review
 from edge.report.species_table import Row
 from edge.report.study import Study
-from edge.report.sun import solar_seconds, sun_of_day
 from edge.report.survey import ANIMAL, BLANK, CLASSIFIED, HUMAN, KINDS, PENDING, UNKNOWN, UNREADABLE, VEHICLE
-from edge.report.thumbnails import Gallery, Thumbnail
+from edge.report.thumbnails import Gallery, Thumbnail, frame_paths
 
-CLOCKS_SHOWN = 8
 SPECIES_PICTURED = 60
 
 
@@ -56,14 +70,23 @@ def render(study: Study, pictures: bool = True, solar: bool = False, say: Any = 
         "headline": _headline(study),
         "species": _species(study, gallery, say),
         "interval_from": resampled_unit(study.efforts),
-        "timeline": _timeline(study),
-        "clocks": _clocks(study, solar),
+        "timeline": timeline(study),
+        "clocks": clocks(study, solar),
         "solar": solar,
-        "accumulation": _accumulation(study),
+        "accumulation": accumulation(study),
+        "matrix": matrix(study),
+        "map": camera_map(study),
+        "strips": effort_strips(study),
+        "confidences": confidences(study),
+        "light": light(study),
+        "agreement": agreement(study),
+        "reviews": _reviews(study, gallery),
+        "problems": find_problems(study),
+        "models": model_words(study),
         "kinds": _kinds(study),
         "files": study.survey,
         "unreadable": _unreadable(study),
-        "notes": _notes(study, solar),
+        "notes": _notes(study),
         "rules": study.rules,
         "study": study,
     }
@@ -79,7 +102,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"number": number, "percent": percent, "day": _day}
+    made.filters |= {"number": number, "percent": percent, "day": _day, "words": _code_words}
     return made
 
 
@@ -102,8 +125,8 @@ def _default_title(study: Study) -> str:
 
 
 def _subtitle(study: Study) -> str:
-    local = study.survey.frames.local
-    known = local[local != NO_TIME]
+    frames = study.survey.frames
+    known = frames.local[frames.clock_good]
     if not len(known):
         return "No frame with a known time"
     first, last = day_name(int(known.min())), day_name(int(known.max()))
@@ -183,104 +206,6 @@ def _species(study: Study, gallery: Gallery, say: Any) -> list[SpeciesLine]:
     return lines
 
 
-def seconds_of_day(study: Study, taxon: int, solar: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """When the events of a taxon (-1: of all animals) began, by the clock or by the sun; int64[events]."""
-    visits = study.visits
-    mine = visits.animals if taxon < 0 else visits.animals & (visits.taxon == taxon)
-    if not solar:
-        return visits.local_start[mine] % DAY_S
-    parts = []
-    for place, deployment in enumerate(study.survey.deployments):
-        here = mine & (visits.deployment == place)
-        if deployment.latitude is not None and deployment.longitude is not None and here.any():
-            parts.append(
-                solar_seconds(visits.start[here], visits.local_start[here], deployment.latitude, deployment.longitude)
-            )
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
-
-
-def _timeline(study: Study) -> dict[str, Any] | None:
-    visits = study.visits
-    days = visits.local_start[visits.animals] // DAY_S
-    spans = [(e.first_day, e.last_day) for e in study.efforts if len(e.active)]
-    if not spans and not len(days):
-        return None
-    first = min([span[0] for span in spans] or [int(days.min())])
-    last = max([span[1] for span in spans] or [int(days.max())])
-    edges, unit = figures.period_bins(first, last)
-    counts = np.histogram(days, edges)[0]
-    watched = np.zeros(len(edges) - 1)
-    for effort in study.efforts:
-        watched += np.histogram(effort.days(), edges)[0]
-    possible = np.diff(edges) * max(sum(effort.trap_nights > 0 for effort in study.efforts), 1)
-    texts = [f"{day_name(edge * DAY_S)}: {count} events" for edge, count in zip(edges, counts, strict=False)]
-    chart = figures.bars(counts.tolist(), texts, figures.month_ticks(edges))
-    step = chart.width / len(counts)
-    strip = tuple(
-        figures.Bar(
-            i * step, 0, step + 0.3, 6, f"{day_name(edges[i] * DAY_S)}: {share:.0%} of cameras watching", float(share)
-        )
-        for i, share in enumerate(watched / possible)
-    )
-    return {"unit": unit, "chart": chart, "strip": strip, "total": int(counts.sum())}
-
-
-def _clocks(study: Study, solar: bool) -> list[dict[str, Any]]:
-    rise, set_ = (6.0, 18.0) if solar else _mean_sun(study)
-    shown = []
-    named = [(-1, "all animals", "")] + [
-        (row.code, row.taxon.common_name or row.taxon.scientific_name, row.taxon.scientific_name)
-        for row in study.species
-        if row.taxon.rank == "species"
-    ]
-    for code, name, scientific in named:
-        seconds = seconds_of_day(study, code, solar)
-        if len(seconds) < LEAST_EVENTS:
-            continue
-        curve = density(minute_counts(seconds))
-        peak = int(curve.argmax())
-        text = f"Activity of {name} over the day, {len(seconds)} events, most around {peak // 60:02d}:{peak % 60:02d}"
-        shown.append(
-            {
-                "name": name,
-                "scientific": scientific,
-                "events": len(seconds),
-                "peak": f"{peak // 60:02d}:{peak % 60:02d}",
-                "clock": figures.clock(curve, rise, set_, text),
-            }
-        )
-        if len(shown) == CLOCKS_SHOWN:
-            break
-    return shown
-
-
-def _mean_sun(study: Study) -> tuple[float | None, float | None]:
-    """Mean local hours of sunrise and sunset over the watched days, of all deployments with coordinates."""
-    rises, sets = [], []
-    for deployment, effort in zip(study.survey.deployments, study.efforts, strict=True):
-        days = effort.days()
-        if deployment.latitude is None or deployment.longitude is None or not len(days):
-            continue
-        rise, noon, set_ = sun_of_day(days, deployment.latitude, deployment.longitude)
-        frames = study.survey.frames
-        mine = (frames.deployment == study.survey.deployments.index(deployment)) & (frames.at != NO_TIME)
-        shift = float(np.mean(frames.local[mine] - frames.at[mine])) / 3600 if mine.any() else 0.0
-        half = (set_ - rise) / 2
-        if np.isnan(half).all():
-            continue
-        middle = float(np.mean(noon)) + shift
-        rises.append(middle - float(np.nanmean(half)))
-        sets.append(middle + float(np.nanmean(half)))
-    return (float(np.mean(rises)) % 24, float(np.mean(sets)) % 24) if rises else (None, None)
-
-
-def _accumulation(study: Study) -> dict[str, Any] | None:
-    found = richness(study.visits, study.efforts, study.species_codes)
-    if len(found.curve) < 2:
-        return None
-    return {"richness": found, "chart": figures.curve(found.curve, found.chao2, found.low, found.high)}
-
-
 def _kinds(study: Study) -> list[dict[str, Any]]:
     records = study.survey.records
     total = max(len(records), 1)
@@ -291,6 +216,41 @@ def _kinds(study: Study) -> list[dict[str, Any]]:
         for kind, name in names.items()
         if counts[kind]
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewCard:
+    """A frame to look at first."""
+
+    picture: Thumbnail
+    name: str
+    scientific: str
+    why: str
+    where: str
+    when: str
+    file_name: str
+
+
+def _reviews(study: Study, gallery: Gallery) -> list[ReviewCard]:
+    survey = study.survey
+    doubts = first_to_review(study)
+    paths = frame_paths(survey, [doubt.frame for doubt in doubts])
+    cards = []
+    for doubt in doubts:
+        taxon = survey.taxa[int(survey.records.taxon[doubt.record])]
+        (when,) = local_text(survey.frames.local[doubt.frame : doubt.frame + 1])
+        cards.append(
+            ReviewCard(
+                gallery.first(np.array([doubt.frame], np.int32)),
+                taxon.common_name or taxon.scientific_name,
+                taxon.scientific_name,
+                doubt.why,
+                survey.deployments[int(survey.frames.deployment[doubt.frame])].name,
+                when.replace("T", " ")[:16] or "no time",
+                paths[doubt.frame].name.encode("utf-8", "backslashreplace").decode(),
+            )
+        )
+    return cards
 
 
 def _unreadable(study: Study) -> dict[str, Any]:
@@ -304,23 +264,40 @@ def _unreadable(study: Study) -> dict[str, Any]:
     }
 
 
-def _notes(study: Study, solar: bool) -> list[str]:
+def _notes(study: Study) -> list[str]:
     survey = study.survey
     notes = list(survey.notes)
     frames = survey.frames
     lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
     if lost:
-        notes.append(f"{number(lost)} frames have no time: they count as frames, but in no event, day or hour.")
-    assumed = [d.name for d in survey.deployments if not d.zone_known]
-    if assumed and len(frames):
-        zones = sorted({str(d.zone) for d in survey.deployments if not d.zone_known})
-        notes.append(f"Nobody gave a time zone for {_listed(assumed)}; times are shown in {_listed(zones)} as assumed.")
-    placeless = [d.name for d in survey.deployments if not d.has_place]
-    if placeless and len(frames):
-        notes.append(f"No coordinates for {_listed(placeless)}: no sunrise, sunset or place on a map.")
+        copied = " (files that were copied together and carry no capture time)" if survey.copied_together else ""
+        notes.append(f"{number(lost)} frames have no time{copied}: they count as frames, but in no event, day or hour.")
+    wrong = int(((frames.at != NO_TIME) & ~frames.clock_good & (frames.status == CLASSIFIED)).sum())
+    if wrong:
+        notes.append(
+            f"{number(wrong)} frames carry a time that cannot be true: their events count, their days and hours do not."
+        )
+    present = [d for i, d in enumerate(survey.deployments) if (frames.deployment == i).any()]
+    assumed = [d for d in present if not d.zone_known]
+    if assumed:
+        zones = _listed(sorted({str(d.zone) for d in assumed}))
+        notes.append(f"Nobody gave a time zone{_for(assumed)}; times are shown in {zones}, as assumed.")
+    placeless = [d for d in present if not d.has_place]
+    if placeless:
+        notes.append(f"No coordinates{_for(placeless)}: no sunrise, sunset or place on a map.")
     if survey.duplicates:
         notes.append(f"{number(survey.duplicates)} frames were in more than one database and count once.")
     return notes
+
+
+def _for(deployments: list[Deployment]) -> str:
+    return f" for {_listed([d.name for d in deployments])}" if all(d.named for d in deployments) else ""
+
+
+def _code_words(text: str) -> Markup:
+    """Escaped text with `quoted` commands set as code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
 def _listed(names: list[str], most: int = 5) -> str:

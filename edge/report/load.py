@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.event import DEFAULT_RULES, Rules
+from edge.event import DEFAULT_RULES, Rules, copied_together
 from edge.report.answers import Answers, choose
 from edge.report.columns import KeyCodes, int64, joined, key_of, key_parts, read_columns, seconds_of
 from edge.report.database import ReportError, connect
@@ -291,6 +291,9 @@ def _merge(
     answers = Answers.stacked([part.answers.moved(int(start)) for part, start in zip(parts, starts, strict=False)])
     deployment = joined([part.deployment for part in parts], np.int32)
     at = joined([part.at for part in parts], np.int64)
+    doubt = joined([part.doubt for part in parts], np.int8)
+    copied = copied_together(deployment, at, (doubt >> DOUBTS.index("no_exif") & 1).astype(bool))
+    at = np.where(copied, NO_TIME, at)
     local = np.full(len(at), NO_TIME, np.int64)
     for place, camera in enumerate(deployments):
         here = deployment == place
@@ -302,7 +305,7 @@ def _merge(
         at,
         local,
         joined([part.status for part in parts], np.int8),
-        joined([part.doubt for part in parts], np.int8),
+        doubt,
         joined([part.infrared for part in parts], np.int8),
         joined([part.event_kind for part in parts], np.int8),
         joined([part.event_taxon for part in parts], np.int32),
@@ -330,6 +333,7 @@ def _merge(
         heartbeats=tuple(part.heartbeats for part in parts),
         problems=tuple(problems),
         status_counts=dict(counts),
+        copied_together=int(copied.sum()),
         live=live,
         duplicates=duplicates,
     )

@@ -38,7 +38,7 @@ class Richness:
 
 def incidence(visits: Visits, species: NDArray[np.int64]) -> NDArray[np.int64]:
     """int64[S]: camera-days with each of the species (places in `Survey.taxa`) that was met at all."""
-    met = visits.animals & np.isin(visits.taxon, species)
+    met = visits.animals & visits.clock_good & np.isin(visits.taxon, species)
     days = np.stack(
         [
             visits.taxon[met].astype(np.int64),

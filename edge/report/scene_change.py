@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.report.local_time import DAY_S, NO_TIME
+from edge.report.local_time import DAY_S
 from edge.report.rows import Details
 from edge.report.study import Study
 from edge.report.survey import CLASSIFIED
@@ -34,7 +34,7 @@ class Change:
 def scene_changes(study: Study) -> dict[int, list[Change]]:
     """Changes by place of the deployment."""
     frames = study.survey.frames
-    usable = np.flatnonzero((frames.status == CLASSIFIED) & (frames.at != NO_TIME) & (frames.infrared != 1))
+    usable = np.flatnonzero((frames.status == CLASSIFIED) & frames.clock_good & (frames.infrared != 1))
     # By day alone: at night a flash lights only what is near.
     hour = frames.local[usable] % DAY_S // 3600
     usable = usable[(hour >= 8) & (hour < 17)]

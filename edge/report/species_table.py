@@ -40,11 +40,11 @@ def species_rows(survey: Survey, visits: Visits, efforts: tuple[Effort, ...]) ->
     taxon, frame = records.taxon[animals], records.frame[animals]
     codes = np.unique(np.concatenate([taxon, visits.taxon[visits.animals]])).tolist()
     codes = [code for code in codes if code >= 0]
+    good = frames.clock_good[frame]
     rows = []
     for code, abundance in zip(codes, abundances(visits, efforts, codes), strict=True):
         mine = taxon == code
-        local = frames.local[frame[mine]]
-        local = local[local != NO_TIME]
+        local = frames.local[frame[mine & good]]
         confidence = records.confidence[animals][mine & ~records.human[animals]]
         rows.append(
             Row(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.report.deployment import Deployment
-from edge.report.local_time import Seconds
+from edge.report.local_time import NO_TIME, Seconds
 from edge.taxon_book import Model
 from edge.taxonomy import Taxon
 
@@ -16,6 +16,7 @@ ANIMAL, HUMAN, VEHICLE, BLANK, UNKNOWN = range(len(KINDS))
 STATUSES = ("pending", "classified", "unreadable", "unsupported")
 PENDING, CLASSIFIED, UNREADABLE, UNSUPPORTED = range(len(STATUSES))
 DOUBTS = ("zone_assumed", "no_exif", "before_2005", "future", "backwards", "dst_gap")
+WRONG_CLOCK = sum(1 << DOUBTS.index(word) for word in ("before_2005", "future"))
 REASONS = ("", "confident", "rolled_up", "below_threshold", "out_of_distribution", "blank")
 
 Ints = NDArray[np.int64]
@@ -53,6 +54,11 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.media)
+
+    @property
+    def clock_good(self) -> Flags:
+        """bool[N]: dated, and not by a clock that was plainly wrong."""
+        return np.asarray((self.at != NO_TIME) & ((self.doubt & WRONG_CLOCK) == 0))
 
     def take(self, mask: Flags) -> "Frames":
         return Frames(*(getattr(self, name)[mask] for name in self.__slots__))
@@ -143,6 +149,8 @@ class Survey:
     """The newest unreadable files, at most `PROBLEMS_KEPT`."""
     status_counts: dict[tuple[str, str], int]
     """(status, reason) -> files, whatever is selected."""
+    copied_together: int
+    """Frames whose only time is that of a copy of many files, which is no capture time: they count as undated."""
     live: frozenset[str]
     """Deployments whose frames came within a day of being taken, so that heartbeats tell of them."""
     duplicates: int = 0

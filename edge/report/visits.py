@@ -30,6 +30,8 @@ class Visits:
     confidence: Floats
     """NaN for what people said."""
     human: Flags
+    clock_good: Flags
+    """Whether the time can be trusted for the day and the hour; gaps between frames can be in any case."""
     of_record: Codes
     """For each entry of `Survey.records` the place of its event, -1 for none; not one for each event."""
 
@@ -81,6 +83,7 @@ def find_visits(survey: Survey, rules: Rules) -> Visits:
         counts,
         np.where(people | (surest < 0), np.nan, surest).astype(np.float32),
         people,
+        frames.clock_good[frame[shows]][first],
         of_record,
     )
 
