@@ -82,6 +82,7 @@ class Pipeline:
         finally:
             pool.shutdown(cancel_futures=True)
             faulthandler.cancel_dump_traceback_later()
+            self._suspicion.close()
 
     def use(self, model: Model, decider: Decider) -> None:
         """Answer with another model as soon as what is in hand is logged."""

@@ -48,6 +48,9 @@ class Suspicion:
         self._left = SUSPECTS
         self._trial.prepare()
 
+    def close(self) -> None:
+        self._trial.close()
+
     def fault(self, digest: str, path: str) -> str | None:
         """What is wrong with a file's content, in one line; `None` when there is no reason to suspect it."""
         if self._left > 0:
@@ -112,6 +115,12 @@ class Trial:
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
         return self._child
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        self._close_child()
 
     def _close_child(self) -> None:
         child, self._child = self._child, None
