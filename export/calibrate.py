@@ -174,9 +174,7 @@ def _compatible(card: Card, tree: Tree, scenes: Sequence[Scene], blank: NDArray[
     return rows
 
 
-def _thresholds(
-    tree: Tree, logs: FloatArray, scenes: Sequence[Scene], blank: NDArray[np.bool_]
-) -> dict[str, float]:
+def _thresholds(tree: Tree, logs: FloatArray, scenes: Sequence[Scene], blank: NDArray[np.bool_]) -> dict[str, float]:
     """For each rank the least probability from which on answers at that rank are right often enough."""
     p = np.exp(logs.astype(np.float64))
     members = np.zeros((len(tree.nodes), p.shape[1]))

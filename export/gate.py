@@ -31,6 +31,10 @@ class Answers:
     familiarity: FloatArray
     """float32[N]: energy of the first look's logits."""
 
+    def at(self, places: NDArray[np.intp]) -> "Answers":
+        """Those scenes alone."""
+        return Answers(self.logs[places], [self.decisions[place] for place in places], self.familiarity[places])
+
 
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
     """`name=value` pairs over the defaults. Raises `ExportError`."""
@@ -79,11 +83,12 @@ def failures(gate: Gate) -> list[str]:
     """Why the gate refuses; empty when it passes."""
     reasons = []
     figures, limits = gate.figures, gate.limits
-    if figures["decision_agreement"] < limits["decision_agreement"]:
-        reasons.append(
-            f"the same decision on {figures['decision_agreement']:.1%} of frames, the limit is "
-            f"{limits['decision_agreement']:.1%}"
-        )
+    for name in ("decision_agreement", "decision_agreement_all"):
+        if figures.get(name, 1.0) < limits["decision_agreement"]:
+            where = "all" if name.endswith("all") else "held-out"
+            reasons.append(
+                f"the same decision on {figures[name]:.1%} of {where} frames, the limit is {limits['decision_agreement']:.1%}"
+            )
     drop = figures.get("accuracy_drop_low" if figures["labelled_images"] < ENOUGH else "accuracy_drop", 0.0)
     if drop > limits["accuracy_drop"]:
         reasons.append(f"accuracy drops by {drop:.2%}, the limit is {limits['accuracy_drop']:.2%}")
@@ -146,5 +151,12 @@ def _prove(name: str, before: NDArray[np.bool_], after: NDArray[np.bool_], limit
     failed = count >= limits["label_images"] and low > limits["label_drop"]
     verdict = "failed" if failed else "passed" if count >= limits["label_images"] else "unproven"
     return LabelProof(
-        name, count, float(before.mean()), float(after.mean()), float(interval.low), float(interval.high), p_value, verdict
+        name,
+        count,
+        float(before.mean()),
+        float(after.mean()),
+        float(interval.low),
+        float(interval.high),
+        p_value,
+        verdict,
     )

@@ -129,7 +129,10 @@ def _take_bytes(model: onnx.ModelProto, height_px: int, width_px: int) -> None:
     first = [
         helper.make_node("Transpose", [INPUT], ["planes"], "pixels/Transpose", perm=[0, 3, 1, 2]),
         helper.make_node(
-            "DequantizeLinear", ["planes", "pixels_scale", "pixels_zero_point"], [NETWORK_INPUT], "pixels/DequantizeLinear"
+            "DequantizeLinear",
+            ["planes", "pixels_scale", "pixels_zero_point"],
+            [NETWORK_INPUT],
+            "pixels/DequantizeLinear",
         ),
     ]
     rest = list(graph.node)

@@ -14,10 +14,9 @@ from edge.look import log_probabilities
 from edge.model import Model
 from edge.taxonomy import RANKS
 from export import ExportError
-from export.calibrate import cross_validated, prior
+from export.calibrate import bias_array, cross_validated, prior
 from export.gate import DEFAULT_LIMITS, parse_limits, table
 from export.graph import float_graph, normalise
-from export.looks import take_looks
 from export.package import carded, check_writable, opened, toolchain, write
 from export.pipeline import Task, export_int8
 from export.quantize import Plan
@@ -34,13 +33,23 @@ PROVISIONAL = Calibration(1.0, dict.fromkeys(RANKS, 0.5) | {"blank": 0.5})
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m export model", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="written by `python -m train`")
-    parser.add_argument("--calibrate", type=Path, required=True, metavar="DATA",
-                        help="labelled images: ranges, thresholds and (unless --held-out) the proof come from them")
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="labelled images: ranges, thresholds and (unless --held-out) the proof come from them",
+    )
     parser.add_argument("--held-out", type=Path, metavar="DATA", help="other labelled images, for the proof alone")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the model to write (.onnx)")
     parser.add_argument("--float-out", type=Path, metavar="FILE", help="also write the float model, for `export bench`")
-    parser.add_argument("--limits", nargs="*", default=[], metavar="NAME=NUMBER",
-                        help=f"what int8 may cost, recorded in the card (default {DEFAULT_LIMITS})")
+    parser.add_argument(
+        "--limits",
+        nargs="*",
+        default=[],
+        metavar="NAME=NUMBER",
+        help=f"what int8 may cost, recorded in the card (default {DEFAULT_LIMITS})",
+    )
     parser.add_argument("--ranges", choices=METHODS, default=Plan().ranges, help="how activation ranges are chosen")
     parser.add_argument("--percentile", type=float, default=Plan().percentile, help="for --ranges percentile")
     parser.add_argument("--region", type=float, default=0.5, metavar="FRACTION",
@@ -64,19 +73,15 @@ def main(argv: Sequence[str]) -> int:
     known = prior(card, checkpoint.network.groups)
     task = Task(model, card, known, scenes, held_out, data, given.region, limits)
     result = export_int8(task, Plan(given.ranges, given.percentile), say)
-    # The network never saw these frames' labels through the ranges, so the final fit may use them all.
-    with opened(result.model, card) as int8:
-        everything = list(held_out or scenes)
-        looks = take_looks(int8, everything, given.region)
-    decisions, logs = cross_validated(card, looks, everything, known, given.region)
-    measured = {f"cross-validated on {data}": scorecard(card, everything, decisions, logs)}
+    decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region)
+    unfitted = log_probabilities(result.looks.first + bias_array(card, known.bias), 1.0)
+    measured = {f"cross-validated on {data}": scorecard(card, result.frames, decisions, unfitted)}
     final = replace(result.card, metrics=checkpoint.metrics | measured)
     content = carded(result.model, final)
     digest = write(given.out, content)
     if given.float_out is not None:
         write(given.float_out, carded(model, final))
-    assert final.gate is not None
-    print(table(final.gate))
+    print(table(result.gate))
     for name, value in measured[f"cross-validated on {data}"].items():
         print(f"  {name:<24} {value}")
     print(f"{given.out}: {len(content) / 1e6:.2f} MB, sha256 {digest}")
@@ -102,7 +107,10 @@ def card_of(checkpoint: Checkpoint, calibration_data: str) -> Card:
         higher_taxa=checkpoint.higher_taxa,
         metrics=dict(checkpoint.metrics),
         recipe=checkpoint.recipe | {"training_data": checkpoint.data},
-        sources=(*checkpoint.sources, Source(calibration_data, "calibration data", "stays with its owners; none is in the file")),
+        sources=(
+            *checkpoint.sources,
+            Source(calibration_data, "calibration data", "stays with its owners; none is in the file"),
+        ),
         licence=checkpoint.licence,
         toolchain=toolchain(),
         notes=checkpoint.notes,

@@ -77,7 +77,9 @@ def write(path: Path, content: bytes) -> str:
             temporary.replace(target)
         _sync_folder(path.parent)
     except OSError as error:
-        raise ExportError(f"{path} was not written: {error.strerror or error}; free some space or choose another --out") from error
+        raise ExportError(
+            f"{path} was not written: {error.strerror or error}; free some space or choose another --out"
+        ) from error
     finally:
         for temporary, _ in parts:
             temporary.unlink(missing_ok=True)

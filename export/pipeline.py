@@ -5,17 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from edge.card import Calibration, Card, Gate
+from edge.card import Calibration, Card, Gate, Rejection
 from edge.decide import Decider
 from edge.look import familiarity
-from edge.card import Rejection
 from edge.model import Outputs
 from export import ExportError
-from export.calibrate import Prior, bias_array, cross_validated, fit_calibration
+from export.calibrate import Prior, bias_array, fit_calibration
 from export.gate import Answers, failures, measure, table
-from export.judge import judge
 from export.looks import Looks, calibration_pixels, take_looks
 from export.package import opened
 from export.quantize import Plan, body, quantise_observed, watched
@@ -54,29 +51,41 @@ class Result:
 
     model: onnx.ModelProto
     card: Card
+    """Calibrated, with the gate's figures."""
+    frames: list[Scene]
+    """Those that it was calibrated on."""
+    looks: Looks
+    """At `frames`."""
+
+    @property
+    def gate(self) -> Gate:
+        """The proof, which a result always has."""
+        assert self.card.gate is not None
+        return self.card.gate
 
 
 def export_int8(task: Task, plan: Plan, say: Callable[[str], None]) -> Result:
     """Quantise until the gate passes. Raises `ExportError` with the gate's table when it does not."""
     for_ranges, rest = split_scenes(task.scenes, 0.34, SEED)
-    held_out = list(task.held_out) if task.held_out is not None else rest
+    frames = list(task.scenes if task.held_out is None else task.held_out)
+    gated = frames if task.held_out is not None else rest
     chosen = balanced(for_ranges, CALIBRATION_SCENES, SEED)
     with opened(task.model, task.card) as float_model:
         pictures = calibration_pixels(float_model, chosen, task.fraction)
-        float_looks = take_looks(float_model, held_out, task.fraction)
-    say(f"ranges from {len(chosen)} frames ({len(pictures)} pictures with second looks), gate on {len(held_out)} frames")
+        float_looks = take_looks(float_model, frames, task.fraction)
+    say(f"ranges from {len(chosen)} frames ({len(pictures)} pictures with second looks), gate on {len(gated)} others")
     observed = observe(task.model, watched(task.model, body(task.model)), pictures)
 
-    def attempt(plan: Plan) -> tuple[onnx.ModelProto, Calibration, Gate]:
+    def attempt(plan: Plan) -> Result:
         quantised = quantise_observed(task.model, observed, plan)
         with opened(quantised, task.card) as model:
-            looks = take_looks(model, held_out, task.fraction)
-        calibration = fit_calibration(task.card, looks, held_out, task.prior, task.fraction, task.data)
-        gate = prove(task, calibration, held_out, float_looks, looks, plan.float_nodes)
-        return quantised, calibration, gate
+            looks = take_looks(model, frames, task.fraction)
+        calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data)
+        gate = prove(task, calibration, frames, gated, float_looks, looks, plan.float_nodes)
+        return Result(quantised, replace(task.card, calibration=calibration, gate=gate), frames, looks)
 
-    quantised, calibration, gate = attempt(plan)
-    reasons = failures(gate)
+    result = attempt(plan)
+    reasons = failures(result.gate)
     if reasons:
         say(f"all layers in int8: {reasons[0]}")
         say("looking for the layers that suffer most")
@@ -85,30 +94,42 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None]) -> Result:
         count = 1
         while reasons and count < len(ranked) // 2:
             left = tuple(name for _, unit in ranked[:count] for name in unit)
-            quantised, calibration, gate = attempt(plan.with_float(left))
-            reasons = failures(gate)
-            say(f"{count} layers in float ({', '.join(unit[0] for _, unit in ranked[:count])}): {reasons[0] if reasons else 'passed'}")
+            result = attempt(plan.with_float(left))
+            reasons = failures(result.gate)
+            names = ", ".join(unit[0] for _, unit in ranked[:count])
+            say(f"{count} layers in float ({names}): {reasons[0] if reasons else 'passed'}")
             count = count + 1 if count < 4 else count * 2
     if reasons:
-        raise ExportError(f"the int8 model is refused: {'; '.join(reasons)}\n{table(gate)}")
-    card = replace(task.card, calibration=calibration, gate=gate)
-    return Result(quantised, card)
+        raise ExportError(f"the int8 model is refused: {'; '.join(reasons)}\n{table(result.gate)}")
+    return result
 
 
 def prove(
-    task: Task, calibration: Calibration, scenes: Sequence[Scene], float_: Looks, int8: Looks, float_nodes: tuple[str, ...]
-) -> Gate:
-    """Both models under the same calibration."""
+    task: Task, calibration: Calibration, frames: Sequence[Scene], gated: Sequence[Scene], float_: Looks, int8: Looks,
+    float_nodes: tuple[str, ...],
+) -> Gate:  # fmt: skip
+    """Both models under the same calibration: figures of the `gated` frames, and equal decisions on all `frames`."""
     blank = np.array([label.kind == "blank" for label in task.card.labels])
     decider = Decider(replace(task.card, calibration=calibration))
+    energy = Rejection("energy", 0.0)
 
     def answers(looks: Looks) -> Answers:
         bias = bias_array(task.card, calibration.label_bias)
         logs = looks.calibrated(bias, calibration.temperature, calibration.second_look, blank)
-        energies = familiarity(Outputs(looks.first, None, None), Rejection("energy", 0.0))
+        energies = familiarity(Outputs(looks.first, None, None), energy)
         return Answers(logs, [decider.decide(row) for row in logs], np.array(energies, np.float32))
 
-    return measure(task.card, scenes, answers(float_), answers(int8), task.limits, task.data, float_nodes)
-
-
-__all__ = ["Result", "Task", "cross_validated", "export_int8", "judge"]
+    before, after = answers(float_), answers(int8)
+    wanted = {scene.name for scene in gated}
+    places = np.array([place for place, scene in enumerate(frames) if scene.name in wanted])
+    gate = measure(
+        task.card,
+        [frames[place] for place in places],
+        before.at(places),
+        after.at(places),
+        task.limits,
+        task.data,
+        float_nodes,
+    )
+    same = [(a.kind, a.taxon) == (b.kind, b.taxon) for a, b in zip(before.decisions, after.decisions, strict=True)]
+    return replace(gate, figures=gate.figures | {"decision_agreement_all": float(np.mean(same))})

@@ -17,13 +17,25 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType
-from onnxruntime.quantization.calibrate import TensorData, TensorsData, CalibrationMethod
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from export.graph import INPUT, NETWORK_INPUT, SCALE, ZERO_POINT
+from export.graph import NETWORK_INPUT, SCALE, ZERO_POINT
 from export.ranges import Method, Observed, choose, observe
 
-QUANTISED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "MaxPool", "AveragePool", "Concat")
+QUANTISED_OPS = (
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+    "Add",
+    "Mul",
+    "Clip",
+    "Relu",
+    "MaxPool",
+    "AveragePool",
+    "Concat",
+)
 WEIGHTED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 SMALL_WEIGHTS = 4096  # a tail weight with fewer elements is not worth eight bits
 
@@ -106,7 +118,15 @@ def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], pla
         {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()},
     )
     quantizer = QDQQuantizer(
-        copy, True, plan.reduce_range, QuantType.QInt8, QuantType.QUInt8, data, nodes, [], list(QUANTISED_OPS),
+        copy,
+        True,
+        plan.reduce_range,
+        QuantType.QInt8,
+        QuantType.QUInt8,
+        data,
+        nodes,
+        [],
+        list(QUANTISED_OPS),
         {"WeightSymmetric": True, "ActivationSymmetric": False},
     )
     quantizer.quantize_model()
@@ -170,9 +190,15 @@ def _narrow_tail(model: onnx.ModelProto) -> None:
     uses = {}
     for node in graph.node:
         if node.op_type in ("Gemm", "MatMul"):
-            for name in node.input[:2]: uses.setdefault(name, []).append(node)
+            for name in node.input[:2]:
+                uses.setdefault(name, []).append(node)
     for init in list(graph.initializer):
-        if init.name in uses and init.data_type == TensorProto.FLOAT and np.prod(init.dims) > SMALL_WEIGHTS and len(init.dims) == 2:
+        if (
+            init.name in uses
+            and init.data_type == TensorProto.FLOAT
+            and np.prod(init.dims) > SMALL_WEIGHTS
+            and len(init.dims) == 2
+        ):
             w = numpy_helper.to_array(init)
             n0 = uses[init.name][0]
             axis = 0 if n0.op_type == "Gemm" and any(a.name == "transB" and a.i for a in n0.attribute) else 1
@@ -183,14 +209,17 @@ def _narrow_tail(model: onnx.ModelProto) -> None:
             graph.initializer.remove(init)
             graph.initializer.append(numpy_helper.from_array(q, name + "_int8"))
             graph.initializer.append(numpy_helper.from_array(scale, name + "_scale"))
-            graph.node.insert(0, helper.make_node("Cast", [name + "_int8"], [name + "_wide"], name + "/Cast", to=TensorProto.FLOAT))
+            graph.node.insert(
+                0, helper.make_node("Cast", [name + "_int8"], [name + "_wide"], name + "/Cast", to=TensorProto.FLOAT)
+            )
             graph.node.insert(1, helper.make_node("Mul", [name + "_wide", name + "_scale"], [name], name + "/Mul"))
 
 
 def _correct_bias(model, observed, nodes) -> None:
     inits = {i.name: i for i in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type != "Conv" or node.name not in nodes or len(node.input) < 3: continue
+        if node.op_type != "Conv" or node.name not in nodes or len(node.input) < 3:
+            continue
         w = numpy_helper.to_array(inits[node.input[1]])
         b = numpy_helper.to_array(inits[node.input[2]])
         scale = np.abs(w).reshape(len(w), -1).max(1).reshape(-1, 1, 1, 1) / 127
@@ -199,7 +228,8 @@ def _correct_bias(model, observed, nodes) -> None:
         mean = observed[node.input[0]].channel_means
         group = next((a.i for a in node.attribute if a.name == "group"), 1)
         e = err.sum((2, 3))  # [out, in/group]
-        if group == 1: shift = e @ mean
+        if group == 1:
+            shift = e @ mean
         else:
             per = len(w) // group
             m = mean.reshape(group, -1)

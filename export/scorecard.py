@@ -17,8 +17,14 @@ from export.scenes import Scene
 SURE = 0.8
 
 
-def scorecard(card: Card, scenes: Sequence[Scene], decisions: Sequence[Decision], logs: FloatArray) -> dict[str, Any]:
-    """Figures for the card, JSON values. Answers more specific than the truth are counted as `open`, not judged."""
+def scorecard(
+    card: Card, scenes: Sequence[Scene], decisions: Sequence[Decision], unfitted: FloatArray
+) -> dict[str, Any]:
+    """Figures for the card, JSON values. Answers more specific than the truth are counted as `open`, not judged.
+
+    `unfitted` holds the first look's log-probabilities float32[N, L] before any fitting: how well they part blank frames
+    from animals must not depend on which fold a frame was in.
+    """
     tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
     verdicts = [judge(decision, scene, tree) for decision, scene in zip(decisions, scenes, strict=True)]
     answered = [decision.kind != "unknown" for decision in decisions]
@@ -30,7 +36,9 @@ def scorecard(card: Card, scenes: Sequence[Scene], decisions: Sequence[Decision]
     empty = np.array([scene.kind == "blank" for scene in scenes])
     blank = np.array([label.kind == "blank" for label in card.labels])
     if blank.any() and empty.any() and not empty.all():
-        figures["blank_auroc"] = round(float(roc_auc_score(empty, np.exp(logs[:, blank].astype(np.float64)).sum(1))), 4)
+        figures["blank_auroc"] = round(
+            float(roc_auc_score(empty, np.exp(unfitted[:, blank].astype(np.float64)).sum(1))), 4
+        )
     for name in (*RANKS, "blank", "vehicle", "human"):
         own = [place for place, decision in enumerate(decisions) if name in (decision.rank, decision.kind)]
         if own:
@@ -49,7 +57,13 @@ def scorecard(card: Card, scenes: Sequence[Scene], decisions: Sequence[Decision]
         parts = sorted({key(scene) for scene in scenes} - {""})
         if 1 < len(parts) <= 20:
             figures[title] = {
-                part: _counts([v for v, scene, said in zip(verdicts, scenes, answered, strict=True) if said and key(scene) == part])
+                part: _counts(
+                    [
+                        v
+                        for v, scene, said in zip(verdicts, scenes, answered, strict=True)
+                        if said and key(scene) == part
+                    ]
+                )
                 | {"frames": sum(key(scene) == part for scene in scenes)}
                 for part in parts
             }
