@@ -85,7 +85,7 @@ def refuse_what_is_missing(study: Study) -> None:
         elif person.get("role", "contributor") not in ROLES:
             wrong.append(f"[project] contributors: role {person['role']!r} is none of {', '.join(ROLES)}")
     for place, deployment in enumerate(study.survey.deployments):
-        if not (study.survey.frames.deployment == place).any():
+        if not (_dated(study) & (study.survey.frames.deployment == place)).any():
             continue
         keys = [key for key in ("latitude", "longitude") if getattr(deployment, key) is None]
         name = (
@@ -142,7 +142,7 @@ def _write_deployments(study: Study, path: Path) -> list[tuple[int, int]]:
     survey, periods = study.survey, []
     with ColumnFile(path, DEPLOYMENTS) as file:
         for place, (deployment, effort) in enumerate(zip(survey.deployments, study.efforts, strict=True)):
-            mine = (survey.frames.deployment == place) & (survey.frames.at != NO_TIME)
+            mine = (survey.frames.deployment == place) & _dated(study)
             if not mine.any():
                 continue
             period = deployment_period(deployment, survey.frames.at[mine])
@@ -306,7 +306,9 @@ def _descriptor(study: Study, periods: list[tuple[int, int]]) -> dict[str, Any]:
     places = [
         (d.longitude, d.latitude)
         for i, d in enumerate(survey.deployments)
-        if d.longitude is not None and d.latitude is not None and (survey.frames.deployment == i).any()
+        if d.longitude is not None
+        and d.latitude is not None
+        and (_dated(study) & (survey.frames.deployment == i)).any()
     ]
     today = day_text(int(datetime.now(UTC).timestamp()) // DAY_S)
     optional = {

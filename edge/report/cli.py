@@ -14,6 +14,7 @@ from edge import __version__
 from edge.event import Rules
 from edge.report.database import ReportError, find_databases
 from edge.report.load import load
+from edge.report.obscure import obscure
 from edge.report.output import Output
 from edge.report.selection import Selection, moment, until_moment
 from edge.report.study import Study
@@ -103,6 +104,11 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--reviewed", action="store_true", help="only frames that a person looked at")
     which.add_argument("--model", default="", metavar="NAME", help="whose answers count (default: the newest run's)")
+    parser.add_argument(
+        "--obscure", type=float, metavar="KM", default=0.0,
+        help="coarsen coordinates to squares of KM; only of cameras that saw a species of `sensitive` in [project], "
+        "where that is given",
+    )  # fmt: skip
     events = parser.add_argument_group("events")
     events.add_argument(
         "--interval", type=float, default=30.0, metavar="MINUTES", help="independence interval (default: 30)"
@@ -157,7 +163,10 @@ def _study(arguments: argparse.Namespace) -> Study:
         rules=rules,
         say=_say(arguments),
     )
-    return Study(survey, selection, rules, config.get("project", {}))
+    project = config.get("project", {})
+    if arguments.obscure > 0:
+        survey = obscure(survey, arguments.obscure, project.get("sensitive", []))
+    return Study(survey, selection, rules, project)
 
 
 def _say(arguments: argparse.Namespace) -> Callable[[str], None]:

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import ceil, cos, floor, log10, radians
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edge.report.local_time import NO_TIME
+
+_KM_PER_DEGREE = 111.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,27 @@ class Deployment:
     @property
     def has_place(self) -> bool:
         return self.latitude is not None and self.longitude is not None
+
+    def obscured(self, km: float) -> "Deployment":
+        """With coordinates moved to the middle of a square of `km` kilometres that holds them.
+
+        The square's grid is the same for all deployments, so nothing can be learned from several of them.
+        """
+        if self.latitude is None or self.longitude is None or km <= 0:
+            return self
+        step = km / _KM_PER_DEGREE
+        latitude = (floor(self.latitude / step) + 0.5) * step
+        # Squares keep their width in kilometres: the step in longitude follows the row's middle latitude.
+        across = step / max(cos(radians(min(abs(latitude), 89.0))), 0.02)
+        longitude = (floor(self.longitude / across) + 0.5) * across
+        digits = max(0, min(5, 1 - floor(log10(step))))
+        return replace(
+            self,
+            latitude=round(min(max(latitude, -90.0), 90.0), digits),
+            longitude=round(min(max(longitude, -180.0), 180.0), digits),
+            uncertainty_m=ceil(km * 1000 * 0.75),  # from the middle to a corner, and rounding
+            precision_deg=round(across, 5),
+        )
 
     def merged(self, other: "Deployment") -> "Deployment":
         """This deployment with what `other` knows better: earliest start, latest end, a place where this has none."""

@@ -88,6 +88,8 @@ class _Watch:
     doubt: NDArray[np.int8]
     end_local: int
     """End of the deployment as far as known."""
+    gaps: tuple[tuple[int, int], ...]
+    """When the box was silent, local seconds."""
 
     @classmethod
     def of(cls, study: Study, place: int) -> "_Watch | None":
@@ -110,6 +112,7 @@ class _Watch:
             blank[mine],
             frames.doubt[mine],
             end,
+            effort.gaps,
         )
 
     def believable(self) -> "_Watch":
@@ -152,6 +155,8 @@ def _span(hours: float) -> str:
 
 def _silences(watch: _Watch) -> Iterator[Finding]:
     """Longer than the camera is ever silent when it works."""
+    if len(watch.local) < TRIGGERS_FOR_HABIT:
+        return
     triggers = watch.local[np.concatenate([[True], np.diff(watch.local) > 60])]
     if len(triggers) < TRIGGERS_FOR_HABIT:
         return
@@ -159,6 +164,9 @@ def _silences(watch: _Watch) -> Iterator[Finding]:
     limit = max(SILENCE_LEAST_S, SILENCE_HABITS * float(np.quantile(steps, 0.95)))
     edges = np.append(triggers, max(watch.end_local, int(triggers[-1])))
     for i in np.flatnonzero(np.diff(edges) > limit).tolist():
+        box_s = sum(max(0, min(b, int(edges[i + 1])) - max(a, int(edges[i]))) for a, b in watch.gaps)
+        if box_s > (edges[i + 1] - edges[i]) / 2:
+            continue  # the whole box was silent, which is said already
         first, last = int(edges[i]) // DAY_S, int(edges[i + 1]) // DAY_S
         lasting = i == len(edges) - 2
         yield Finding(
