@@ -2,12 +2,15 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from edge.event_table import rebuild_events
+from edge.schema import open_database
 
 Row = tuple[Any, ...]
 
@@ -20,6 +23,7 @@ _TABLES = {
 _BULKY = {"model": ("card", "{}"), "run": ("settings", "{}")}
 _CHUNK = 500
 _LONGEST_GAP = 5_000_000
+_INTERIOR = 5  # a b-tree page whose cells lead to other pages
 # A frame is logged with its observation or not at all, and nothing refers to what was lost.
 _UNDO_HALVES = """
 DELETE FROM media WHERE status = 'classified' AND (length(digest) <> 40 OR digest IS NULL);
@@ -54,7 +58,7 @@ class Salvaged:
 def salvage(damaged: Path, into: sqlite3.Connection) -> Salvaged:
     """Copy every readable row of the database at `damaged` (which is only read) into an empty one of ours."""
     gaps = 0
-    with closing(sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)) as source:
+    with _readable(damaged) as path, closing(_read_only(path)) as source:
         source.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         into.execute("PRAGMA foreign_keys = OFF")
         try:
@@ -74,6 +78,51 @@ def salvage(damaged: Path, into: sqlite3.Connection) -> Salvaged:
     frames = into.execute("SELECT count(*) FROM media WHERE status = 'classified'").fetchone()[0]
     people = into.execute("SELECT count(*) FROM observation WHERE method = 'human'").fetchone()[0]
     return Salvaged(frames, people, gaps)
+
+
+@contextmanager
+def _readable(damaged: Path) -> Iterator[Path]:
+    """The file itself, or a copy with a new first page when it doesn't even tell which tables it has."""
+    try:
+        with closing(_read_only(damaged)) as source:
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError:
+        with TemporaryDirectory(prefix=".salvage-", dir=damaged.absolute().parent) as folder:
+            copy = Path(folder) / "copy.db"
+            for end in ("", "-wal"):
+                if (part := Path(f"{damaged}{end}")).exists():
+                    copyfile(part, f"{copy}{end}")
+            _graft_schema(copy, Path(folder) / "empty.db")
+            yield copy
+    else:
+        yield damaged
+
+
+def _graft_schema(path: Path, empty: Path) -> None:
+    """Overwrite the pages that describe the tables with those of an empty database.
+
+    Every database of ours is made by the same statements in the same order, so its tables begin on the same pages.
+    The format: https://www.sqlite.org/fileformat2.html, sections 1.3 (header) and 1.6 (b-tree pages).
+    """
+    with closing(open_database(empty)) as fresh:
+        fresh.execute("PRAGMA journal_mode = DELETE")
+    pages = bytearray(empty.read_bytes())
+    size = int.from_bytes(pages[16:18], "big")
+    schema = {1}
+    if pages[100] == _INTERIOR:
+        cells = range(112, 112 + 2 * int.from_bytes(pages[103:105], "big"), 2)
+        children = [int.from_bytes(pages[at : at + 2], "big") for at in cells]
+        schema |= {int.from_bytes(pages[at : at + 4], "big") for at in (*children, 108)}
+    with path.open("r+b") as file:
+        count = max(path.stat().st_size // size, len(pages) // size)
+        pages[28:40] = count.to_bytes(4, "big") + bytes(8)  # the size in pages, no free ones
+        for number in sorted(schema):
+            file.seek((number - 1) * size)
+            file.write(pages[(number - 1) * size : number * size])
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _copy(source: sqlite3.Connection, into: sqlite3.Connection, table: str, key: str) -> int:

@@ -2,15 +2,16 @@
 
 import io
 import os
-from collections.abc import Callable
-from pathlib import Path
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.conftest import FIELD_FRAMES
-from tests.faults.daemon_process import Tally
+from tests.faults.daemon_process import STARTED, Tally
 
 LONG = os.environ.get("FAULTS", "") == "long"
 _LINES: list[str] = []
@@ -52,9 +53,14 @@ def frames() -> list[bytes]:
     return list(real) if len(real) > 50 else [_made_frame(seed) for seed in range(100)]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path
+@pytest.fixture(autouse=True)
+def no_daemon_outlives_its_test() -> Iterator[None]:
+    yield
+    for process in STARTED:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    STARTED.clear()
 
 
 def _made_frame(seed: int) -> bytes:

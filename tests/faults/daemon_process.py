@@ -15,6 +15,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 
+STARTED: "list[subprocess.Popen[bytes]]" = []
+"""Every daemon of the test at hand, so that none outlives it."""
+
 
 def digest(data: bytes) -> str:
     return blake2b(data, digest_size=20).hexdigest()
@@ -63,11 +66,16 @@ class Box:
                 command, cwd=self.folder, stdout=out, stderr=log, start_new_session=True,
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **self.environment},
             )  # fmt: skip
+        STARTED.append(self.process)
         return self
 
     def wait_for_word(self, word: str, times: int = 1, seconds: float = 30.0) -> None:
         """Until the daemon has said `word` so often."""
         wait_until(lambda: self.log.count(word) >= times, seconds, f"{word!r} in the log:\n{self.log[-2000:]}")
+
+    @property
+    def has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Send a signal to the daemon and to all that it started, as a power cut would, and wait for its end."""
@@ -95,8 +103,8 @@ class Box:
             rows = self.query(
                 "SELECT m.digest FROM media m JOIN observation o ON o.media = m.id WHERE m.status = 'classified'"
             )
-        except sqlite3.OperationalError:
-            return []  # not made yet
+        except sqlite3.DatabaseError:
+            return []  # not made yet, or damaged by the test
         return [str(name) for (name,) in rows]
 
     def wait_for(self, digests: set[str], seconds: float = 60.0) -> None:
