@@ -5,8 +5,10 @@ one taxon at one deployment, each within the independence interval of the one be
 A burst that the model could name only coarsely (a family, say) belongs to the visit of a finer taxon of the same line
 when there is one within the interval: the same animal, seen worse.
 
-The event's decision is made from the log-probabilities of its frames, summed and divided by the root of their number:
-frames of one visit are neither one witness nor independent ones.
+The event's decision is made from the log-probabilities of its frames, summed and divided by their number: the ranking
+is that of the sum, the confidence that of one witness, for frames of one visit show the same pose, light and doubt. (On
+the 22 development sequences of several frames the starter model's events named a wrong taxon 4 times with the plain sum
+and lost 7 animals to `blank`, 3 and 2 with the sum over the root of the number, 1 and 0 with the mean.)
 """
 
 from collections import defaultdict
@@ -44,7 +46,7 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
-_COPY_STEP_S, _LONGEST_BURST = 2, 20
+_COPY_STEP_S, _LONGEST_BURST = 2, 10
 
 
 def burst_numbers(deployment: NDArray[np.int32], at: Ints, burst_s: int) -> Ints:
@@ -272,7 +274,7 @@ class Grouper:
 def pool(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     """float[N, L] log-probabilities of N frames -> float64[L] of all together, summing to one."""
     rows = np.maximum(log_probabilities.astype(np.float64), -30.0)  # float16 holds -inf for what was never likely
-    summed = rows.sum(axis=0) / np.sqrt(len(rows))
+    summed = rows.mean(axis=0)
     top = summed.max()
     return np.asarray(summed - (top + np.log(np.exp(summed - top).sum())), np.float64)
 

@@ -183,10 +183,10 @@ class SpeciesLine:
 
 
 def _species(study: Study, gallery: Gallery, say: Any) -> list[SpeciesLine]:
-    widest = max((row.abundance.high for row in study.species if row.abundance.high == row.abundance.high), default=0.0)
-    widest = max(
-        [widest, *(row.abundance.index for row in study.species if row.abundance.index == row.abundance.index)]
-    )
+    indexes = [row.abundance.index for row in study.species if row.abundance.index == row.abundance.index]
+    highs = [row.abundance.high for row in study.species if row.abundance.high == row.abundance.high]
+    # A very wide interval of a rare species must not flatten all others.
+    widest = max([min(max(highs, default=0.0), 2.5 * max(indexes, default=0.0)), *indexes], default=0.0)
     lines = []
     for place, row in enumerate(study.species):
         say(f"species {place + 1} of {len(study.species)}")
@@ -199,7 +199,7 @@ def _species(study: Study, gallery: Gallery, say: Any) -> list[SpeciesLine]:
                 gallery.best(row.code) if place < SPECIES_PICTURED else None,
                 figures.spark(density(minute_counts(seconds))) if len(seconds) >= LEAST_EVENTS else "",
                 low / widest if widest else 0.0,
-                high / widest if widest else 0.0,
+                min(high / widest, 1.0) if widest else 0.0,
                 abundance.index / widest if widest and abundance.index == abundance.index else 0.0,
             )
         )
@@ -270,7 +270,7 @@ def _notes(study: Study) -> list[str]:
     frames = survey.frames
     lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
     if lost:
-        copied = " (files that were copied together and carry no capture time)" if survey.copied_together else ""
+        copied = " (their files were copied or changed, and carry no capture time)" if survey.copied_together else ""
         notes.append(f"{number(lost)} frames have no time{copied}: they count as frames, but in no event, day or hour.")
     wrong = int(((frames.at != NO_TIME) & ~frames.clock_good & (frames.status == CLASSIFIED)).sum())
     if wrong:
@@ -285,6 +285,15 @@ def _notes(study: Study) -> list[str]:
     placeless = [d for d in present if not d.has_place]
     if placeless:
         notes.append(f"No coordinates{_for(placeless)}: no sunrise, sunset or place on a map.")
+    open_ = [
+        deployment
+        for deployment, effort in zip(survey.deployments, study.efforts, strict=True)
+        if effort.trap_nights and not (effort.start_given and effort.end_given)
+    ]
+    if open_:
+        notes.append(
+            f"Nobody gave a start or an end{_for(open_)}: trap-nights run from the first to the last sign of life."
+        )
     if survey.duplicates:
         notes.append(f"{number(survey.duplicates)} frames were in more than one database and count once.")
     return notes

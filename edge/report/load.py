@@ -292,7 +292,8 @@ def _merge(
     deployment = joined([part.deployment for part in parts], np.int32)
     at = joined([part.at for part in parts], np.int64)
     doubt = joined([part.doubt for part in parts], np.int8)
-    copied = copied_together(deployment, at, (doubt >> DOUBTS.index("no_exif") & 1).astype(bool))
+    undated = (doubt >> DOUBTS.index("no_exif") & 1).astype(bool) & (at != NO_TIME)
+    copied = copied_together(deployment, at, undated) | _odd_ones(deployment, undated)
     at = np.where(copied, NO_TIME, at)
     local = np.full(len(at), NO_TIME, np.int64)
     for place, camera in enumerate(deployments):
@@ -338,6 +339,13 @@ def _merge(
         duplicates=duplicates,
     )
     return rearranged(survey, order)
+
+
+def _odd_ones(deployment: NDArray[np.int32], undated: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Frames without EXIF among many that have it: something was done to the file, and its time is of that."""
+    cameras = int(deployment.max(initial=-1)) + 1
+    share = np.bincount(deployment, undated, cameras) / np.maximum(np.bincount(deployment, minlength=cameras), 1)
+    return np.asarray(undated & (share[deployment] < 0.5))
 
 
 def _first_of_each(digests: NDArray[np.uint64], frames: Frames, answers: Answers) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ import numpy as np
 from edge.report.study import Study
 
 WEAK_RECALL = 0.7
+LEAST_IMAGES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,11 @@ def _weak(study: Study, place: int) -> list[str]:
         if label.taxon is None or label.taxon.scientific_name not in seen or proof is None:
             continue
         name = label.common_name or label.taxon.scientific_name
-        if proof.recall_int8 < WEAK_RECALL:
+        if proof.recall_int8 < WEAK_RECALL and proof.images >= LEAST_IMAGES:
             lines.append(
                 f"{name}: {proof.recall_int8:.0%} of its test frames recognised "
                 f"({proof.interval_low:.0%}–{proof.interval_high:.0%}, {proof.images} frames)"
             )
-        elif proof.verdict != "passed":
-            lines.append(f"{name}: tested on {proof.images} frames only")
+        elif proof.verdict != "passed" or proof.images < LEAST_IMAGES:
+            lines.append(f"{name}: tested on {proof.images} frame{'s' if proof.images != 1 else ''} only")
     return lines

@@ -41,10 +41,12 @@ def species_rows(survey: Survey, visits: Visits, efforts: tuple[Effort, ...]) ->
     codes = np.unique(np.concatenate([taxon, visits.taxon[visits.animals]])).tolist()
     codes = [code for code in codes if code >= 0]
     good = frames.clock_good[frame]
+    seen = visits.animals & visits.clock_good
+    starts, visit_taxon = visits.local_start[seen], visits.taxon[seen]
     rows = []
     for code, abundance in zip(codes, abundances(visits, efforts, codes), strict=True):
         mine = taxon == code
-        local = frames.local[frame[mine & good]]
+        local = np.concatenate([frames.local[frame[mine & good]], starts[visit_taxon == code]])
         confidence = records.confidence[animals][mine & ~records.human[animals]]
         rows.append(
             Row(

@@ -150,7 +150,7 @@ class Survey:
     status_counts: dict[tuple[str, str], int]
     """(status, reason) -> files, whatever is selected."""
     copied_together: int
-    """Frames whose only time is that of a copy of many files, which is no capture time: they count as undated."""
+    """Frames whose only time is that of a copied or changed file, which is no capture time: they count as undated."""
     live: frozenset[str]
     """Deployments whose frames came within a day of being taken, so that heartbeats tell of them."""
     duplicates: int = 0

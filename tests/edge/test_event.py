@@ -51,12 +51,12 @@ def test_frames_of_a_burst_decide_together_by_their_log_probabilities(tmp_path: 
     database = ByHand(tmp_path / "d.db")
     # Alone, one frame says leopard and two say nothing sure; together they say lion.
     database.frame(0, "leopard", 0.71, logs=shares(leopard=0.71, lion=0.25))
-    database.frame(2, "cat family", 0.9, logs=shares(leopard=0.10, lion=0.85))
-    database.frame(4, "cat family", 0.9, logs=shares(leopard=0.10, lion=0.85))
+    database.frame(2, "cat family", 0.9, logs=shares(leopard=0.05, lion=0.92))
+    database.frame(4, "cat family", 0.9, logs=shares(leopard=0.05, lion=0.92))
     assert events(database) == [("animal", "lion", 3, "machine")]
     (confidence,) = database.connection.execute("SELECT confidence FROM event").fetchone()
     three = np.stack(
-        [np.frombuffer(shares(leopard=a, lion=b), np.float16) for a, b in [(0.71, 0.25), *[(0.1, 0.85)] * 2]]
+        [np.frombuffer(shares(leopard=a, lion=b), np.float16) for a, b in [(0.71, 0.25), *[(0.05, 0.92)] * 2]]
     )
     assert np.isclose(confidence, np.exp(pool(three)).max())
 
@@ -94,7 +94,7 @@ def test_frames_copied_together_have_no_time_of_their_own() -> None:
     at = np.r_[np.arange(30) // 4, 5000, 9000, 9001].astype(np.int64)
     undated = np.ones(33, bool)
     assert copied_together(camera, at, undated).sum() == 30
-    undated[:15] = False  # the rest is a burst that a camera could have taken
+    undated[:22] = False  # the rest is a burst that a camera could have taken
     assert not copied_together(camera, at, undated).any()
 
 

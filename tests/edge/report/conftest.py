@@ -40,7 +40,7 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database.frame(700, "human", camera="ford", path="/home/me/person.jpg")
     database.frame(9000, "blank", camera="ford", path="/home/me/.hidden.jpg", infrared=0)
     database.frame(12000, "unknown", 0.2, camera="ford", path="/home/me/<script>alert(1)</script>.png")
-    boxed = database.frame(20000, "impala", camera="ford", path='/home/me/Ünïcode, "quoted".tif', doubt="no_exif")
+    boxed = database.frame(20000, "impala", camera="ford", path='/home/me/Ünïcode, "quoted".tif', doubt="dst_gap")
     for i in range(2):
         database.answer(boxed, "impala", 0.8 - i / 10, subject=i + 1, box=(0.1 + 0.4 * i, 0.2, 0.3, 0.4))
     seen = database.frame(30000, "leopard", camera="ford", path="/home/me/seen.jpg")

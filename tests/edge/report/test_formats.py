@@ -81,7 +81,7 @@ def test_boxes_people_and_doubts_in_camtrap_dp(awkward: Path, config: Path, tmp_
     ]  # fmt: skip
     people = {line["scientificName"]: line["count"] for line in said if line["classificationMethod"] == "human"}
     assert people == {"Panthera leo": "2", "Aepyceros melampus": "1"}
-    assert media[boxes[0]["mediaID"]]["mediaComments"] == "clock doubt: no_exif"
+    assert media[boxes[0]["mediaID"]]["mediaComments"] == "clock doubt: dst_gap"
     assert not any("home" in line["filePath"] for line in media.values())
     (deployment,) = lines(tmp_path / "deployments.csv")
     assert deployment["timestampIssues"] == "true"
