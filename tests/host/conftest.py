@@ -1,0 +1,103 @@
+"""Hosts to boot. They are made once and kept under $EDGE_HOST_CACHE; each test gets its own changes over them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.host.field_host import FieldHost, layered, missing
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = "systemd,systemd-sysv,dbus,python3,procps"
+"""What Raspberry Pi OS Lite has as well; notably no pip and no python3-venv."""
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    if not (folder := os.environ.get("EDGE_HOST_CACHE")):
+        pytest.skip("EDGE_HOST_CACHE names no folder to keep a Debian in (700 MB, fetched once)")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)
+
+
+def debian(cache: Path, suite: str, architecture: str, packages: str = PACKAGES) -> Path:
+    """A minimal Debian, fetched the first time."""
+    root = cache / (suite if architecture == "amd64" else f"{suite}-{architecture}")
+    if not (root / ".complete").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        options = ["--variant=minbase", f"--arch={architecture}", f"--include={packages}"]
+        subprocess.run(["debootstrap", *options, suite, str(root), "http://deb.debian.org/debian"], check=True)
+        (root / ".complete").touch()
+    return root
+
+
+def usb_stick(platform: str) -> Path:
+    """The folder that `make wheelhouse` collects from this checkout."""
+    environment = {**os.environ, "PYTHON": sys.executable}
+    subprocess.run([REPOSITORY / "systemd/wheelhouse.sh", platform, "3.11 3.13"], check=True, env=environment)
+    return REPOSITORY / "dist" / f"edge-classify-{platform}"
+
+
+@pytest.fixture(scope="session", params=["bookworm"])
+def base(request: pytest.FixtureRequest, cache: Path) -> Path:
+    return debian(cache, request.param, "amd64")
+
+
+@pytest.fixture(scope="session")
+def stick(cache: Path) -> Path:
+    return usb_stick("x86_64")
+
+
+@pytest.fixture(scope="session")
+def installed(base: Path, stick: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The changes that installing makes to a Debian, as a layer."""
+    scratch = tmp_path_factory.mktemp("installed")
+    with layered([base], scratch) as root:
+        shutil.copytree(stick, root / "media/stick")
+        shutil.copyfile(tiny_model, root / "root/tiny.onnx")
+        host = FieldHost(root)
+        try:
+            host.boot()
+            host.run("/media/stick/systemd/install.sh", "--model", "/root/tiny.onnx")
+            host.systemctl("stop", "edge-classify")
+        finally:
+            host.close()
+        for left in (root / "var/lib/edge-classify").glob("detections.db*"):
+            left.unlink()
+    return scratch / "changes"
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Iterator[Callable[..., FieldHost]]:
+    """Boots a host over the layers given; it ends with the test."""
+    with ExitStack() as stack:
+
+        def boot(*layers: Path) -> FieldHost:
+            host = FieldHost(stack.enter_context(layered(layers, tmp_path / "host")))
+            stack.callback(host.close)
+            host.boot()
+            return host
+
+        yield boot
+
+
+@pytest.fixture
+def bare_host(boot: Callable[..., FieldHost], base: Path, stick: Path, tiny_model: Path) -> FieldHost:
+    """A Debian with a USB stick in it, and nothing of ours."""
+    host = boot(base)
+    shutil.copytree(stick, host.root / "media/stick")
+    shutil.copyfile(tiny_model, host.root / "root/tiny.onnx")
+    return host
+
+
+@pytest.fixture
+def host(boot: Callable[..., FieldHost], base: Path, installed: Path) -> FieldHost:
+    """A Debian on which the service is installed, enabled and running, with an empty database."""
+    return boot(installed, base)
