@@ -20,7 +20,7 @@ from train.metrics import (
     sequence_groups,
 )
 from train.pictures import draw_confusion, draw_coverage, draw_reliability
-from train.predictions import UNSEEN, Predictions
+from train.predictions import UNSEEN, Predictions, join
 from train.rejection import RejectionFigures, rejection_figures
 from train.run_folder import METRICS, PREDICTIONS, stored_retrieval, stored_taxa, write_json, write_table
 
@@ -28,7 +28,12 @@ WANTED_PRECISION = (0.8, 0.9, 0.95)
 
 
 def report_run(folder: Path) -> str:
-    """Write the figures of `folder`; the summary, for people."""
+    """Write the figures of `folder`; the summary, for people. Folds that were trained one by one, perhaps on several
+    machines, are pooled when they lie in it as `fold-0`, `fold-1`, ...
+    """
+    folds = sorted(folder.glob(f"fold-*/{PREDICTIONS}"))
+    if folds and not (folder / PREDICTIONS).exists():
+        join([Predictions.load(path) for path in folds]).save(folder / PREDICTIONS)
     predictions = Predictions.load(folder / PREDICTIONS)
     return report_predictions(predictions, stored_taxa(folder, predictions.labels), folder)
 

@@ -53,6 +53,7 @@ def write_labels(folder: Path, labels: Sequence[Label]) -> None:
 def stored_labels(folder: Path) -> tuple[Label, ...]:
     """What `write_labels` wrote."""
     try:
+        folder = folder if (folder / _LABELS).exists() else folder / "fold-0"
         document = json.loads((folder / _LABELS).read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made") from error
