@@ -114,7 +114,8 @@ class Watch:
             self._identity = None
             return
         mounts = self._mounts
-        if self._mount_changes.any() or identity != self._identity:
+        remounted = self._mount_changes.any()
+        if remounted or identity != self._identity:
             mounts = mounts_of(self._folder, read_mounts())
         if identity != self._identity or mounts != self._mounts:
             if self._identity is None and self._next_scan:
@@ -124,6 +125,8 @@ class Watch:
             if silent and self._poll_s is None:
                 self._poll(f"{silent} sends no events for what others write")
             self._start_events()
+        elif remounted:
+            self.rescan()  # out and in again between two looks: the table is as before, the files may not be
         elif self._events.may_have_lost_some():
             log.info("so many events came that some may be lost; looking through %s", self._folder)
             self._start_events()
