@@ -14,10 +14,6 @@ from edge.model import Model, Outputs
 
 FloatArray = NDArray[np.float32]
 
-# The decoder's scaling and area averaging weigh fine detail differently; with half as many pixels again as the input
-# needs, answers are those of a full decoding (benchmarks/decode_scale.py), for a tenth more time.
-OVERSAMPLING = 1.5
-
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -89,7 +85,7 @@ def decode_side_px(model: Model) -> int:
     """The shorter side that a frame must keep when it is decoded: enough for the input and for the second look."""
     side = max(model.card.input_height_px, model.card.input_width_px)
     plan = model.card.calibration.second_look
-    return int(np.ceil(side * OVERSAMPLING / (1.0 if plan is None else plan.region_fraction)))
+    return int(np.ceil(side / (1.0 if plan is None else plan.region_fraction)))
 
 
 def region_pixels(model: Model, picture: Picture, region: Box | None) -> Pixels:
