@@ -1,5 +1,6 @@
 # make run   an environment for the device, then edge-classify --watch captures
 # make test  an environment for development, then lint, types and tests
+# make report, make check, make fix, make tree, make wheelhouse, make host-test: see below
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ EDGE := $(VENV)/edge
 DEV := $(VENV)/dev
 CAPTURES ?= captures
 
-.PHONY: run report test check fix wheelhouse host-test clean help
+.PHONY: run report test check tree fix wheelhouse host-test clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -27,6 +28,9 @@ check: $(DEV)/.installed
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
+
+tree:
+	$(PYTHON) docs/file_tree.py
 
 fix: $(DEV)/.installed
 	$(DEV)/bin/ruff check --fix .
