@@ -141,5 +141,5 @@ def _duration(seconds: float) -> str:
 
 def configure_logging(verbose: bool, quiet: bool) -> None:
     """Log lines on standard error; standard output belongs to the results."""
-    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
+    log.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)

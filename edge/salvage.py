@@ -197,7 +197,7 @@ class _Reader:
             tail.append(row)
         if isinstance(high, int | None) and isinstance(low, int | None):
             first = 1 if low is None else low + 1
-            last = first + _CHUNK * 400 if high is None else high
+            last = first + _CHUNK * 40 if high is None else high
             for number in range(first, min(last, first + _LONGEST_GAP)):
                 try:
                     found = self._source.execute(f"{self._sql} WHERE {self._key} = ?", (number,)).fetchone()

@@ -1,0 +1,213 @@
+"""What happens to the folder: events lost or never sent, the card pulled and put back, the folder gone or renamed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.daemon_process import Box, Tally, digest, wait_until
+from tests.faults.test_disk import mounted, needs_root
+
+
+class Burst:
+    """Frames that are written one after the other, under new names."""
+
+    def __init__(self, frames: list[bytes]) -> None:
+        self._frames = iter(sorted(frames, key=len))
+        self.whole: set[str] = set()
+
+    def write(self, folder: Path, count: int) -> None:
+        for _ in range(count):
+            data = next(self._frames)
+            (folder / f"IMG_{len(self.whole):04}.JPG").write_bytes(data)
+            self.whole.add(digest(data))
+
+
+@pytest.fixture
+def burst(frames: list[bytes]) -> Burst:
+    return Burst(frames)
+
+
+def test_a_kernel_queue_that_overflows(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    box = Box(tmp_path, tiny_model).start()
+    burst.write(box.captures, 2)
+    box.wait_for(burst.whole)
+    assert box.process is not None
+    length = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text("ascii"))
+    os.kill(box.process.pid, signal.SIGSTOP)
+    noise = box.captures / ".noise.tmp"
+    for _ in range(length // 2 + 100):  # made and closed: two events that the queue cannot join into one
+        noise.touch()
+        noise.unlink()
+    burst.write(box.captures, 10)
+    os.kill(box.process.pid, signal.SIGCONT)
+    box.wait_for(burst.whole)
+    assert "may be lost" in box.log
+    box.stop()
+    report(Tally.of("inotify queue overflow", 1, burst.whole, box))
+
+
+def test_too_few_watches(tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]) -> None:
+    # A user namespace has limits of its own.
+    limit = "/proc/sys/user/max_inotify_watches"
+    wrapper = ["unshare", "--user", "--map-root-user", "sh", "-c", f'echo 3 > {limit} && exec "$@"', "sh"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("this host makes no user namespaces")
+    box = Box(tmp_path, tiny_model, wrapper=wrapper)
+    folders = [box.captures / name for name in ("a", "b", "c", "d", "e", "e/f")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    box.start()
+    box.wait_for_word("kernel watches only")
+    for folder in folders:
+        burst.write(folder, 2)
+    box.wait_for(burst.whole)
+    box.stop()
+    report(Tally.of("inotify watch limit of 3 over 7 folders", 1, burst.whole, box))
+
+
+def test_no_inotify_at_all(tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]) -> None:
+    limit = "/proc/sys/user/max_inotify_instances"
+    wrapper = ["unshare", "--user", "--map-root-user", "sh", "-c", f'echo 0 > {limit} && exec "$@"', "sh"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("this host makes no user namespaces")
+    box = Box(tmp_path, tiny_model, wrapper=wrapper).start()
+    box.wait_for_word("kernel gives no events")
+    burst.write(box.captures, 5)
+    box.wait_for(burst.whole)
+    box.stop()
+    report(Tally.of("no inotify", 1, burst.whole, box))
+
+
+@needs_root
+def test_a_card_pulled_and_put_back_in_mid_burst(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("mkfs.ext4 is not here")
+    image = tmp_path / "card.img"
+    with image.open("wb") as file:
+        file.truncate(40_000_000)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    box = Box(tmp_path, tiny_model)
+    box.captures.mkdir()
+    card = box.captures / "card"
+    box.start()
+    box.wait_for_word("INFO watching")
+    for _ in range(4):
+        with mounted(card, "-o", "loop", str(image)):
+            burst.write(card, 4)
+            box.wait_for(set(list(burst.whole)[:1]))
+            burst.write(card, 2)
+            os.sync()
+    with mounted(card, "-o", "loop", str(image)):
+        box.wait_for(burst.whole)
+    box.stop()
+    report(Tally.of("card unmounted in mid-burst and mounted again", 4, burst.whole, box))
+
+
+@needs_root
+def test_the_watched_folder_itself_is_a_card(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    box = Box(tmp_path, tiny_model)
+    with mounted(box.captures, "-t", "tmpfs", "tmpfs"):
+        box.start()
+        burst.write(box.captures, 3)
+        box.wait_for(burst.whole)
+    before = set(burst.whole)
+    with mounted(box.captures, "-t", "tmpfs", "tmpfs"):
+        burst.write(box.captures, 3)
+        box.wait_for(burst.whole)
+    assert before < burst.whole
+    box.stop()
+    report(Tally.of("the folder's own file system exchanged", 1, burst.whole, box))
+
+
+def test_the_folder_vanishes_comes_back_and_is_renamed(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    box = Box(tmp_path, tiny_model).start()
+    burst.write(box.captures, 3)
+    box.wait_for(burst.whole)
+    box.captures.rename(tmp_path / "elsewhere")
+    box.wait_for_word("waiting for")
+    box.captures.mkdir()
+    burst.write(box.captures, 3)
+    box.wait_for(burst.whole)
+    for path in (tmp_path / "elsewhere").iterdir():
+        path.rename(box.captures / f"again-{path.name}")
+    shutil.rmtree(tmp_path / "elsewhere")
+    burst.write(box.captures, 1)
+    box.wait_for(burst.whole)
+    box.stop()
+    box.captures.rename(tmp_path / "moved")
+    box.start(watch=tmp_path / "moved")
+    wait_until(lambda: box.query("SELECT count(*) FROM media WHERE path LIKE '%/moved/%'") == [(7,)], 30, box.log)
+    box.stop()
+    report(Tally.of("folder vanished, came back, was renamed", 3, burst.whole, box))
+
+
+_PASS_THROUGH = """
+import os, sys
+from fuse import FUSE, FuseOSError, Operations
+
+class Window(Operations):
+    def __init__(self, behind): self.behind = behind
+    def _at(self, path): return self.behind + path
+    def getattr(self, path, fh=None):
+        try: status = os.lstat(self._at(path))
+        except OSError as error: raise FuseOSError(error.errno)
+        keys = ("st_mode", "st_size", "st_mtime", "st_ctime", "st_nlink", "st_uid")
+        return {key: getattr(status, key) for key in keys}
+    def readdir(self, path, fh): return [".", "..", *os.listdir(self._at(path))]
+    def open(self, path, flags): return os.open(self._at(path), os.O_RDONLY)
+    def read(self, path, size, offset, fh): return os.pread(fh, size, offset)
+    def release(self, path, fh): os.close(fh)
+
+FUSE(Window(sys.argv[1]), sys.argv[2], foreground=True, ro=True)
+"""
+
+
+@needs_root
+def test_a_fuse_folder_that_sends_no_events(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    pytest.importorskip("fuse", reason="fusepy makes the folder", exc_type=ImportError)
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("this host has no FUSE")
+    behind = tmp_path / "behind"
+    behind.mkdir()
+    box = Box(tmp_path, tiny_model)
+    box.captures.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", _PASS_THROUGH, str(behind), str(box.captures)], stderr=subprocess.PIPE
+    ) as window:
+        try:
+            wait_until(lambda: os.path.ismount(box.captures) or window.poll() is not None, 20, "the FUSE mount")
+            if window.poll() is not None:
+                pytest.skip("libfuse is not here")
+            box.start()
+            box.wait_for_word("sends no events")
+            burst.write(behind, 4)
+            box.wait_for(burst.whole)
+            burst.write(behind, 4)
+            box.wait_for(burst.whole)
+            box.stop()
+        finally:
+            subprocess.run(["umount", "-l", str(box.captures)], check=False, capture_output=True)
+            window.terminate()
+    report(Tally.of("FUSE folder without events", 1, burst.whole, box))
