@@ -1,4 +1,7 @@
-"""Watch, look, store: reading and decoding run ahead, the network and the database follow in order."""
+"""Watch, examine, store: frames are examined side by side and logged in order.
+
+Each thread takes a frame from its bytes to its answer, so that answers queue and pictures don't: memory stays small.
+"""
 
 import faulthandler
 import logging
@@ -11,7 +14,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from dataclasses import replace
 
 from edge.decide import Decider
-from edge.examine import Decoded, Examiner
+from edge.examine import Examiner
 from edge.files import Seen
 from edge.model import Model
 from edge.result import Again, Failed, Result, Scored
@@ -26,7 +29,7 @@ RETRY_FIRST_S, RETRY_AT_MOST_S = 0.2, 5.0
 HANG_S = 300  # a decoder or a network that takes so long never comes back
 _TICK_S = 0.5
 
-InHand = tuple[Seen, "Future[Decoded | Result | None]"]
+InHand = tuple[Seen, "Future[Result | None]"]
 
 
 class Pipeline:
@@ -93,7 +96,7 @@ class Pipeline:
     ) -> Executor:
         """Log what is in hand but for the last `leave` files; gives the pool to go on with."""
         while len(self._ahead) > leave:
-            group: list[Decoded | Result | None] = []
+            group: list[Result | None] = []
             for _ in range(min(GROUP, len(self._ahead) - leave)):
                 try:
                     group.append(self._wait_for(self._ahead[0][1]))
@@ -110,7 +113,7 @@ class Pipeline:
             self._pulse()
         return pool
 
-    def _wait_for(self, future: "Future[Decoded | Result | None]") -> Decoded | Result | None:
+    def _wait_for(self, future: "Future[Result | None]") -> Result | None:
         while True:
             try:
                 return future.result(_TICK_S)
@@ -163,11 +166,11 @@ class Pipeline:
     def _threads(self) -> int:
         return self._settings.threads or os.cpu_count() or 1
 
-    def _begin_on_thread(self, seen: Seen) -> Decoded | Result | None:
-        return self._examiner.read(seen)
+    def _begin_on_thread(self, seen: Seen) -> Result | None:
+        return self._examiner.examine(seen)
 
     @property
-    def _begin(self) -> Callable[[Seen], Decoded | Result | None]:
+    def _begin(self) -> Callable[[Seen], Result | None]:
         if self._workers:
             from edge import workers
 
@@ -175,12 +178,12 @@ class Pipeline:
         return self._begin_on_thread
 
     def _pool(self) -> Executor:
-        """Threads that read ahead, or processes that also look."""
+        """Threads, or processes where the interpreter itself becomes the narrow place."""
         if self._workers:
             from edge import workers
 
             return workers.worker_pool(self._settings)
-        return ThreadPoolExecutor(self._threads, "read")
+        return ThreadPoolExecutor(self._threads, "examine")
 
     def _go_on_without_workers(self, broken: Executor) -> Executor:
         log.error("a worker process crashed; the frames in hand are tried one by one")
@@ -193,18 +196,18 @@ class Pipeline:
         self._ahead.extend(again)
         return pool
 
-    def _answers(self, group: list[Decoded | Result | None]) -> Iterator[Result]:
+    def _answers(self, group: list[Result | None]) -> Iterator[Result]:
         answered: set[str] = set()
         for item in group:
             if item is None:
                 continue  # the file is gone
-            if isinstance(item, Decoded | Scored):
-                # Two copies may have been read before the first of them was logged.
+            if isinstance(item, Scored):
+                # Two copies may have been in hand before the first of them was logged.
                 if item.digest in answered or self._store.is_logged(item.digest):
                     yield Again(item.seen, item.digest)
                     continue
                 answered.add(item.digest)
-            yield self._examiner.answer(item) if isinstance(item, Decoded) else item
+            yield item
 
 
 def _settled(result: Result, is_final: Callable[[Failed], bool]) -> Result:
