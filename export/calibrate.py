@@ -115,7 +115,7 @@ def cross_validated(
     else:
         folds_of = list(GroupKFold(folds).split(groups, groups=groups))
     for train, test in folds_of:
-        fitted = fit_calibration(card, looks.at(train), [scenes[n] for n in train], known, fraction, "")
+        fitted = fit_calibration(card, looks.at(train), [scenes[int(n)] for n in train], known, fraction, "")
         logs[test] = looks.at(test).calibrated(
             bias_array(card, fitted.label_bias), fitted.temperature, fitted.second_look, blank
         )
@@ -155,7 +155,7 @@ def _fit_likelihood(
 
     # The simplex is given: SciPy's own steps from zero are too short to leave it.
     simplex = np.array([[0.1, 0.0], [0.5, 0.0], [0.1, -1.0]] if fits_blank else [[0.1], [0.5]])
-    options = {"xatol": 0.005, "fatol": 1e-4, "maxfev": 80, "initial_simplex": simplex}
+    options = {"xatol": 0.005, "fatol": 1e-4, "maxfev": 50, "initial_simplex": simplex}
     found = minimize(loss, simplex[0], method="Nelder-Mead", options=options)
     temperature, bias = unpack(found.x)
     return _Fit(float(found.fun), temperature, bias, plan)
@@ -199,7 +199,7 @@ def _thresholds(tree: Tree, logs: FloatArray, scenes: Sequence[Scene], blank: ND
 
 
 def _least_confidence(confidence: NDArray[np.float64], right: NDArray[np.bool_], wanted: float) -> float | None:
-    """The least confidence such that the answers from there on are right at the wanted rate; `None` where too few are."""
+    """The least confidence from which on answers are right at the wanted rate; `None` where too few are."""
     if right.sum() < LEAST_ANSWERS:
         return None
     order = np.argsort(-confidence, kind="stable")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,13 +88,14 @@ def failures(gate: Gate) -> list[str]:
         if figures.get(name, 1.0) < limits["decision_agreement"]:
             where = "all" if name.endswith("all") else "held-out"
             reasons.append(
-                f"the same decision on {figures[name]:.1%} of {where} frames, the limit is {limits['decision_agreement']:.1%}"
+                f"the same decision on {figures[name]:.1%} of {where} frames, "
+                f"the limit is {limits['decision_agreement']:.1%}"
             )
     drop = figures.get("accuracy_drop_low" if figures["labelled_images"] < ENOUGH else "accuracy_drop", 0.0)
     if drop > limits["accuracy_drop"]:
         reasons.append(f"accuracy drops by {drop:.2%}, the limit is {limits['accuracy_drop']:.2%}")
     reasons += [
-        f"recall of {proof.label} drops from {proof.recall_float:.3f} to {proof.recall_int8:.3f} ({proof.images} images)"
+        f"recall of {proof.label} falls from {proof.recall_float:.3f} to {proof.recall_int8:.3f} ({proof.images})"
         for proof in gate.labels
         if proof.verdict == "failed"
     ]
@@ -149,6 +151,7 @@ def _prove(name: str, before: NDArray[np.bool_], after: NDArray[np.bool_], limit
     p_value = float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0
     low, _ = drop_interval(before, after)
     failed = count >= limits["label_images"] and low > limits["label_drop"]
+    verdict: Literal["passed", "unproven", "failed"]
     verdict = "failed" if failed else "passed" if count >= limits["label_images"] else "unproven"
     return LabelProof(
         name,

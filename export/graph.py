@@ -4,7 +4,6 @@
 the DequantizeLinear feeds the first convolution directly: the picture itself is the quantised input.
 """
 
-import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
 
 from export import ExportError
 from train.checkpoint import Checkpoint
@@ -29,7 +27,7 @@ OUTPUTS = ("logits", "embedding", "attention")
 
 
 def float_graph(checkpoint: Checkpoint) -> onnx.ModelProto:
-    """The model of contract 1 in float: dynamic batch, BatchNorm folded into the convolutions, nothing of training left.
+    """The model of contract 1 in float: dynamic batch, BatchNorm folded, nothing of training left.
 
     Raises `ExportError` when the network cannot be traced, `CheckpointError` when its weights do not fit.
     """
@@ -50,7 +48,6 @@ def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _trace(network: Network, picture: torch.Tensor) -> onnx.ModelProto:
-    file = io.BytesIO()
     with _quiet_exporter(), torch.no_grad():
         try:
             program = torch.onnx.export(
@@ -66,8 +63,8 @@ def _trace(network: Network, picture: torch.Tensor) -> onnx.ModelProto:
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
             raise ExportError(f"the network {network.spec.backbone} cannot be traced: {_first_line(error)}") from error
         assert program is not None
-        program.save(file)
-    return onnx.load_from_string(file.getvalue())
+        model: onnx.ModelProto = program.model_proto
+    return model
 
 
 @contextmanager
@@ -102,7 +99,7 @@ def _strip(model: onnx.ModelProto) -> None:
 def _name_nodes(model: onnx.ModelProto) -> None:
     """Name each node by the layer whose weight it holds, so that people can tell which one a card speaks of."""
     weights = {initializer.name for initializer in model.graph.initializer}
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     layer = "input"
     for node in model.graph.node:
         held = [name for name in node.input if name in weights and name.endswith((".weight", ".bias", ".weight_bias"))]
@@ -111,21 +108,16 @@ def _name_nodes(model: onnx.ModelProto) -> None:
             name = layer if node.op_type in ("Conv", "Gemm", "MatMul") else f"{layer}/{node.op_type}"
         else:
             name = f"{layer}/{node.op_type}"
-        count = 1
-        while (node.name or name) in taken or count == 1:
-            node.name = name if count == 1 else f"{name}_{count}"
-            count += 1
-            if node.name not in taken:
-                break
-        taken.add(node.name)
+        taken[name] = taken.get(name, 0) + 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
 
 
 def _take_bytes(model: onnx.ModelProto, height_px: int, width_px: int) -> None:
     graph = model.graph
     del graph.input[:]
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", height_px, width_px, 3]))
-    graph.initializer.append(numpy_helper.from_array(np.float32(SCALE), "pixels_scale"))
-    graph.initializer.append(numpy_helper.from_array(np.uint8(ZERO_POINT), "pixels_zero_point"))
+    graph.initializer.append(numpy_helper.from_array(np.array(SCALE, np.float32), "pixels_scale"))
+    graph.initializer.append(numpy_helper.from_array(np.array(ZERO_POINT, np.uint8), "pixels_zero_point"))
     first = [
         helper.make_node("Transpose", [INPUT], ["planes"], "pixels/Transpose", perm=[0, 3, 1, 2]),
         helper.make_node(
@@ -143,12 +135,9 @@ def _take_bytes(model: onnx.ModelProto, height_px: int, width_px: int) -> None:
 def _declare_outputs(model: onnx.ModelProto, example: Outputs) -> None:
     del model.graph.output[:]
     for name, tensor in zip(OUTPUTS, example, strict=True):
-        shape = ["N", *(int(size) for size in tensor.shape[1:])]
+        shape: list[str | int] = ["N", *(int(size) for size in tensor.shape[1:])]
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-__all__ = ["INPUT", "NETWORK_INPUT", "OUTPUTS", "float_graph", "nn", "normalise"]

@@ -16,8 +16,8 @@ Verdict = Literal["right", "wrong", "open"]
 def judge_taxon(lineage: Sequence[TaxonKey], truth: Sequence[TaxonKey]) -> Verdict:
     """An answer's lineage against the truth's; both from the kingdom down, the truth's empty when there is no animal.
 
-    right: the truth itself or an ancestor of it. wrong: it leaves the truth's lineage. open: more specific than what the
-    annotator was sure of, so nobody can say.
+    right: the truth itself or an ancestor of it. wrong: it leaves the truth's lineage. open: more specific than what
+    the annotator was sure of, so nobody can say.
     """
     if not truth:
         return "wrong"

@@ -19,6 +19,7 @@ from export.gate import DEFAULT_LIMITS, parse_limits, table
 from export.graph import float_graph, normalise
 from export.package import carded, check_writable, opened, toolchain, write
 from export.pipeline import Task, export_int8
+from export.precision import PRECISIONS
 from export.quantize import Plan
 from export.ranges import METHODS
 from export.scenes import Scene, read_scenes
@@ -50,10 +51,17 @@ def main(argv: Sequence[str]) -> int:
         metavar="NAME=NUMBER",
         help=f"what int8 may cost, recorded in the card (default {DEFAULT_LIMITS})",
     )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="int8",
+        help="int8: static. dynamic: ranges found for each picture. weights: int8 weights, float "
+        "arithmetic. fp16: half floats, for accelerators. All pass the same gate. (default %(default)s)",
+    )
     parser.add_argument("--ranges", choices=METHODS, default=Plan().ranges, help="how activation ranges are chosen")
     parser.add_argument("--percentile", type=float, default=Plan().percentile, help="for --ranges percentile")
     parser.add_argument("--region", type=float, default=0.5, metavar="FRACTION",
-                        help="side of the second look's square over the frame's shorter side (default %(default)s)")  # fmt: skip
+                        help="the second look's square over the shorter side (default %(default)s)")  # fmt: skip
     given = parser.parse_args(argv)
     if not 0.1 <= given.region <= 1.0:
         parser.error(f"--region is {given.region}, expected 0.1 to 1")
@@ -72,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
     data = describe(given.calibrate if given.held_out is None else given.held_out, held_out or scenes)
     known = prior(card, checkpoint.network.groups)
     task = Task(model, card, known, scenes, held_out, data, given.region, limits)
-    result = export_int8(task, Plan(given.ranges, given.percentile), say)
+    result = export_int8(task, Plan(given.ranges, given.percentile, precision=given.precision), say)
     decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region)
     unfitted = log_probabilities(result.looks.first + bias_array(card, known.bias), 1.0)
     measured = {f"cross-validated on {data}": scorecard(card, result.frames, decisions, unfitted)}
@@ -127,7 +135,7 @@ def check_parity(checkpoint: Checkpoint, model: Model, scenes: Sequence[Scene]) 
     difference = float(np.abs(np.exp(log_probabilities(expected, 1.0)) - np.exp(log_probabilities(found, 1.0))).max())
     if not difference < PARITY_LIMIT:
         raise ExportError(
-            f"the ONNX graph's probabilities differ from PyTorch's by {difference:.1e}, the limit is {PARITY_LIMIT:.0e}; "
+            f"the ONNX graph's probabilities differ from PyTorch's by {difference:.1e}, the limit is {PARITY_LIMIT}; "
             "this network cannot be exported faithfully"
         )
     return difference

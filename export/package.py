@@ -30,7 +30,8 @@ def carded(model: onnx.ModelProto, card: Card) -> bytes:
     copy.CopyFrom(model)
     del copy.metadata_props[:]
     helper.set_model_props(copy, {METADATA_KEY: card.to_json()})
-    return copy.SerializeToString(deterministic=True)
+    content: bytes = copy.SerializeToString(deterministic=True)
+    return content
 
 
 @contextmanager

@@ -15,12 +15,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from export.bias import correct_bias
 from export.graph import NETWORK_INPUT, SCALE, ZERO_POINT
+from export.narrow import narrow_weights
+from export.precision import Precision, convert
 from export.ranges import Method, Observed, choose, observe
 
 QUANTISED_OPS = (
@@ -37,7 +40,6 @@ QUANTISED_OPS = (
     "Concat",
 )
 WEIGHTED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-SMALL_WEIGHTS = 4096  # a tail weight with fewer elements is not worth eight bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,11 @@ class Plan:
     """How to quantise."""
 
     ranges: Method = "mse"
+    """How the ranges of activations are chosen."""
     percentile: float = 99.99
     """Share of values that `ranges = "percentile"` keeps, in percent."""
     correct_bias: bool = True
+    precision: Precision = "int8"
     float_nodes: tuple[str, ...] = ()
     """Nodes that stay in float."""
     reduce_range: bool = False
@@ -106,61 +110,61 @@ def watched(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> list[str
 
 
 def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], plan: Plan) -> onnx.ModelProto:
+    """As `quantise`, from ranges observed before. The float graph stays as it is."""
+    if plan.precision != "int8":
+        return convert(model, plan.precision, [node.name for node in body(model) if node.name not in plan.float_nodes])
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    nodes = [node.name for node in body(copy) if node.name not in plan.float_nodes]
+    quantised = [node.name for node in body(copy) if node.name not in plan.float_nodes]
     if plan.correct_bias:
-        _correct_bias(copy, observed, set(nodes))
+        correct_bias(copy, {name: seen.channel_means for name, seen in observed.items()}, set(quantised))
     ranges = {name: choose(seen, plan.ranges, plan.percentile) for name, seen in observed.items()}
     ranges[NETWORK_INPUT] = ((0 - ZERO_POINT) * SCALE, (255 - ZERO_POINT) * SCALE)
-    data = TensorsData(
-        CalibrationMethod.MinMax,
-        {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()},
-    )
+    data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
     quantizer = QDQQuantizer(
         copy,
-        True,
-        plan.reduce_range,
-        QuantType.QInt8,
-        QuantType.QUInt8,
-        data,
-        nodes,
-        [],
-        list(QUANTISED_OPS),
-        {"WeightSymmetric": True, "ActivationSymmetric": False},
+        per_channel=True,
+        reduce_range=plan.reduce_range,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, data),
+        nodes_to_quantize=quantised,
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(QUANTISED_OPS),
+        extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
-    result = quantizer.model.model
+    result: onnx.ModelProto = quantizer.model.model
     _join_input(result)
-    _pin_float_layers(result, {node.name for node in body(model)} - set(nodes))
-    _narrow_tail(result)
+    _pin_float_layers(result, {node.name for node in body(model)} - set(quantised))
+    narrow_weights(result, ("Gemm", "MatMul"))
     del result.graph.value_info[:]
     onnx.checker.check_model(result, full_check=True)
     return result
 
 
 def _join_input(model: onnx.ModelProto) -> None:
+    """Feed the picture's bytes to the first quantised layer as they are, instead of rounding them a second time."""
     graph = model.graph
-    quantised = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
-    if NETWORK_INPUT not in quantised:
+    rounding = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == NETWORK_INPUT), None)
+    if rounding is None:
         return
-    first = quantised[NETWORK_INPUT]
-    own = next(node for node in graph.node if NETWORK_INPUT in node.output)
-    planes = own.input[0]
+    dequantize = next(node for node in graph.node if NETWORK_INPUT in node.output)
     for node in graph.node:
-        if first.output[0] in node.input:
-            node.input[0] = planes
-    graph.node.remove(first)
+        for place, name in enumerate(node.input):
+            if name == rounding.output[0]:
+                node.input[place] = dequantize.input[0]
+    graph.node.remove(rounding)
     if not any(NETWORK_INPUT in node.input for node in graph.node):
-        graph.node.remove(own)
+        graph.node.remove(dequantize)
 
 
 def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:
     """Keep the runtime from quantising what was left in float.
 
-    Behind a DequantizeLinear ONNX Runtime (since 1.20) rounds a float layer's weights to int8 by itself, with one scale for
-    the whole tensor. Where a float layer reads a quantised tensor, the same arithmetic is spelled out in plain nodes.
+    Behind a DequantizeLinear ONNX Runtime (since 1.20) rounds a float layer's weights to int8 by itself, with one scale
+    for the whole tensor. Where a float layer reads a quantised tensor, plain nodes do the same arithmetic.
     """
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
@@ -169,12 +173,12 @@ def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:
         if source is None or source.op_type != "DequantizeLinear":
             continue
         quantised, scale, zero_point = source.input
-        wide, centred, value = (f"{node.name}/{part}" for part in ("wide", "centred", "value"))
+        wide, zero, centred, value = (f"{node.name}/float_{part}" for part in ("wide", "zero", "centred", "value"))
         spelled_out = [
-            helper.make_node("Cast", [quantised], [wide], f"{node.name}/Cast", to=TensorProto.FLOAT),
-            helper.make_node("Cast", [zero_point], [f"{wide}_zero_point"], f"{node.name}/Cast_2", to=TensorProto.FLOAT),
-            helper.make_node("Sub", [wide, f"{wide}_zero_point"], [centred], f"{node.name}/Sub"),
-            helper.make_node("Mul", [centred, scale], [value], f"{node.name}/Mul"),
+            helper.make_node("Cast", [quantised], [wide], f"{node.name}/float/Cast", to=TensorProto.FLOAT),
+            helper.make_node("Cast", [zero_point], [zero], f"{node.name}/float/Cast_2", to=TensorProto.FLOAT),
+            helper.make_node("Sub", [wide, zero], [centred], f"{node.name}/float/Sub"),
+            helper.make_node("Mul", [centred, scale], [value], f"{node.name}/float/Mul"),
         ]
         node.input[0] = value
         place = list(graph.node).index(node)
@@ -183,55 +187,3 @@ def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:
     used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] not in used]:
         graph.node.remove(node)
-
-
-def _narrow_tail(model: onnx.ModelProto) -> None:
-    graph = model.graph
-    uses = {}
-    for node in graph.node:
-        if node.op_type in ("Gemm", "MatMul"):
-            for name in node.input[:2]:
-                uses.setdefault(name, []).append(node)
-    for init in list(graph.initializer):
-        if (
-            init.name in uses
-            and init.data_type == TensorProto.FLOAT
-            and np.prod(init.dims) > SMALL_WEIGHTS
-            and len(init.dims) == 2
-        ):
-            w = numpy_helper.to_array(init)
-            n0 = uses[init.name][0]
-            axis = 0 if n0.op_type == "Gemm" and any(a.name == "transB" and a.i for a in n0.attribute) else 1
-            scale = np.abs(w).max(axis=1 - axis, keepdims=True) / 127
-            scale = np.where(scale > 0, scale, 1).astype(np.float32)
-            q = np.clip(np.round(w / scale), -127, 127).astype(np.int8)
-            name = init.name
-            graph.initializer.remove(init)
-            graph.initializer.append(numpy_helper.from_array(q, name + "_int8"))
-            graph.initializer.append(numpy_helper.from_array(scale, name + "_scale"))
-            graph.node.insert(
-                0, helper.make_node("Cast", [name + "_int8"], [name + "_wide"], name + "/Cast", to=TensorProto.FLOAT)
-            )
-            graph.node.insert(1, helper.make_node("Mul", [name + "_wide", name + "_scale"], [name], name + "/Mul"))
-
-
-def _correct_bias(model, observed, nodes) -> None:
-    inits = {i.name: i for i in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type != "Conv" or node.name not in nodes or len(node.input) < 3:
-            continue
-        w = numpy_helper.to_array(inits[node.input[1]])
-        b = numpy_helper.to_array(inits[node.input[2]])
-        scale = np.abs(w).reshape(len(w), -1).max(1).reshape(-1, 1, 1, 1) / 127
-        scale = np.where(scale > 0, scale, 1)
-        err = np.clip(np.round(w / scale), -127, 127) * scale - w
-        mean = observed[node.input[0]].channel_means
-        group = next((a.i for a in node.attribute if a.name == "group"), 1)
-        e = err.sum((2, 3))  # [out, in/group]
-        if group == 1:
-            shift = e @ mean
-        else:
-            per = len(w) // group
-            m = mean.reshape(group, -1)
-            shift = np.array([e[o] @ m[o // per] for o in range(len(w))])
-        inits[node.input[2]].CopyFrom(numpy_helper.from_array((b - shift).astype(np.float32), node.input[2]))

@@ -58,9 +58,9 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], pictures: NDArray[np
 def choose(observed: Observed, method: Method, percentile: float = 99.99) -> tuple[float, float]:
     """The range that eight bits shall cover; it always holds zero.
 
-    minmax: everything seen. percentile: all but the outermost (100 - `percentile`) / 2 percent at each end. entropy: the
-    clipping whose quantised histogram keeps the most information (Kullback-Leibler, as TensorRT's calibration). mse: the
-    clipping with the least squared error.
+    minmax: everything seen. percentile: all but the outermost (100 - `percentile`) / 2 percent at each end. entropy:
+    the clipping whose quantised histogram keeps most information (Kullback-Leibler, as TensorRT's calibration). mse:
+    the clipping with the least squared error.
     """
     low, high = min(observed.low, 0.0), max(observed.high, 0.0)
     if method == "minmax" or observed.high <= observed.low:

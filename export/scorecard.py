@@ -22,8 +22,8 @@ def scorecard(
 ) -> dict[str, Any]:
     """Figures for the card, JSON values. Answers more specific than the truth are counted as `open`, not judged.
 
-    `unfitted` holds the first look's log-probabilities float32[N, L] before any fitting: how well they part blank frames
-    from animals must not depend on which fold a frame was in.
+    `unfitted` holds the first look's log-probabilities float32[N, L] before any fitting: how well they part blank
+    frames from animals must not depend on which fold a frame was in.
     """
     tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
     verdicts = [judge(decision, scene, tree) for decision, scene in zip(decisions, scenes, strict=True)]

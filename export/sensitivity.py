@@ -1,7 +1,5 @@
 """Which layers suffer most from eight bits: each one quantised alone, against the float model."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -24,7 +22,7 @@ def units(model: onnx.ModelProto) -> list[tuple[str, ...]]:
 
 
 def by_damage(
-    model: onnx.ModelProto, observed: Mapping[str, Observed], pictures: NDArray[np.uint8], plan: Plan
+    model: onnx.ModelProto, observed: dict[str, Observed], pictures: NDArray[np.uint8], plan: Plan
 ) -> list[tuple[float, tuple[str, ...]]]:
     """(mean Kullback-Leibler divergence of the labels' probabilities, unit), most damaging first."""
     reference = _log_probabilities(model, pictures)

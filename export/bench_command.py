@@ -1,0 +1,191 @@
+"""`python -m export bench`: how fast and how big a model is, beside another one (its float version).
+
+What is measured stays out of the card: it belongs to the machine, not to the model.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from edge.card import METADATA_KEY
+from edge.model import Model
+from export import ExportError
+
+THREADS, BATCHES = (1, 2, 4), (1, 8)
+INT8_OPS = frozenset(
+    {"QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "MatMulInteger", "ConvInteger", "QLinearMul"}
+)
+ROUNDING_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Of one model on this machine."""
+
+    latency_ms: dict[str, float]
+    """Median for one picture, by `threads x batch`."""
+    load_ms: float
+    peak_memory_bytes: int
+    """Of a fresh process that loads the model and runs it once, less that of one that only imports the runtime."""
+    file_bytes: int
+    card_bytes: int
+    nodes: dict[str, int]
+    """Operators that the runtime executes after its own optimisation."""
+    profile_ms: dict[str, float]
+    """Time in each operator for one picture, one thread."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """The file without its card."""
+        return self.file_bytes - self.card_bytes
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("python -m export bench", description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--against", type=Path, metavar="FILE", help="a second model, measured in turn with the first")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each figure (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    given = parser.parse_args(argv)
+    paths = [path for path in (given.model, given.against) if path is not None]
+    speeds = measure(paths, given.seconds)
+    if given.json:
+        print(json.dumps({str(path): asdict(speed) for path, speed in zip(paths, speeds, strict=True)}, indent=1))
+    else:
+        _print(paths, speeds)
+    return 0
+
+
+def measure(paths: Sequence[Path], seconds: float) -> list[Speed]:
+    """All models, their runs interleaved so that whatever else the machine does falls on each alike."""
+    for path in paths:
+        Model(path)  # one clear line for a file that is no model of ours
+    latencies: list[dict[str, float]] = [{} for _ in paths]
+    for threads in THREADS:
+        if threads > (os.cpu_count() or 1):
+            continue
+        sessions = [_session(path, threads) for path in paths]
+        for batch in BATCHES:
+            times = _interleaved(sessions, batch, seconds)
+            for place, values in enumerate(times):
+                latencies[place][f"{threads} x {batch}"] = float(np.median(values)) * 1e3 / batch
+    return [_speed(path, latency) for path, latency in zip(paths, latencies, strict=True)]
+
+
+def _interleaved(sessions: Sequence[onnxruntime.InferenceSession], batch: int, seconds: float) -> list[list[float]]:
+    inputs = [_picture(session, batch) for session in sessions]
+    times: list[list[float]] = [[] for _ in sessions]
+    for session, pixels in zip(sessions, inputs, strict=True):
+        session.run(None, pixels)
+    end = time.perf_counter() + seconds * len(sessions)
+    while time.perf_counter() < end or len(times[0]) < 5:
+        for place, session in enumerate(sessions):
+            began = time.perf_counter()
+            session.run(None, inputs[place])
+            times[place].append(time.perf_counter() - began)
+    return times
+
+
+def _speed(path: Path, latency: dict[str, float]) -> Speed:
+    began = time.perf_counter()
+    _session(path, 1)
+    load_ms = (time.perf_counter() - began) * 1e3
+    model = onnx.load(path)
+    card = {prop.key: prop.value for prop in model.metadata_props}.get(METADATA_KEY, "")
+    nodes, profile = _profile(path)
+    return Speed(
+        latency, load_ms, _peak_bytes(path) - _peak_bytes(None), path.stat().st_size, len(card.encode()), nodes, profile
+    )
+
+
+def _session(path: Path, threads: int, profile: Path | None = None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _picture(
+    session: onnxruntime.InferenceSession, batch: int
+) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    entry = session.get_inputs()[0]
+    shape = [batch, *(size if isinstance(size, int) else 1 for size in entry.shape[1:])]
+    return {entry.name: np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)}
+
+
+def _profile(path: Path, runs: int = 20) -> tuple[dict[str, int], dict[str, float]]:
+    with tempfile.TemporaryDirectory(prefix="edge-classify-") as folder:
+        session = _session(path, 1, Path(folder) / "profile")
+        pixels = _picture(session, 1)
+        for _ in range(runs):
+            session.run(None, pixels)
+        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    times: Counter[str] = Counter()
+    names: dict[str, set[str]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            operator = event["args"]["op_name"]
+            times[operator] += event["dur"]
+            names.setdefault(operator, set()).add(event["name"])
+    nodes = {operator: len(members) for operator, members in sorted(names.items())}
+    return nodes, {operator: total / runs / 1e3 for operator, total in times.most_common()}
+
+
+def _peak_bytes(path: Path | None) -> int:
+    """Peak resident memory of a fresh process; `None` measures the runtime without a model."""
+    code = "import sys, resource, numpy, onnxruntime\n"
+    if path is not None:
+        code += (
+            "s = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
+            "i = s.get_inputs()[0]\n"
+            "s.run(None, {i.name: numpy.zeros([1, *i.shape[1:]], numpy.uint8)})\n"
+        )
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ExportError(f"{path} cannot be measured: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(done.stdout) * unit
+
+
+def _print(paths: Sequence[Path], speeds: Sequence[Speed]) -> None:
+    first, *others = speeds
+    print(f"{'':<28}" + "".join(f"{path.name[-20:]:>22}" for path in paths) + ("        ratio" if others else ""))
+
+    def row(title: str, values: Sequence[float], form: str) -> None:
+        ratio = f"{values[1] / values[0]:>13.2f}" if others and values[0] else ""
+        print(f"{title:<28}" + "".join(f"{value:>22{form}}" for value in values) + ratio)
+
+    for key in first.latency_ms:
+        row(f"ms a picture, {key}", [speed.latency_ms[key] for speed in speeds], ".2f")
+    row("load, ms", [speed.load_ms for speed in speeds], ".0f")
+    row("peak memory, MB", [speed.peak_memory_bytes / 1e6 for speed in speeds], ".1f")
+    row("file, MB", [speed.file_bytes / 1e6 for speed in speeds], ".2f")
+    row("without the card, MB", [speed.weight_bytes / 1e6 for speed in speeds], ".2f")
+    row("nodes in int8", [sum(n for op, n in speed.nodes.items() if op in INT8_OPS) for speed in speeds], "d")
+    row("nodes that round", [sum(n for op, n in speed.nodes.items() if op in ROUNDING_OPS) for speed in speeds], "d")
+    row(
+        "nodes in float",
+        [sum(n for op, n in s.nodes.items() if op not in INT8_OPS | ROUNDING_OPS) for s in speeds],
+        "d",
+    )
+    print("ms by operator, one thread, threads x batch = 1 x 1")
+    for operator in dict.fromkeys(name for speed in speeds for name in speed.profile_ms):
+        row(f"  {operator}", [speed.profile_ms.get(operator, 0.0) for speed in speeds], ".3f")
+
+
+__all__ = ["Speed", "main", "measure"]

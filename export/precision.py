@@ -1,0 +1,61 @@
+"""Other ways to make a float graph smaller, for machines on which static int8 is not the best one."""
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import onnx
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.onnx_model import ONNXModel
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from export.graph import INPUT
+from export.narrow import narrow_weights
+
+Precision = Literal["int8", "dynamic", "weights", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("int8", "dynamic", "weights", "fp16")
+
+
+def convert(model: onnx.ModelProto, precision: Precision, nodes: Sequence[str]) -> onnx.ModelProto:
+    """The float graph with `nodes` at another precision; outputs stay float32 and the input stays bytes.
+
+    dynamic: int8 weights, activations rounded with ranges found for each picture. weights: int8 weights, float
+    arithmetic. fp16: the whole network in half floats, whatever `nodes` says.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if precision == "weights":
+        narrow_weights(copy, ("Conv", "Gemm", "MatMul"))
+        result = copy
+    elif precision == "fp16":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights that half floats round to nothing: the gate measures that
+            halved = ONNXModel(convert_float_to_float16(copy, keep_io_types=True, op_block_list=["DequantizeLinear"]))
+        halved.topological_sort()
+        result = halved.model
+    elif precision == "dynamic":
+        result = _dynamic(copy, nodes)
+    else:
+        raise ValueError(f"precision {precision!r} is made by export.quantize")
+    onnx.checker.check_model(result, full_check=True)
+    assert result.graph.input[0].name == INPUT
+    return result
+
+
+def _dynamic(model: onnx.ModelProto, nodes: Sequence[str]) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory(prefix="edge-classify-") as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"
+        onnx.save(model, source)
+        quantize_dynamic(
+            source,
+            target,
+            nodes_to_quantize=list(nodes),
+            per_channel=False,  # ConvInteger takes one scale for a whole weight
+            weight_type=QuantType.QUInt8,
+            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+        )
+        result: onnx.ModelProto = onnx.load(target)
+    narrow_weights(result, ("Gemm", "MatMul"))
+    return result

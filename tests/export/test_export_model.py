@@ -1,0 +1,166 @@
+"""`python -m export model`: a proven model comes out, a damaged one is refused, and nothing is ever half written."""
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from edge.card import METADATA_KEY
+from edge.model import Model
+from export import ExportError, model_command, package
+from export.__main__ import main
+from export.calibrate import prior
+from export.gate import DEFAULT_LIMITS
+from export.graph import float_graph
+from export.pipeline import Result, Task, export_int8
+from export.quantize import Plan
+from export.scenes import read_scenes
+from train.checkpoint import Checkpoint
+
+
+def run(checkpoint: Path, frames: Path, out: Path, *more: str) -> int:
+    return main(["model", str(checkpoint), "--calibrate", str(frames), "--out", str(out), *more])
+
+
+def prove(checkpoint: Checkpoint, frames: Path, plan: Plan) -> Result:
+    card = model_command.card_of(checkpoint, "made")
+    scenes = read_scenes(frames, checkpoint.labels)
+    limits = DEFAULT_LIMITS
+    task = Task(float_graph(checkpoint), card, prior(card, None), scenes, None, "made pictures", 0.5, limits)
+    return export_int8(task, plan, lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint_file: Path, frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "made.onnx"
+    assert run(checkpoint_file, frames, out) == 0
+    return out
+
+
+def test_the_file_is_a_model_with_its_proof(exported: Path, frames: Path) -> None:
+    model = Model(exported)  # checks the .sha256 as well
+    gate = model.card.gate
+    assert gate is not None
+    assert gate.figures["accuracy_float"] > 0.9
+    assert gate.figures["accuracy_int8"] >= gate.figures["accuracy_float"] - DEFAULT_LIMITS["accuracy_drop"]
+    assert {proof.label for proof in gate.labels} == {"zebra", "lion", "blank"}
+    assert gate.limits == DEFAULT_LIMITS
+    assert exported.with_name("made.onnx.sha256").read_text() == f"{model.sha256}  made.onnx\n"
+    graph = onnx.load(exported).graph
+    stem = next(node for node in graph.node if node.op_type == "DequantizeLinear" and "planes" in node.input)
+    assert stem is not None  # the picture's bytes are the first layer's quantised input
+    weights = {i.name: i.data_type for i in graph.initializer if len(i.dims) == 4}
+    assert weights
+    assert set(weights.values()) == {onnx.TensorProto.INT8}
+
+
+def test_the_same_checkpoint_and_data_give_the_same_bytes(
+    exported: Path, checkpoint_file: Path, frames: Path, tmp_path: Path
+) -> None:
+    assert run(checkpoint_file, frames, tmp_path / "made.onnx") == 0
+    assert (tmp_path / "made.onnx").read_bytes() == exported.read_bytes()
+
+
+def test_clipped_calibration_is_refused_with_the_table(checkpoint: Checkpoint, frames: Path) -> None:
+    with pytest.raises(ExportError, match=r"refused: .*\n.*gate on") as caught:
+        prove(checkpoint, frames, Plan("percentile", percentile=55.0, correct_bias=False))
+    assert "decision_agreement" in str(caught.value)
+
+
+def test_one_sensitive_layer_stays_in_float_and_is_named(checkpoint: Checkpoint, frames: Path) -> None:
+    # A huge weight on an input that is always zero changes nothing in float, and in int8 rounds the other weights away.
+    state = {name: tensor.clone() for name, tensor in checkpoint.state.items()}
+    block = "backbone.model.layer2.0"
+    state[f"{block}.bn1.weight"][0], state[f"{block}.bn1.bias"][0] = 0.0, -60.0
+    state[f"{block}.conv2.weight"][:, 0] = 1e4
+    damaged = replace(checkpoint, state=state)
+    result = prove(damaged, frames, Plan())
+    assert f"{block}.conv2" in result.gate.float_nodes
+    assert len(result.gate.float_nodes) <= 4
+    assert result.gate.figures["top1_agreement"] > 0.9  # the runtime truly computes the layer in float
+
+
+def test_a_full_disk_leaves_the_old_model(
+    exported: Path, checkpoint_file: Path, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    (tmp_path / "made.onnx").write_bytes(b"the old model")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ExportError, match="No space left on device"):
+        package.write(tmp_path / "made.onnx", exported.read_bytes())
+    assert [path.name for path in tmp_path.iterdir()] == ["made.onnx"]
+    assert (tmp_path / "made.onnx").read_bytes() == b"the old model"
+
+
+def test_bad_input_is_one_line_and_no_file(
+    checkpoint: Checkpoint, checkpoint_file: Path, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty, broken, strange = tmp_path / "empty", tmp_path / "broken", tmp_path / "strange"
+    for folder in (empty, broken, strange):
+        folder.mkdir()
+    (broken / "manifest.csv").write_text("path,label,event\na.jpg,zebra,1\nb.jpg,lion,2\n")
+    (broken / "a.jpg").write_bytes(b"\xff\xd8\xff half")
+    (broken / "b.jpg").write_bytes(b"\xff\xd8\xff half")
+    (strange / "manifest.csv").write_text("path,label\na.jpg,teapot\n")
+    (strange / "a.jpg").write_bytes(b"x")
+    out = tmp_path / "out" / "model.onnx"
+    cases = [
+        (tmp_path / "none.pt", frames, out, (), "does not exist"),
+        (checkpoint_file, tmp_path / "nowhere", out, (), "does not exist"),
+        (checkpoint_file, empty, out, (), "holds no labelled image"),
+        (checkpoint_file, broken, out, (), "cannot be read"),
+        (checkpoint_file, strange, out, (), "label"),
+        (checkpoint_file, frames, tmp_path, (), "is a folder"),
+        (checkpoint_file, frames, Path("/proc/model.onnx"), (), "cannot be written"),
+        (checkpoint_file, frames, out, ("--limits", "drop=much"), "limit 'drop=much' is not understood"),
+    ]
+    for pt, data, target, more, expected in cases:
+        assert run(pt, data, target, *more) == 2, expected
+        error = capsys.readouterr().err.strip().splitlines()
+        assert expected in error[-1]
+        assert error[-1].startswith("export: ")
+        assert not out.exists()
+
+
+def test_weights_of_another_label_table_are_refused(
+    checkpoint: Checkpoint, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(checkpoint, labels=checkpoint.labels[:2]).save(tmp_path / "short.pt")
+    assert run(tmp_path / "short.pt", frames, tmp_path / "model.onnx") == 2
+    assert "not those of its network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision", ["weights", "fp16", "dynamic"])
+def test_other_precisions_keep_the_contract(precision: str, checkpoint: Checkpoint) -> None:
+    from export.quantize import quantise_observed
+
+    card = model_command.card_of(checkpoint, "made")
+    smaller = quantise_observed(float_graph(checkpoint), {}, Plan(precision=precision))  # type: ignore[arg-type]
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    with package.opened(smaller, card) as model:
+        outputs = model.run(pixels)
+    with torch.no_grad():
+        expected = checkpoint.build_network()(
+            torch.from_numpy((pixels.astype(np.float32) - 127) / 128).permute(0, 3, 1, 2)
+        )
+    assert outputs.logits.dtype == np.float32
+    similarity = np.corrcoef(outputs.logits.ravel(), expected.logits.numpy().ravel())[0, 1]
+    assert similarity > 0.9
+
+
+def test_the_card_says_nothing_of_the_machine_that_made_it(exported: Path) -> None:
+    content = exported.read_bytes()
+    assert str(Path.home()).encode() not in content or str(Path.home()) == "/"
+    assert str(Path(__file__).parents[2]).encode() not in content
+    document = json.loads({p.key: p.value for p in onnx.load(exported).metadata_props}[METADATA_KEY])
+    assert document["created"] == "2026-01-01T00:00:00Z"
+    assert hashlib.sha256(content).hexdigest() == Model(exported).sha256
