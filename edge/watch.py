@@ -125,8 +125,9 @@ class Watch:
             if silent and self._poll_s is None:
                 self._poll(f"{silent} sends no events for what others write")
             self._start_events()
-        elif remounted:
-            self.rescan()  # out and in again between two looks: the table is as before, the files may not be
+        elif remounted and any(mount.point != "/" for mount in mounts):
+            # Out and in again between two looks: the table is as before, what is watched and what is there may not be.
+            self._start_events()
         elif self._events.may_have_lost_some():
             log.info("so many events came that some may be lost; looking through %s", self._folder)
             self._start_events()
@@ -168,8 +169,14 @@ class Watch:
         self._next_scan = time.monotonic() + max(pause_s, _UNHURRIED * (time.monotonic() - self._scan_began))
         self._scan, self._last_scan_ns = None, self._scan_began_ns
         watched = self._events.watched_folders()
-        if watched is not None and watched < self._folders:
-            self._poll(f"the kernel watches {watched} of {self._folders} folders (raise fs.inotify.max_user_watches)")
+        if watched is None or watched >= self._folders:
+            self._unwatched = False
+        elif not self._unwatched:  # folders made or mounted a moment ago look the same: watch anew and count again
+            self._unwatched = True
+            self._start_events()
+        else:
+            limit = "fs.inotify.max_user_watches"
+            self._poll(f"the kernel watches only {watched} of {self._folders} folders ({limit} can be raised)")
 
     def _count_folder(self, _folder: str) -> None:
         self._folders += 1
