@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 from edge.clock import iso_utc
+from edge.frame_log import FrameLog
+from edge.journal import FRAME_FAILED, JournalHandler, fields, is_journal
 from edge.result import Again, Result, Scored
 
 log = logging.getLogger("edge")
@@ -28,6 +30,7 @@ class Announcer:
         self._json = as_json
         self._quiet = quiet
         self._live = out.isatty() and not as_json and not quiet
+        self._frame_log = FrameLog() if is_journal(out) else None
         self._total: int | None = None
         self._begun = time.monotonic()
         self._next_progress = 0.0
@@ -50,12 +53,14 @@ class Announcer:
             self.again += 1
         elif result.status == "unsupported":
             self.unsupported += 1
-            log.info("%s: %s: %s", printable(result.seen.path), result.reason, result.detail)
+            log.info("%s: %s: %s", printable(result.seen.path), result.reason, printable(result.detail),
+                     extra=fields(FRAME_FAILED, FRAME=result.seen.path, REASON=result.reason))  # fmt: skip
         elif result.final:
             self.failed += 1
             self.trouble = True
             self._clear()
-            log.warning("%s: %s: %s", printable(result.seen.path), result.reason, printable(result.detail))
+            log.warning("%s: %s: %s", printable(result.seen.path), result.reason, printable(result.detail),
+                        extra=fields(FRAME_FAILED, FRAME=result.seen.path, REASON=result.reason))  # fmt: skip
         else:
             log.info("%s: not whole yet (%s), it waits", printable(result.seen.path), result.reason)
         self.progress()
@@ -69,6 +74,11 @@ class Announcer:
         self.trouble = True
         self._clear()
         log.warning("%s: %s", printable(os.fsdecode(error.filename)), error.strerror)
+
+    def waiting(self, files: int) -> None:
+        """So many files wait: under a backlog the journal gets sums."""
+        if self._frame_log is not None:
+            self._frame_log.waiting(files)
 
     def pass_by(self) -> None:
         """A file is logged already and was not read."""
@@ -89,6 +99,8 @@ class Announcer:
     def finish(self) -> None:
         """Say what was done."""
         self._clear()
+        if self._frame_log is not None:
+            self._frame_log.flush()
         seconds = time.monotonic() - self._begun
         words = [f"{self.classified} classified"]
         if self.again:
@@ -129,7 +141,11 @@ class Announcer:
         reason = "" if decision.reason in ("confident", "blank") else f"  {decision.reason.replace('_', ' ')}"
         moment = scored.captured.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         file = printable(Path(scored.seen.path).name)
-        self._out.write(f"{moment}  {file}  {name}  {decision.confidence:.2f}{reason}\n")
+        line = f"{moment}  {file}  {name}  {decision.confidence:.2f}{reason}"
+        if self._frame_log is not None:
+            self._frame_log.add(scored, line)
+            return
+        self._out.write(line + "\n")
         self._out.flush()
 
 
@@ -140,6 +156,9 @@ def _duration(seconds: float) -> str:
 
 
 def configure_logging(verbose: bool, quiet: bool) -> None:
-    """Log lines on standard error; standard output belongs to the results."""
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
+    """Log lines on standard error, or records in the journal; standard output belongs to the results."""
+    if is_journal(sys.stderr):
+        logging.basicConfig(handlers=[JournalHandler()], format="%(message)s")
+    else:
+        logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     log.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)

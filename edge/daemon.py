@@ -58,6 +58,7 @@ class Daemon:
         """What the work loop does beside its work; it takes microseconds unless something is due."""
         self._manager.alive()
         waiting = self._watch.waiting + in_hand
+        self._announcer.waiting(waiting)
         place = "" if self._watch.is_there else f"waiting for {self._settings.watch}; "
         seen = f"; last seen: {self._announcer.last}" if self._announcer.last else ""
         self._manager.status(f"{place}{waiting} waiting, {self._announcer.classified} classified{seen}")
