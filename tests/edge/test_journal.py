@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge import frame_log
@@ -66,15 +67,19 @@ def said(journal: Journal, tmp_path: Path) -> Iterator[logging.Logger]:
 
 
 def scored(name: str = "impala") -> Scored:
-    decision = Decision.__new__(Decision)
-    for field, value in {"kind": "animal", "taxon": "Aepyceros melampus", "rank": "species", "common_name": name,
-                         "confidence": 0.9, "reason": "confident", "candidates": ()}.items():  # fmt: skip
-        object.__setattr__(decision, field, value)
-    result = Scored.__new__(Scored)
-    for field, content in {"seen": Seen("/srv/captures/a\nb\udcff.jpg", 1, 1), "digest": "d1", "decision": decision,
-                           "captured": CaptureTime(now(), "", "UTC", ()), "deployment": "ridge"}.items():  # fmt: skip
-        object.__setattr__(result, field, content)
-    return result
+    return Scored(
+        seen=Seen("/srv/captures/a\nb\udcff.jpg", 1, 1),
+        digest="d1",
+        width_px=640,
+        height_px=480,
+        captured=CaptureTime(now(), "", "UTC", ()),
+        deployment="ridge",
+        decision=Decision("animal", "Aepyceros melampus", "species", name, 0.9, "confident"),
+        log_probabilities=np.zeros(1, np.float32),
+        region=None,
+        infrared=False,
+        scene=np.zeros((12, 16), np.uint8),
+    )
 
 
 def test_a_frame_can_be_found_by_its_fields(journal: Journal, said: logging.Logger) -> None:
