@@ -142,6 +142,7 @@ class Watch:
     def _poll(self, reason: str) -> None:
         if self._poll_s is None:
             self._poll_s = POLL_S
+            self._next_scan = min(self._next_scan, time.monotonic() + POLL_S)
             log.warning("%s: %s; looking through it every %.0f s", self._folder, reason, POLL_S)
 
     def _advance_scan(self) -> bool:
