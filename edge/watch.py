@@ -88,17 +88,20 @@ class Watch:
         """Complete files, each when it is ready; `None` at least every half second while none is."""
         try:
             next_tick = said_nothing = 0.0
+            handed_out = False
             while not stop.is_set():
                 if time.monotonic() >= next_tick:
                     self._look_around()
                     next_tick = time.monotonic() + TICK_S
                 scanning = self._advance_scan()
-                if not scanning:
+                if not scanning and not handed_out:
                     self._wait()
                 ready = self._ready()
                 # A scan over a million logged files takes minutes on a slow card; the caller hears from it meanwhile.
                 if ready is not None or not scanning or time.monotonic() - said_nothing > TICK_S:
                     said_nothing = time.monotonic()
+                    # After the last ready file the caller hears so at once: it may be holding a group back.
+                    handed_out = ready is not None
                     yield ready
         finally:
             self._events.stop()
