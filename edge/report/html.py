@@ -300,7 +300,9 @@ def _notes(study: Study) -> list[str]:
 
 
 def _for(deployments: list[Deployment]) -> str:
-    return f" for {_listed([d.name for d in deployments])}" if all(d.named for d in deployments) else ""
+    if len(deployments) == 1 and not deployments[0].named:
+        return " for frames without a deployment" if deployments[0].name != "unnamed" else ""
+    return f" for {_listed([d.name for d in deployments])}"
 
 
 def _code_words(text: str) -> Markup:
