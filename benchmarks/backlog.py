@@ -51,9 +51,26 @@ def cost(command: Sequence[str], cores: Sequence[int] | None = None) -> Cost:
         stdout=subprocess.DEVNULL,
         preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),
     )
-    _, status, usage = os.wait4(process.pid, 0)
+    # Not ru_maxrss: it remembers the memory of the process that started this one.
+    peak_bytes = 0
+    while True:
+        peak_bytes = max(peak_bytes, _peak_rss_bytes(process.pid))
+        done, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.02)
     wall_s = time.monotonic() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Cost(usage.ru_utime + usage.ru_stime, wall_s, usage.ru_maxrss * 1024)
+    return Cost(usage.ru_utime + usage.ru_stime, wall_s, peak_bytes)
+
+
+def _peak_rss_bytes(pid: int) -> int:
+    """The most memory that a running process has held so far; 0 when it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(lines[0][1]) * 1024 if lines else 0
