@@ -18,7 +18,7 @@ from edge.taxonomy import Taxon
 from train import TrainError
 from train.augment.mix import Mixing
 from train.augment.pictures import TrainingPictures
-from train.learning_rate import learning_rate, parameter_groups
+from train.learning_rate import frozen_parameters, learning_rate, parameter_groups
 from train.losses.objective import Batch, Objective
 from train.network import Network
 from train.order import BatchOrder
@@ -123,9 +123,16 @@ class _Training:
         network = build_with_weights(recipe.network, len(task.labels), recipe.weights).to(processes.device)
         if settings.channels_last:
             network = network.to(memory_format=torch.channels_last)
+        frozen = frozen_parameters(network.backbone, settings.frozen_groups)
+        self.frozen_modules = [
+            module
+            for name, module in network.backbone.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and f"{name}.weight" in frozen
+        ]
         counts = [sum(sample.label == label for sample in task.samples) for label in task.labels]
         width, self.idle = _probe(network, recipe.input.size_px, processes.device)
         self.objective = Objective(network, recipe.loss, counts, task.taxa, width).to(processes.device)
+        self.idle |= {parameter for name, parameter in network.backbone.named_parameters() if name in frozen}
         if settings.compile:
             network.compile()
         self.groups = parameter_groups(self.objective, settings)
@@ -204,6 +211,8 @@ class _Training:
             for module in backbone.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()  # statistics stay those of the pretrained weights; scale and shift still learn
+        for module in self.frozen_modules:
+            module.eval()
 
     def _shared(self) -> nn.Module:
         """The objective, its gradients averaged over all processes where there are several."""

@@ -31,6 +31,25 @@ def parameter_groups(objective: Objective, settings: OptimiserSettings) -> list[
     return groups + _by_decay(rest, settings, 1.0)
 
 
+def frozen_parameters(backbone: nn.Module, groups: int) -> frozenset[str]:
+    """Names of the parameters in the first `groups` groups of layers of a timm backbone, or in as many children of any
+    other (Lee et al. 2023, "Surgical Fine-Tuning Improves Adaptation to Distribution Shifts").
+    """
+    if groups == 0:
+        return frozenset()
+    inner = getattr(backbone, "model", None)
+    if inner is not None and hasattr(inner, "group_matcher"):
+        from timm.models import group_parameters
+
+        layers = group_parameters(inner, inner.group_matcher(coarse=True))
+        return frozenset(f"model.{name}" for key in sorted(layers)[:groups] for name in layers[key])
+    inner = next(backbone.children())
+    children = [name for name, _ in inner.named_children()][:groups]
+    return frozenset(
+        name for name, _ in backbone.named_parameters() if any(f".{child}." in f".{name}" for child in children)
+    )
+
+
 def _by_decay(named: list[tuple[str, nn.Parameter]], settings: OptimiserSettings, scale: float) -> list[dict[str, Any]]:
     matrices = [p for _, p in named if p.ndim > 1]
     vectors = [p for _, p in named if p.ndim <= 1]

@@ -111,6 +111,8 @@ class OptimiserSettings:
     backbone_lr_factor: float = 1.0
     layer_decay: float = 1.0
     """Each earlier block of the backbone learns by this factor slower; 1 is off."""
+    frozen_groups: int = 0
+    """The backbone's first groups of layers (as timm counts them: the stem, then each stage) stay as pretrained."""
     weight_decay: float = 0.02
     momentum: float = 0.9
     epochs: int = 10

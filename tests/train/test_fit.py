@@ -1,5 +1,6 @@
 """The loop: the same seed gives the same network, however it got there."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from train.network import Network
 from train.pixels import PixelSource
 from train.processes import Processes
 from train.recipe import Recipe, load_recipe
+from train.weights import build_with_weights
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -82,12 +84,22 @@ def test_head_first_leaves_the_backbone_alone(tiny_recipe: Path, animals: Path, 
         str(tiny_recipe), ["optimiser.epochs=1", "optimiser.head_epochs=1", "optimiser.layer_decay=0.8"]
     )
     torch.manual_seed(recipe.seed)
-    from train.weights import build_with_weights
-
     before = build_with_weights(recipe.network, 3, "none").state_dict()
     after = whole(recipe, animals, tmp_path / "a").state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"head.weight", "head.bias"}
+
+
+def test_frozen_groups_stay_as_they_were(tiny_recipe: Path, animals: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(
+        str(tiny_recipe), ["optimiser.epochs=1", "optimiser.frozen_groups=2", "optimiser.layer_decay=0.9"]
+    )
+    torch.manual_seed(recipe.seed)
+    before = build_with_weights(recipe.network, 3, "none").state_dict()
+    after = whole(recipe, animals, tmp_path / "a").state_dict()
+    same_names = {name for name in before if torch.equal(before[name], after[name])}
+    assert {"backbone.model.conv_stem.weight", "backbone.model.bn1.running_mean"} <= same_names
+    assert "backbone.model.conv_head.weight" not in same_names
 
 
 @pytest.mark.parametrize(
@@ -151,8 +163,6 @@ def test_two_processes_follow_the_loss_curve_of_one(tiny_recipe: Path, animals: 
             [sys.executable, *launcher, *command(tiny_recipe, animals, tmp_path / name, *settings)],
             check=True, env=environment, capture_output=True,
         )  # fmt: skip
-        import json
-
         rows = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
         curves.append([row["mean_loss"] for row in rows if "mean_loss" in row])
     assert len(curves[0]) == 2
