@@ -1,4 +1,4 @@
-"""CPU for each new frame, and time of a start, with 1,000, 10,000 and 100,000 frames logged before.
+"""CPU for each new frame, and of a start with nothing to do, with 1,000, 10,000 and 100,000 frames logged before.
 
 python -m benchmarks.growth ../shared/data/field/frames [--frames 300] [--rounds 3] [--model FILE]
 """
@@ -22,7 +22,10 @@ SELECT '/logged/' || i || '.jpg', printf('%040x', i), bytes, width_px, height_px
        strftime('%Y-%m-%dT%H:%M:%fZ', '2020-01-01', '+' || i || ' minutes'), received_at, status, attempts, scene
 FROM n, (SELECT * FROM media WHERE status = 'classified' LIMIT 1)
 """
-MORE_FILES = "INSERT INTO file SELECT path, bytes, 1, id, received_at FROM media WHERE path LIKE '/logged/%'"
+MORE_FILES = """
+INSERT INTO file (path, bytes, mtime_ns, media, seen_at)
+SELECT path, bytes, 1, id, received_at FROM media WHERE path LIKE '/logged/%'
+"""
 MORE_OBSERVATIONS = """
 INSERT INTO observation (media, run, model, subject, kind, taxon, rank, common_name, count, confidence, reason, method,
                          classified_by, classified_at, log_probabilities)
@@ -41,9 +44,11 @@ def main() -> None:
     given = parser.parse_args()
     logged_counts = (1_000, 10_000, 100_000)
     figures: dict[int, list[float]] = {count: [] for count in logged_counts}
+    starts: dict[int, list[float]] = {count: [] for count in logged_counts}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        first, frames = folder / "first", folder / "frames"
+        first, frames, empty = folder / "first", folder / "frames", folder / "empty"
+        empty.mkdir()
         first.mkdir()
         frames.mkdir()
         sources = field_frames(given.source)
@@ -56,12 +61,16 @@ def main() -> None:
         for _ in range(given.rounds):
             for count in logged_counts:
                 shutil.copy(folder / f"{count}.db", folder / "run.db")
-                figures[count].append(cost([*edge, f"{folder}/run.db", str(frames)]).cpu_s / given.frames)
+                start_s = cost([*edge, f"{folder}/run.db", str(empty)]).cpu_s
+                starts[count].append(start_s)
+                whole_s = cost([*edge, f"{folder}/run.db", str(frames)]).cpu_s
+                figures[count].append((whole_s - start_s) / given.frames)
                 (folder / "run.db").unlink()
     least = median(figures[logged_counts[0]])
     print(f"{given.frames} new frames, {given.rounds} rounds, medians")
     for count, values in figures.items():
-        print(f"{count:>9,} logged  {median(values) * 1e3:6.2f} ms CPU/frame  {median(values) / least:.3f}")
+        print(f"{count:>9,} logged  {median(values) * 1e3:6.2f} ms CPU/frame  {median(values) / least:.3f}"
+              f"   start {median(starts[count]):.2f} s CPU")  # fmt: skip
 
 
 def _fill(path: Path, count: int) -> None:
