@@ -68,6 +68,21 @@ class Calibration:
     fitted_on: str = ""
 
 
+DetectorLayout = Literal["yolov5", "yolov9", "yolov10", "rtdetr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """How a detector's output `detections` is read (`task = "detect"`)."""
+
+    layout: DetectorLayout
+    """See `edge.detector`."""
+    least_score: float = 0.2
+    """Boxes below it are dropped, 0..1."""
+    overlap: float = 0.45
+    """Of two boxes of one label that overlap more than this (intersection over union), the weaker one is dropped."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelProof:
     """What int8 costs one label: its recall in float and int8 on the gate's held-out data."""
@@ -124,6 +139,8 @@ class Card:
     calibration: Calibration
     fit: FitMode = "squash"
     task: Literal["classify", "detect"] = "classify"
+    boxes: Boxes | None = None
+    """Given exactly when `task` is detect."""
     higher_taxa: tuple[Taxon, ...] = ()
     """Common names of taxa above the labels."""
     gate: Gate | None = None
@@ -148,6 +165,8 @@ class Card:
                 raise CardError(f"label {label.name!r}: an animal has a taxon and nothing else has")
             if label.taxon is not None and label.taxon.rank not in RANKS:
                 raise CardError(f"label {label.name!r}: rank {label.taxon.rank!r} is none of {', '.join(RANKS)}")
+        if (self.task == "detect") != (self.boxes is not None):
+            raise CardError("a detector's card says how its boxes are read, and no other card does")
         if not self.calibration.temperature > 0:
             raise CardError(f"temperature is {self.calibration.temperature}; it must be above 0")
 

@@ -64,9 +64,12 @@ class Model:
 
     def run(self, pixels: Pixels) -> Outputs:
         """Run the network on uint8[N, H, W, 3]."""
-        values = self._session.run(None, {"pixels": pixels})
-        named = dict(zip(self._outputs, values, strict=True))
+        named = self.outputs(pixels)
         return Outputs(named["logits"], named.get("embedding"), named.get("attention"))
+
+    def outputs(self, pixels: Pixels) -> dict[str, NDArray[np.float32]]:
+        """Everything that the graph gives for uint8[N, H, W, 3], by name: what a detector's reader needs."""
+        return dict(zip(self._outputs, self._session.run(None, {"pixels": pixels}), strict=True))
 
 
 def _verified_sha256(path: Path) -> str:

@@ -147,19 +147,19 @@ def _profile(path: Path, runs: int = 20) -> tuple[dict[str, int], dict[str, floa
 
 def _peak_bytes(path: Path | None) -> int:
     """Peak resident memory of a fresh process; `None` measures the runtime without a model."""
-    code = "import sys, resource, numpy, onnxruntime\n"
+    code = "import sys, numpy, onnxruntime\n"
     if path is not None:
         code += (
             "s = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
             "i = s.get_inputs()[0]\n"
             "s.run(None, {i.name: numpy.zeros([1, *i.shape[1:]], numpy.uint8)})\n"
         )
-    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    # Not ru_maxrss: a child begins with its parent's peak.
+    code += "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ExportError(f"{path} cannot be measured: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return int(done.stdout) * unit
+    return int(done.stdout) * 1024
 
 
 def _print(paths: Sequence[Path], speeds: Sequence[Speed]) -> None:

@@ -104,6 +104,15 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None]) -> Result:
     return result
 
 
+def calibrate_float(task: Task) -> Card:
+    """The card of a model that stays as it is, with thresholds fitted on all its labelled frames."""
+    with opened(task.model, task.card) as model:
+        looks = take_looks(model, task.scenes, task.fraction)
+    return replace(
+        task.card, calibration=fit_calibration(task.card, looks, task.scenes, task.prior, task.fraction, task.data)
+    )
+
+
 def prove(
     task: Task, calibration: Calibration, frames: Sequence[Scene], gated: Sequence[Scene], float_: Looks, int8: Looks,
     float_nodes: tuple[str, ...],

@@ -1,6 +1,5 @@
 """A small network that tells made pictures apart, and the pictures."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -86,7 +85,7 @@ def checkpoint() -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def checkpoint_file(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def checkpoint_file(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "made.pt"
     checkpoint.save(path)
-    yield path
+    return path

@@ -86,9 +86,7 @@ def test_one_sensitive_layer_stays_in_float_and_is_named(checkpoint: Checkpoint,
     assert result.gate.figures["top1_agreement"] > 0.9  # the runtime truly computes the layer in float
 
 
-def test_a_full_disk_leaves_the_old_model(
-    exported: Path, checkpoint_file: Path, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:  # fmt: skip
+def test_a_full_disk_leaves_the_old_model(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "made.onnx").write_bytes(b"the old model")
 
     def full(handle: int) -> None:

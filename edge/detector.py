@@ -1,0 +1,127 @@
+"""A detector before the classifier: where the animals, people and vehicles of a frame are.
+
+The model is any ONNX detector that was given a card (`python -m export adopt --task detect`). Its output `detections`
+has one of these layouts, each with C labels; pixels are those of the network's input:
+
+yolov5: float32[N, A, 5 + C]; centre x, centre y, width, height in pixels, objectness, label scores (MegaDetector v5).
+yolov9: float32[N, 4 + C, A]; centre x, centre y, width, height in pixels, label scores (also YOLOv8 and 11).
+yolov10: float32[N, Q, 6]; left, top, right, bottom in pixels, score, label's place; free of duplicates.
+rtdetr: float32[N, Q, 4 + C]; centre x, centre y, width, height in fractions, label scores; free of duplicates.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.card import Boxes, Kind
+from edge.frame import Picture
+from edge.look import Box
+from edge.model import Model, ModelError
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One box of a frame."""
+
+    kind: Kind
+    box: Box
+    """In fractions of the upright frame."""
+    confidence: float
+    """0..1, as the detector gives it."""
+
+
+class Detector:
+    """A carded detector. Raises `ModelError` for a file that is none."""
+
+    def __init__(self, path: Path | str, threads: int = 1) -> None:
+        self.model = Model(path, threads)
+        card = self.model.card
+        if card.task != "detect" or card.boxes is None:
+            raise ModelError(f"{path}: its card says that it classifies; --detector wants a model that detects")
+        self.boxes: Boxes = card.boxes
+
+    def detect(self, pictures: Sequence[Picture]) -> list[list[Detection]]:
+        """The boxes of each frame, most confident first."""
+        card = self.model.card
+        raw = self.model.outputs(np.stack([self.model.pixels(picture) for picture in pictures]))["detections"]
+        found = []
+        for picture, rows in zip(pictures, raw, strict=True):
+            corners, scores, labels = decode(rows, self.boxes, card.input_height_px, card.input_width_px)
+            frame = _unfit(corners, picture, card.input_height_px, card.input_width_px, card.fit)
+            found.append(
+                [
+                    Detection(card.labels[label].kind, Box(x, y, right - x, bottom - y), score)
+                    for (x, y, right, bottom), score, label in zip(
+                        frame.tolist(), scores.tolist(), labels.tolist(), strict=True
+                    )
+                    if right > x and bottom > y
+                ]
+            )
+        return found
+
+
+def decode(
+    rows: FloatArray, how: Boxes, height_px: int, width_px: int
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+    """(corners float32[K, 4] as left, top, right, bottom in input pixels; scores float32[K]; labels int64[K]).
+
+    `rows` is one frame's part of the output, in the layout that `how` names. Most confident first.
+    """
+    if how.layout == "yolov10":
+        corners, scores, labels = rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64)
+    else:
+        table = rows.T if how.layout == "yolov9" else rows
+        first = 5 if how.layout == "yolov5" else 4
+        each = table[:, first:] * table[:, 4:5] if how.layout == "yolov5" else table[:, first:]
+        labels, scores = each.argmax(axis=1), each.max(axis=1)
+        size = np.array([width_px, height_px] * 2, np.float32) if how.layout == "rtdetr" else np.float32(1)
+        centre, half = table[:, :2], table[:, 2:4] / 2
+        corners = np.concatenate([centre - half, centre + half], axis=1) * size
+    kept = np.flatnonzero(scores >= how.least_score)
+    corners, scores, labels = corners[kept], scores[kept], labels[kept]
+    if how.layout in ("yolov5", "yolov9") and len(scores):
+        kept = _without_duplicates(corners, scores, labels, how.overlap)
+        corners, scores, labels = corners[kept], scores[kept], labels[kept]
+    order = np.argsort(-scores, kind="stable")
+    return np.asarray(corners[order], np.float32), np.asarray(scores[order], np.float32), labels[order].astype(np.int64)
+
+
+def _without_duplicates(
+    corners: FloatArray, scores: FloatArray, labels: NDArray[np.int64], overlap: float
+) -> NDArray[np.intp]:
+    """Places of the boxes that no stronger box of the same label covers (greedy non-maximum suppression)."""
+    area = np.maximum(corners[:, 2:] - corners[:, :2], 0).prod(axis=1)
+    kept: list[int] = []
+    waiting = np.argsort(-scores, kind="stable")
+    while len(waiting):
+        best, waiting = int(waiting[0]), waiting[1:]
+        kept.append(best)
+        low = np.maximum(corners[best, :2], corners[waiting, :2])
+        high = np.minimum(corners[best, 2:], corners[waiting, 2:])
+        shared = np.maximum(high - low, 0).prod(axis=1)
+        union = np.maximum(area[best] + area[waiting] - shared, np.finfo(np.float32).tiny)
+        waiting = waiting[(shared / union <= overlap) | (labels[waiting] != labels[best])]
+    return np.array(kept, np.intp)
+
+
+def _unfit(corners: FloatArray, picture: Picture, height_px: int, width_px: int, mode: str) -> FloatArray:
+    """Corners in input pixels -> fractions of the frame, cut at its edges: `edge.frame.fit` backwards."""
+    height, width = picture.pixels.shape[:2]
+    left, top, wide, high = 0.0, 0.0, float(width_px), float(height_px)
+    if mode == "letterbox":
+        scale = min(height_px / height, width_px / width)
+        high, wide = float(max(1, round(height * scale))), float(max(1, round(width * scale)))
+        top, left = float((height_px - int(high)) // 2), float((width_px - int(wide)) // 2)
+    elif mode == "crop":
+        scale = max(height_px / height, width_px / width)
+        cut_high, cut_wide = min(height, round(height_px / scale)), min(width, round(width_px / scale))
+        high, wide = height * height_px / cut_high, width * width_px / cut_wide
+        top = -((height - cut_high) // 2) * height_px / cut_high
+        left = -((width - cut_wide) // 2) * width_px / cut_wide
+    fractions = (corners - np.array([left, top] * 2, np.float32)) / np.array([wide, high] * 2, np.float32)
+    return np.asarray(np.clip(fractions, 0.0, 1.0), np.float32)

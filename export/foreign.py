@@ -1,0 +1,210 @@
+"""Somebody else's ONNX model behind our own input: nodes put before it turn a picture's bytes into what it expects."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper, version_converter
+
+from export import ExportError
+from export.graph import INPUT, IR_VERSION
+
+LEAST_OPSET = 13  # the first with scales for each channel
+CONVERTED_OPSET = 17
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the model's own input is: `(pixel / scale - mean) / std`, in its own order of channels and axes."""
+
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    channels: Literal["rgb", "bgr"] = "rgb"
+    scale: float = 255.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """In the model's order of channels, like `mean`."""
+
+
+def take_bytes(model: onnx.ModelProto, expected: Expectation, height_px: int, width_px: int) -> onnx.ModelProto:
+    """The model with the input `pixels` uint8[N, H, W, 3], RGB, of contract 1. Raises `ExportError`."""
+    result = _modern(model)
+    graph = result.graph
+    own = _image_input(graph)
+    kind = own.type.tensor_type.elem_type
+    if kind not in _FLOATS | {TensorProto.UINT8}:
+        raise ExportError(f"the model's input {own.name} holds neither floats nor bytes; it cannot be adopted")
+    _check_size(own, expected, height_px, width_px)
+    names = [INPUT]
+    nodes: list[onnx.NodeProto] = []
+
+    def add(operator: str, constants: dict[str, NDArray[np.generic]], **attributes: Any) -> None:
+        for name, value in constants.items():
+            graph.initializer.append(numpy_helper.from_array(value, name))
+        names.append(f"adopted/{operator}_{len(nodes)}")
+        nodes.append(helper.make_node(operator, [names[-2], *constants], [names[-1]], names[-1], **attributes))
+
+    if expected.layout == "nchw":
+        add("Transpose", {}, perm=[0, 3, 1, 2])
+    axis = 1 if expected.layout == "nchw" else 3
+    if expected.channels == "bgr":
+        add("Gather", {"adopted/order": np.array([2, 1, 0], np.int64)}, axis=axis)
+    if kind != TensorProto.UINT8:
+        scale: dict[str, NDArray[np.generic]] = {
+            "adopted/scale": np.array(1 / expected.scale, np.float32),
+            "adopted/zero": np.array(0, np.uint8),
+        }
+        add("DequantizeLinear", scale)
+        shape = (1, 3, 1, 1) if expected.layout == "nchw" else (1, 1, 1, 3)
+        if any(expected.mean):
+            add("Sub", {"adopted/mean": np.array(expected.mean, np.float32).reshape(shape)})
+        if any(value != 1 for value in expected.std):
+            add("Div", {"adopted/std": np.array(expected.std, np.float32).reshape(shape)})
+    if kind == TensorProto.FLOAT16:
+        add("Cast", {}, to=TensorProto.FLOAT16)
+    nodes[-1].output[0] = own.name
+    rest = list(graph.node)
+    graph.input.remove(own)
+    graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", height_px, width_px, 3]))
+    del graph.node[:]
+    graph.node.extend([*nodes, *rest])
+    _name_nodes(graph)
+    _free_batch(result, height_px, width_px)
+    return result
+
+
+def give_logits(model: onnx.ModelProto, output: str | None, labels: int, probabilities: bool | None) -> None:
+    """Rename the scores to `logits`, in place; where they are probabilities, take their logarithm first.
+
+    `probabilities` `None` means: find out from the answer to a grey picture. Raises `ExportError` when the output is
+    not one score for each label.
+    """
+    graph = model.graph
+    name = _chosen_output(graph, output)
+    answer = _answer(model, name, 1)
+    if answer.ndim != 2 or answer.shape[1] != labels:
+        raise ExportError(
+            f"the model's output {name} has shape {list(answer.shape)} and the table has {labels} labels; expected one "
+            "score for each label"
+        )
+    if probabilities is None:
+        probabilities = bool((answer >= 0).all() and abs(float(answer.sum()) - 1) < 1e-3)
+    _rename(graph, name, "adopted/scores")
+    if probabilities:
+        graph.initializer.append(numpy_helper.from_array(np.array(1e-12, np.float32), "adopted/least"))
+        graph.node.append(
+            helper.make_node("Max", ["adopted/scores", "adopted/least"], ["adopted/positive"], "adopted/Max")
+        )
+        graph.node.append(helper.make_node("Log", ["adopted/positive"], ["logits"], "adopted/Log"))
+    else:
+        graph.node.append(helper.make_node("Identity", ["adopted/scores"], ["logits"], "adopted/Identity"))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", labels]))
+
+
+def give_detections(model: onnx.ModelProto, output: str | None, layout: str, labels: int) -> None:
+    """Rename the boxes to `detections`, in place. Raises `ExportError` when their shape is not the layout's."""
+    graph = model.graph
+    name = _chosen_output(graph, output)
+    shape = _answer(model, name, 1).shape
+    columns = {"yolov5": (2, 5 + labels), "yolov9": (1, 4 + labels), "yolov10": (2, 6), "rtdetr": (2, 4 + labels)}
+    axis, wanted = columns[layout]
+    if len(shape) != 3 or shape[axis] != wanted:
+        raise ExportError(
+            f"the model's output {name} has shape {list(shape)}; {layout} with {labels} labels has {wanted} columns on "
+            f"axis {axis}: another --boxes layout or another label table?"
+        )
+    _rename(graph, name, "adopted/boxes")
+    graph.node.append(helper.make_node("Identity", ["adopted/boxes"], ["detections"], "adopted/Identity"))
+    del graph.output[:]
+    rest = [int(size) for size in shape[1:]]
+    graph.output.append(helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", *rest]))
+
+
+def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    if opset < LEAST_OPSET:
+        try:
+            result = version_converter.convert_version(result, CONVERTED_OPSET)
+        except RuntimeError as error:
+            raise ExportError(f"the model's opset {opset} cannot be raised to {CONVERTED_OPSET}: {error}") from error
+    result.ir_version = max(result.ir_version, IR_VERSION)
+    constants = {initializer.name for initializer in result.graph.initializer}
+    for entry in [entry for entry in result.graph.input if entry.name in constants]:
+        result.graph.input.remove(entry)  # old files list their weights as inputs
+    del result.graph.value_info[:]
+    return result
+
+
+def _image_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+    images: list[onnx.ValueInfoProto] = [entry for entry in graph.input if len(entry.type.tensor_type.shape.dim) == 4]
+    if len(graph.input) != 1 or len(images) != 1:
+        names = ", ".join(entry.name for entry in graph.input)
+        raise ExportError(f"the model has the inputs {names}; expected a single one with four axes")
+    return images[0]
+
+
+def _check_size(own: onnx.ValueInfoProto, expected: Expectation, height_px: int, width_px: int) -> None:
+    sizes = [axis.dim_value for axis in own.type.tensor_type.shape.dim]
+    wanted = (3, height_px, width_px) if expected.layout == "nchw" else (height_px, width_px, 3)
+    if any(size > 0 and size != want for size, want in zip(sizes[1:], wanted, strict=True)):
+        raise ExportError(
+            f"the model's input has shape {sizes}, --input and --layout ask for [N, {', '.join(map(str, wanted))}]; "
+            "mend whichever is wrong"
+        )
+
+
+def _free_batch(model: onnx.ModelProto, height_px: int, width_px: int) -> None:
+    for entry in model.graph.output:
+        if entry.type.tensor_type.shape.dim:
+            entry.type.tensor_type.shape.dim[0].dim_param = "N"
+    try:
+        session = _session(model)
+        session.run(None, {INPUT: np.zeros((2, height_px, width_px, 3), np.uint8)})
+    except Exception as error:  # the runtime's exception types share no public base
+        reason = " ".join(str(error).split())[:160]
+        raise ExportError(
+            f"the model does not run on a batch of two ({reason}); export it with a dynamic batch"
+        ) from error
+
+
+def _chosen_output(graph: onnx.GraphProto, output: str | None) -> str:
+    names = [entry.name for entry in graph.output]
+    if output is not None and output not in names:
+        raise ExportError(f"the model has no output {output!r}, expected one of {', '.join(names)}")
+    return names[0] if output is None else output
+
+
+def _answer(model: onnx.ModelProto, name: str, batch: int) -> NDArray[np.float32]:
+    session = _session(model)
+    shape = session.get_inputs()[0].shape[1:]
+    answer: NDArray[np.float32] = session.run([name], {INPUT: np.full((batch, *shape), 127, np.uint8)})[0]
+    return answer
+
+
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Every node its own name, so that the gate can speak of it."""
+    taken: set[str] = set()
+    for place, node in enumerate(graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{place}"
+        taken.add(node.name)

@@ -1,0 +1,217 @@
+"""Other people's models: their input behind ours, their outputs under our names, detectors of every layout."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import torchvision
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edge.card import Boxes
+from edge.detector import Detector, decode
+from edge.frame import Exif, Picture, fit
+from edge.model import Model, ModelError
+from export.__main__ import main
+
+SIDE_PX = 64
+LABELS = "label,kind,common_name,scientificName,rank\nred_fox,animal,red fox,Vulpes vulpes,species\nblank,blank,,,\n"
+DETECTOR_LABELS = "label,kind\nanimal,animal\nperson,human\nvehicle,vehicle\n"
+ROWS = 50
+
+
+def foreign(
+    path: Path,
+    shape: list[int | str],
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, NDArray[np.generic]],
+    output: str,
+    rank: int,
+) -> Path:
+    graph = helper.make_graph(
+        nodes, "foreign",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *"abc"[: rank - 1]])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def classifier(path: Path, layout: str, softmax: bool) -> Path:
+    random = np.random.default_rng(0)
+    shape: list[int | str] = ["N", 3, SIDE_PX, SIDE_PX] if layout == "nchw" else ["N", SIDE_PX, SIDE_PX, 3]
+    nodes = [helper.make_node("Conv", ["planes", "filters"], ["maps"], strides=[8, 8]),
+             helper.make_node("Relu", ["maps"], ["positive"]),
+             helper.make_node("GlobalAveragePool", ["positive"], ["pooled"]),
+             helper.make_node("Flatten", ["pooled"], ["flat"]),
+             helper.make_node("MatMul", ["flat", "weights"], ["scores"])]  # fmt: skip
+    if layout == "nhwc":
+        nodes.insert(0, helper.make_node("Transpose", ["images"], ["planes"], perm=[0, 3, 1, 2]))
+    else:
+        nodes[0].input[0] = "images"
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["scores"], ["p"], axis=1))
+    constants: dict[str, NDArray[np.generic]] = {
+        "filters": random.normal(0, 0.2, (8, 3, 8, 8)).astype(np.float32),
+        "weights": random.normal(0, 2, (8, 2)).astype(np.float32),
+    }
+    return foreign(path, shape, nodes, constants, "p" if softmax else "scores", 2)
+
+
+def detector(path: Path, layout: str) -> Path:
+    """Boxes that depend on the picture, in exactly the layout's shape and ranges."""
+    random = np.random.default_rng(1)
+    columns = {"yolov5": 8, "yolov9": 7, "yolov10": 6, "rtdetr": 7}[layout]
+    place, size = (1.0, 1.0) if layout == "rtdetr" else (float(SIDE_PX), float(SIDE_PX))
+    gain = np.ones(columns, np.float32)
+    gain[:4] = [place, place, size / 2, size / 2]
+    constants: dict[str, NDArray[np.generic]] = {
+        "filters": random.normal(0, 0.1, (16, 3, 16, 16)).astype(np.float32),
+        "weights": random.normal(0, 0.4, (16, ROWS * columns)).astype(np.float32),
+        "shape": np.array([-1, ROWS, columns], np.int64),
+        "gain": gain,
+    }
+    nodes = [helper.make_node("Conv", ["images", "filters"], ["maps"], strides=[16, 16]),
+             helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
+             helper.make_node("Flatten", ["pooled"], ["flat"]),
+             helper.make_node("MatMul", ["flat", "weights"], ["mixed"]),
+             helper.make_node("Reshape", ["mixed", "shape"], ["table"]),
+             helper.make_node("Sigmoid", ["table"], ["unit"]),
+             helper.make_node("Mul", ["unit", "gain"], ["boxes"])]  # fmt: skip
+    last = "boxes"
+    if layout == "yolov9":
+        nodes.append(helper.make_node("Transpose", ["boxes"], ["output0"], perm=[0, 2, 1]))
+        last = "output0"
+    if layout == "yolov10":  # corners in order and a whole number for the label
+        constants |= {
+            "corner": np.array([0, 0, SIDE_PX / 2, SIDE_PX / 2, 0, 0], np.float32),
+            "three": np.array([1, 1, 1, 1, 1, 2.999], np.float32),
+        }
+        constants |= {
+            "keep": np.array([1, 1, 1, 1, 1, 0], np.float32),
+            "label": np.array([0, 0, 0, 0, 0, 1], np.float32),
+        }
+        nodes += [helper.make_node("Add", ["boxes", "corner"], ["shifted"]),
+                  helper.make_node("Mul", ["shifted", "three"], ["scaled"]),
+                  helper.make_node("Floor", ["scaled"], ["whole"]),
+                  helper.make_node("Mul", ["scaled", "keep"], ["kept"]),
+                  helper.make_node("Mul", ["whole", "label"], ["only"]),
+                  helper.make_node("Add", ["kept", "only"], ["output0"])]  # fmt: skip
+        last = "output0"
+    return foreign(path, ["N", 3, SIDE_PX, SIDE_PX], nodes, constants, last, 3)
+
+
+def reference(rows: NDArray[np.float32], layout: str, how: Boxes) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Written from the layouts' descriptions with torchvision's box operations, apart from `edge.detector`."""
+    table = torch.from_numpy(rows)
+    if layout == "yolov10":
+        boxes, scores, labels = table[:, :4], table[:, 4], table[:, 5].long()
+    else:
+        table = table.T if layout == "yolov9" else table
+        scores, labels = (table[:, 5:] * table[:, 4:5] if layout == "yolov5" else table[:, 4:]).max(1)
+        boxes = torchvision.ops.box_convert(table[:, :4], "cxcywh", "xyxy") * (SIDE_PX if layout == "rtdetr" else 1)
+    kept = scores >= how.least_score
+    boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+    if layout in ("yolov5", "yolov9"):
+        kept = torchvision.ops.batched_nms(boxes, scores, labels, how.overlap)
+    else:
+        kept = scores.argsort(descending=True, stable=True)
+    return boxes[kept], scores[kept], labels[kept]
+
+
+def picture(height: int, width: int, seed: int = 0) -> Picture:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Picture(pixels, width, height, Exif())
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+@pytest.mark.parametrize("softmax", [False, True])
+def test_an_adopted_classifier_answers_as_it_did(layout: str, channels: str, softmax: bool, tmp_path: Path) -> None:
+    source = classifier(tmp_path / "foreign.onnx", layout, softmax)
+    (tmp_path / "labels.csv").write_text(LABELS)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    code = main(["adopt", str(source), "--labels", str(tmp_path / "labels.csv"), "--input", f"{SIDE_PX}x{SIDE_PX}",
+                 "--layout", layout, "--channels", channels, "--mean", *map(str, mean), "--std", *map(str, std),
+                 "--out", str(tmp_path / "adopted.onnx"), "--licence", "CC0-1.0"])  # fmt: skip
+    assert code == 0
+    model = Model(tmp_path / "adopted.onnx")
+    pixels = np.random.default_rng(3).integers(0, 256, (2, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+    own = pixels[..., ::-1] if channels == "bgr" else pixels
+    prepared = ((own / 255.0 - mean) / std).astype(np.float32)
+    prepared = prepared.transpose(0, 3, 1, 2) if layout == "nchw" else prepared
+    expected = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"]).run(None, {"images": prepared})[
+        0
+    ]
+    logits = model.run(pixels).logits
+    if softmax:
+        logits = np.exp(logits)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    assert model.card.labels[0].taxon is not None
+    assert model.card.licence == "CC0-1.0"
+
+
+@pytest.mark.parametrize("layout", ["yolov5", "yolov9", "yolov10", "rtdetr"])
+def test_boxes_are_those_of_a_reference_decoder(layout: str, tmp_path: Path) -> None:
+    source = detector(tmp_path / "foreign.onnx", layout)
+    (tmp_path / "labels.csv").write_text(DETECTOR_LABELS)
+    code = main(["adopt", str(source), "--labels", str(tmp_path / "labels.csv"), "--input", f"{SIDE_PX}x{SIDE_PX}",
+                 "--boxes", layout, "--out", str(tmp_path / "detector.onnx")])  # fmt: skip
+    assert code == 0
+    found = Detector(tmp_path / "detector.onnx")
+    frames = [picture(90, 160, 0), picture(120, 80, 1)]
+    inputs = np.stack([fit(frame.pixels, SIDE_PX, SIDE_PX, "letterbox") for frame in frames])
+    raw = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"]).run(
+        None, {"images": (inputs.transpose(0, 3, 1, 2) / 255).astype(np.float32)}
+    )[0]
+    total = 0
+    for frame, rows, detections in zip(frames, raw, found.detect(frames), strict=True):
+        boxes, scores, labels = reference(rows, layout, found.boxes)
+        corners, own_scores, own_labels = decode(rows, found.boxes, SIDE_PX, SIDE_PX)
+        np.testing.assert_allclose(corners, boxes.numpy(), atol=1e-3)
+        np.testing.assert_allclose(own_scores, scores.numpy(), atol=1e-5)
+        assert own_labels.tolist() == labels.tolist()
+        scale = SIDE_PX / max(frame.width_px, frame.height_px)
+        wide, high = round(frame.width_px * scale), round(frame.height_px * scale)
+        bars = torch.tensor([(SIDE_PX - wide) // 2, (SIDE_PX - high) // 2] * 2)
+        expected = ((boxes - bars) / torch.tensor([wide, high] * 2)).clamp(0, 1)
+        inside = (expected[:, 2] > expected[:, 0]) & (expected[:, 3] > expected[:, 1])
+        shown = [(d.box.x, d.box.y, d.box.x + d.box.width, d.box.y + d.box.height) for d in detections]
+        np.testing.assert_allclose(np.array(shown), expected[inside].numpy(), atol=1e-4)
+        kinds = [("animal", "human", "vehicle")[label] for label in labels[inside].tolist()]
+        assert [detection.kind for detection in detections] == kinds
+        total += len(shown)
+    assert total > 5  # the made detector does see something
+
+
+def test_a_classifier_is_no_detector(tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match="says that it classifies"):
+        Detector(tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--input", "32x32"], "ask for [N, 3, 32, 32]"),
+        (["--input", "64", "--output", "nothing"], "no output 'nothing'"),
+        (["--input", "64", "--boxes", "yolov5"], "yolov5 with 2 labels has 7 columns"),
+        (["--input", "64", "--labels", "three.csv"], "3 labels; expected one score for each label"),
+        (["--input", "64", "--labels", "bad.csv"], "bad.csv line 2: an animal needs scientificName"),
+        (["--input", "64", "--labels", "none.csv"], "none.csv cannot be read"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(
+    more: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    classifier(Path("foreign.onnx"), "nchw", False)
+    Path("labels.csv").write_text(LABELS)
+    Path("three.csv").write_text(DETECTOR_LABELS)
+    Path("bad.csv").write_text("label,kind\nfox,animal\nblank,blank\n")
+    assert main(["adopt", "foreign.onnx", "--labels", "labels.csv", "--out", "out.onnx", *more]) == 2
+    assert expected in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not Path("out.onnx").exists()
