@@ -60,7 +60,7 @@ def test_a_silent_daemon_and_a_damaged_database_differ(settings: Settings, host:
     with settings.db.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (settings.db.stat().st_size - 4096))
-    assert "silent" not in problems(settings, later)["database"]
+    assert "silent for" not in problems(settings, later)["database"]
 
 
 def test_a_folder_that_is_not_there_is_waited_for(settings: Settings, host: Host) -> None:
