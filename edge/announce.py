@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from edge.clock import iso_utc
 from edge.frame_log import FrameLog
 from edge.journal import FRAME_FAILED, JournalHandler, fields, is_journal
 from edge.result import Again, Result, Scored
+from edge.unbreakable_output import UnbreakableOutput
 
 log = logging.getLogger("edge")
 
@@ -26,7 +28,7 @@ class Announcer:
     """Counts results and says them."""
 
     def __init__(self, out: TextIO, as_json: bool, quiet: bool) -> None:
-        self._out = out
+        self._out = UnbreakableOutput(out)
         self._json = as_json
         self._quiet = quiet
         self._live = out.isatty() and not as_json and not quiet
@@ -94,7 +96,6 @@ class Announcer:
         rate = self.done / max(at - self._begun, 1e-9)
         left = max(self._total - self.done, 0) / rate if rate else 0.0
         self._out.write(f"\r\x1b[K{self.done} of {self._total} files, {rate:.0f}/s, {_duration(left)} left")
-        self._out.flush()
 
     def finish(self) -> None:
         """Say what was done."""
@@ -131,8 +132,9 @@ class Announcer:
                 "clock_doubt": ",".join(scored.captured.doubts) or None,
                 "digest": scored.digest,
             }
-            self._out.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self._out.flush()
+            # JSON escapes only the first 32 control characters by itself.
+            text = re.sub("[\x7f-\x9f]", lambda c: f"\\u{ord(c[0]):04x}", json.dumps(row, ensure_ascii=False))
+            self._out.write(text + "\n")
             return
         if self._quiet:
             return
@@ -146,7 +148,6 @@ class Announcer:
             self._frame_log.add(scored, line)
             return
         self._out.write(line + "\n")
-        self._out.flush()
 
 
 def _duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from edge.model import Model
 from edge.result import Again, Failed, Result, Scored
 from edge.scene import is_infrared, miniature
 from edge.settings import Settings
-from edge.trial import TRIES
+from edge.trial import TRIES, Undecided
 
 _FINAL = ("unsupported_format", "too_large")  # more bytes would change nothing
 
@@ -91,7 +91,11 @@ class Examiner:
             return Failed(after, digest, "truncated", "it changed while it was read", False, name)
         if self._is_logged(digest):
             return Again(seen, digest)
-        if (fault := self._fault(digest, seen.path)) is not None:
+        try:
+            fault = self._fault(digest, seen.path)
+        except Undecided:
+            return None
+        if fault is not None:
             return Failed(seen, digest, "crashed_decoder", fault, True, name, TRIES)
         try:
             picture = frame.decode(data, self._side_px, path.name)

@@ -29,6 +29,10 @@ _IDLE_S = 60.0
 _NOBODYS_FAULT = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # someone ended the service
 
 
+class Undecided(Exception):
+    """The trial was broken off from outside: the service is being ended."""
+
+
 class Suspicion:
     """Which frames go on trial: the first ones after a bad end, and content that failed a trial before."""
 
@@ -52,7 +56,10 @@ class Suspicion:
         self._trial.close()
 
     def fault(self, digest: str, path: str) -> str | None:
-        """What is wrong with a file's content, in one line; `None` when there is no reason to suspect it."""
+        """What is wrong with a file's content, in one line; `None` when there is no reason to suspect it.
+
+        Raises `Undecided`.
+        """
         if self._left > 0:
             self._left -= 1
         elif not self._has_crashed(digest):
@@ -64,7 +71,7 @@ class Trial:
     """Decides whether a frame can be decoded and looked at safely."""
 
     def __init__(self, settings: Settings) -> None:
-        self._command = [sys.executable, "-m", "edge.trial", str(settings.model or STARTER)]
+        self._command = [sys.executable, "-m", "edge.trial", str(settings.model or STARTER), str(HANG_S)]
         self._child: subprocess.Popen[str] | None = None
         self._lock = Lock()
 
@@ -103,7 +110,9 @@ class Trial:
             return None
         code = child.wait()
         self._close_child()
-        if not was_read or -code in _NOBODYS_FAULT:
+        if -code in _NOBODYS_FAULT:
+            raise Undecided
+        if not was_read:
             return None
         return f"it ends the decoder ({signal.Signals(-code).name})" if code < 0 else f"it hangs for {HANG_S} s"
 
@@ -132,7 +141,7 @@ class Trial:
 
 def main(arguments: Sequence[str]) -> int:
     """The child; ends when the parent does, or when nothing was asked for a minute."""
-    model = Model(Path(arguments[0]))
+    model, hang_s = Model(Path(arguments[0])), float(arguments[1])
     while select.select([sys.stdin], [], [], _IDLE_S)[0] and (line := sys.stdin.readline()):
         path = json.loads(line)
         try:
@@ -140,7 +149,7 @@ def main(arguments: Sequence[str]) -> int:
         except OSError:
             data = b""
         print("read", flush=True)
-        faulthandler.dump_traceback_later(HANG_S, exit=True)
+        faulthandler.dump_traceback_later(hang_s, exit=True)
         try:
             picture = frame.decode(data, look.decode_side_px(model), path)
             look.look(model, [look.view(model, picture)])
