@@ -40,8 +40,8 @@ def calibrated_probabilities(
 ) -> tuple[NDArray[np.float64], float]:
     """(probabilities float64[N, L], the temperature of all together).
 
-    Where there are several folds, each is calibrated with the temperature of the others, so that the error measured on
-    it is not that of the data the temperature was fitted on.
+    Each of several folds is calibrated with the temperature of the others, so that the error measured on it is not that
+    of the data the temperature was fitted on.
     """
     temperature = fit_temperature(logits, truth)
     probabilities = np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1))

@@ -42,7 +42,7 @@ def report_predictions(predictions: Predictions, taxa: Sequence[Taxon | None], f
     """As `report_run`, of any predictions, into `folder`."""
     known = predictions.where(predictions.truth != UNSEEN)
     overall = figures(known, taxa)
-    probabilities, temperature = calibrated_probabilities(known.logits, known.truth, known.fold)
+    probabilities, temperature = calibrated_probabilities(known.logits, known.truth, _calibration_parts(known))
     truth = known.truth
 
     def error(places: Any) -> float:
@@ -76,6 +76,16 @@ def report_predictions(predictions: Predictions, taxa: Sequence[Taxon | None], f
     summary = _summary(overall, calibration, rejection, retrieval, known)
     (folder / "report.txt").write_text(summary + "\n", encoding="utf-8")
     return summary
+
+
+def _calibration_parts(known: Predictions) -> Any:
+    """int64[N]: the folds; of a single one, five parts of whole sequences, so that here too no sample is measured with a
+    temperature that was fitted on it.
+    """
+    if len(np.unique(known.fold)) > 1:
+        return known.fold
+    _, place = np.unique(sequence_groups(known), return_inverse=True)
+    return np.random.default_rng(0).permutation(int(place.max()) + 1)[place] % 5
 
 
 def _plain_probabilities(predictions: Predictions) -> Any:
