@@ -13,7 +13,7 @@ from edge.report.survey import ANIMAL, HUMAN, KINDS, REASONS, VEHICLE, Pairs, Re
 from edge.taxon_book import TaxonBook
 
 _KEY = key_of(
-    "method", "kind", "rank", "taxon", "reason", "model", "subject", "box_x IS NOT NULL",
+    "method", "kind", "rank", "taxon", "reason", "model", "subject", "box_source",
     "CASE WHEN method = 'human' THEN classified_by END", "CASE WHEN method = 'human' THEN common_name END",
 )  # fmt: skip
 _OBSERVATIONS = f"SELECT id, media, {_KEY}, coalesce(confidence, -1), coalesce(count, 0) FROM observation"
@@ -27,6 +27,8 @@ class Answers:
     records: Records
     pairs: Pairs
     people: NDArray[np.int32]
+    boxed: bool
+    """Whether a detector or a person drew any box."""
 
     @classmethod
     def none(cls) -> "Answers":
@@ -34,7 +36,7 @@ class Answers:
 
     def moved(self, by: int) -> "Answers":
         """The same when the frames stand `by` places further on."""
-        return Answers(_moved(self.records, by), _moved(self.pairs, by), self.people + np.int32(by))
+        return Answers(_moved(self.records, by), _moved(self.pairs, by), self.people + np.int32(by), self.boxed)
 
     @classmethod
     def stacked(cls, parts: Sequence["Answers"]) -> "Answers":
@@ -42,6 +44,7 @@ class Answers:
             _stacked(Records, [part.records for part in parts]),
             _stacked(Pairs, [part.pairs for part in parts]),
             joined([part.people for part in parts], np.int32),
+            any(part.boxed for part in parts),
         )
 
 
@@ -117,7 +120,7 @@ def choose(
             for name in Records.__slots__
         )
     )
-    return Answers(counted, _pairs(human, machine), _people(rows, human, looked))
+    return Answers(counted, _pairs(human, machine), _people(rows, human, looked), bool(rows.box.any()))
 
 
 def _read(connection: sqlite3.Connection, media: NDArray[np.int64], book: TaxonBook) -> _Rows:
@@ -138,7 +141,7 @@ def _read(connection: sqlite3.Connection, media: NDArray[np.int64], book: TaxonB
         confidence,
         count,
         keys.table(lambda part: REASONS.index(part[4]), np.int8)[coded],
-        keys.table(lambda part: part[7] == "1", np.bool_)[coded],
+        keys.table(lambda part: part[7] not in ("", "attention"), np.bool_)[coded],
         keys.table(lambda part: reviewers.get(part[8], -1) if part[0] == "human" else -1, np.int32)[coded],
     )
     if not len(media):

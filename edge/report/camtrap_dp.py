@@ -109,7 +109,7 @@ def _write_package(study: Study, folder: Path, output: Output) -> None:
     records = np.flatnonzero(dated[study.survey.records.frame])
     periods = _write_deployments(study, folder / "deployments.csv")
     with Details(study.survey) as details:
-        paths = PublicPaths.of(study, details, frames)
+        paths = PublicPaths.of(study, details)
         with ColumnFile(folder / "media.csv", MEDIA) as file:
             for start in range(0, len(frames), CHUNK):
                 output.say(f"media {start} of {len(frames)}")
@@ -207,7 +207,7 @@ def _observation_chunk(
     survey = study.survey
     records, frames = survey.records, survey.frames
     frame = records.frame[part]
-    media = [digest for _, digest in details.media(frame)]
+    media = details.digests(frame)
     stamps = _stamps(frames.at[frame], frames.local[frame])
     event = study.visits.of_record[part]
     blank = blank_event[frame]

@@ -331,6 +331,7 @@ def _merge(
         records=answers.records,
         pairs=answers.pairs,
         people=answers.people,
+        boxed=answers.boxed,
         heartbeats=tuple(part.heartbeats for part in parts),
         problems=tuple(problems),
         status_counts=dict(counts),

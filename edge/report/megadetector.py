@@ -81,7 +81,7 @@ def _images(study: Study, details: Details, classes: _Classes) -> Iterator[list[
     answered[records.frame] = True
     # A frame whose answer is left out (a filter) is left out too: an empty list would call it blank.
     wanted = np.flatnonzero((answered & (frames.status == CLASSIFIED)) | (frames.status == UNREADABLE)).astype(np.int32)
-    paths = PublicPaths.of(study, details, wanted)
+    paths = PublicPaths.of(study, details)
     firsts = np.searchsorted(records.frame, wanted, side="left")
     lasts = np.searchsorted(records.frame, wanted, side="right")
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

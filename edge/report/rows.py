@@ -1,5 +1,6 @@
 """The survey as a long table: one line for each frame and taxon, in chunks, for tables and exports."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,7 +94,6 @@ def _times(local: NDArray[np.int64], offset: NDArray[np.int64]) -> list[str | No
     return [text or None for text in local_text(local, offset)]
 
 
-_ANY_BOX = "SELECT 1 FROM observation WHERE box_x IS NOT NULL AND box_source <> 'attention' LIMIT 1"
 # Of several detectors the newest counts.
 _BOXES = """
 SELECT o.media, o.method = 'human', o.kind, o.subject, o.box_x, o.box_y, o.box_width, o.box_height, o.confidence
@@ -106,6 +106,9 @@ ORDER BY o.media, o.subject, o.id
 """
 
 
+_FIRST_AND_LAST_PATH = """
+SELECT min(CAST(path AS TEXT)), max(CAST(path AS TEXT)) FROM media WHERE status = 'classified'
+"""
 _CANDIDATES = """
 SELECT observation, taxon, probability FROM candidate WHERE observation IN (SELECT value FROM json_each(?))
 ORDER BY observation, place
@@ -122,7 +125,6 @@ class Details:
     def __enter__(self) -> "Details":
         self._contexts = [connect(path) for path in self._survey.paths]
         self._open = [context.__enter__() for context in self._contexts]
-        self._boxed = [bool(connection.execute(_ANY_BOX).fetchone()) for connection in self._open]
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -131,7 +133,26 @@ class Details:
 
     def media(self, frames: NDArray[np.int32]) -> list[tuple[str, str]]:
         """(path, digest) of each frame."""
-        return [(readable_path(path), digest) for path, digest in self.fetch("media", "path, digest", frames)]
+        return [
+            (path if isinstance(path, str) else readable_path(path), digest)
+            for path, digest in self.fetch("media", "path, digest", frames)
+        ]
+
+    def digests(self, frames: NDArray[np.int32]) -> list[str]:
+        """The digest of each frame's content."""
+        return [digest for (digest,) in self.fetch("media", "digest", frames)]
+
+    def common_folder(self) -> str:
+        """The folder that all classified frames of all databases lie below; empty when there is none."""
+        edges = [
+            readable_path(path)
+            for connection in self._open
+            for path in connection.execute(_FIRST_AND_LAST_PATH).fetchone()
+            if path is not None
+        ]
+        # What the first and the last in the order of the alphabet share, all between them share too.
+        folders = [path.rpartition("/")[0] for path in edges]
+        return os.path.commonpath(folders) if folders and all(f.startswith("/") for f in folders) else ""
 
     def classified_by(self, part: slice | NDArray[np.int64]) -> list[str]:
         """Who answered, for some records."""
@@ -148,7 +169,7 @@ class Details:
 
     def with_boxes(self, columns: Columns, part: NDArray[np.int64]) -> Columns:
         """Camtrap DP columns of some records, with one line for each box where a detector or a person drew boxes."""
-        if not any(self._boxed):
+        if not self._survey.boxed:
             return columns
         records = self._survey.records
         frame, human, kind = records.frame[part], records.human[part], records.kind[part]
@@ -177,7 +198,7 @@ class Details:
 
     def boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:
         """(human, kind, subject, x, y, width, height, confidence) of each frame's boxes; attention is no box."""
-        return self._boxes(frames) if any(self._boxed) else [[] for _ in frames]
+        return self._boxes(frames) if self._survey.boxed else [[] for _ in frames]
 
     def _boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:
         found: list[list[tuple[Any, ...]]] = [[] for _ in frames]
@@ -201,15 +222,16 @@ class Details:
         for database in np.unique(databases).tolist():
             places = np.flatnonzero(databases == database)
             connection = self._open[database]
-            held: dict[int, tuple[Any, ...]] = {}
             unique = np.unique(wanted[places])
             # A dense run of ids is read as a range, which is many times quicker than one by one.
             if len(unique) * 4 > unique[-1] - unique[0]:
-                query = f"SELECT id, {columns} FROM {table} WHERE id BETWEEN ? AND ?"
-                held = {row[0]: row[1:] for row in connection.execute(query, (int(unique[0]), int(unique[-1])))}
+                which, given = "BETWEEN ? AND ?", (int(unique[0]), int(unique[-1]))
             else:
-                query = f"SELECT id, {columns} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
-                held = {row[0]: row[1:] for row in connection.execute(query, (str(unique.tolist()),))}
-            for place, id_ in zip(places.tolist(), wanted[places].tolist(), strict=True):
-                found[place] = held[id_]
+                which, given = "IN (SELECT value FROM json_each(?))", (str(unique.tolist()),)  # type: ignore[assignment]
+            rows = connection.execute(f"SELECT {columns} FROM {table} WHERE id {which} ORDER BY id", given).fetchall()
+            ids = np.array(
+                connection.execute(f"SELECT id FROM {table} WHERE id {which} ORDER BY id", given).fetchall(), np.int64
+            )
+            for place, row in zip(places.tolist(), np.searchsorted(ids[:, 0], wanted[places]).tolist(), strict=True):
+                found[place] = rows[row]
         return found

@@ -153,6 +153,8 @@ class Survey:
     """Frames whose only time is that of a copied or changed file, which is no capture time: they count as undated."""
     live: frozenset[str]
     """Deployments whose frames came within a day of being taken, so that heartbeats tell of them."""
+    boxed: bool = False
+    """Whether a detector or a person drew any box."""
     duplicates: int = 0
     """Frames found in more than one database and counted once."""
     notes: tuple[str, ...] = field(default=())

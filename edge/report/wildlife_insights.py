@@ -34,7 +34,7 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     records, frames = study.survey.records, study.survey.frames
     wanted = np.flatnonzero((frames.status == CLASSIFIED)[records.frame] & (frames.at != NO_TIME)[records.frame])
     with Details(study.survey) as details, ColumnFile(folder / "images.csv", IMAGES) as file:
-        paths = PublicPaths.of(study, details, np.unique(records.frame[wanted]))
+        paths = PublicPaths.of(study, details)
         for start in range(0, len(wanted), CHUNK):
             output.say(f"images {start} of {len(wanted)}")
             file.write(_images(study, details, paths, project, wanted[start : start + CHUNK]))
