@@ -79,8 +79,8 @@ def report_predictions(predictions: Predictions, taxa: Sequence[Taxon | None], f
 
 
 def _calibration_parts(known: Predictions) -> Any:
-    """int64[N]: the folds; of a single one, five parts of whole sequences, so that here too no sample is measured with a
-    temperature that was fitted on it.
+    """int64[N]: the folds; of a single one, five parts of whole sequences, so that here too no sample is measured with
+    a temperature that was fitted on it.
     """
     if len(np.unique(known.fold)) > 1:
         return known.fold
