@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from train import TrainError
+
 
 class Progress:
     """Logs steps and epochs. Only the first process of a group owns one that writes."""
@@ -18,7 +20,12 @@ class Progress:
         self.steps = self.images = 0
         self.writer: Any = None
         if folder is not None and tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise TrainError(
+                    "--tensorboard needs the package tensorboard; install it or leave the option out"
+                ) from error
 
             self.writer = SummaryWriter(str(folder / "tensorboard"))
 
