@@ -1,0 +1,126 @@
+"""How good the answers are on labelled frames, with and without the second look, by source and light.
+
+python -m benchmarks.field_table ../shared/data/field [--model FILE]
+
+Everything that is fitted (temperature, weights, thresholds) is fitted on the other sequences' frames. "best" counts the
+most probable taxon of a rank, whether or not it would be said; the answers' figures count what is said.
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
+
+from edge.card import Card
+from edge.decide import Decision
+from edge.model import STARTER, Model
+from edge.taxonomy import TaxonKey, Tree
+from export.calibrate import Prior, cross_validated
+from export.judge import judge
+from export.looks import Looks, take_looks
+from export.scenes import Scene, read_scenes
+
+RANKS = ("class", "order", "family", "species")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with labels.csv and boxes.csv")
+    parser.add_argument("--model", type=Path, default=STARTER)
+    given = parser.parse_args()
+    model = Model(given.model, threads=2)
+    card = model.card
+    scenes = read_scenes(given.data, card.labels)
+    plan = card.calibration.second_look
+    fraction = plan.region_fraction if plan else 0.5
+    looks = take_looks(model, scenes, fraction)
+    calibration = card.calibration
+    known = Prior(
+        {name: bias for name, bias in calibration.label_bias.items() if name != "blank"},
+        tuple(name for name, threshold in calibration.label_thresholds.items() if threshold > 1),
+    )
+    for title, seen in (("one look", replace(looks, second=None)), ("two looks", looks)):
+        decisions, logs = cross_validated(card, seen, scenes, known, fraction)
+        print(f"\n{title}")
+        _table(card, scenes, decisions, np.exp(logs.astype(np.float64)))
+    _boxes(given.data / "boxes.csv", scenes, looks)
+
+
+def _table(card: Card, scenes: Sequence[Scene], decisions: Sequence[Decision], p: NDArray[np.float64]) -> None:
+    tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
+    groups: dict[str, list[int]] = {"all": list(range(len(scenes)))}
+    for n, scene in enumerate(scenes):
+        groups.setdefault("infra-red" if scene.infrared else "day", []).append(n)
+    for n, scene in enumerate(scenes):
+        groups.setdefault(scene.source, []).append(n)
+    best = "".join(f"{f'best {rank}':>14}" for rank in RANKS)
+    print(f"{'':12}{'frames':>7}{'blank AUC':>10}{'answered':>9}{'right':>18}{best}{'species >= 0.8':>16}")
+    for name, places in groups.items():
+        print(f"{name:12}{len(places):7}" + _row(card, tree, scenes, decisions, p, places))
+
+
+def _row(card: Card, tree: Tree, scenes: Sequence[Scene], decisions: Sequence[Decision], p: NDArray[np.float64],
+         places: list[int]) -> str:  # fmt: skip
+    empty = np.array([scenes[n].kind == "blank" for n in places])
+    blank = [label.kind == "blank" for label in card.labels]
+    auc = f"{roc_auc_score(empty, p[places][:, blank].sum(axis=1)):.3f}" if 0 < empty.sum() < len(places) else "-"
+    said = [n for n in places if decisions[n].kind != "unknown"]
+    verdicts = [judge(decisions[n], scenes[n], tree) for n in said]
+    sure = [
+        judge(decisions[n], scenes[n], tree)
+        for n in said
+        if decisions[n].rank == "species" and decisions[n].confidence >= 0.8 and scenes[n].species_sure
+    ]
+    cells = [f"{auc:>10}", f"{len(said) / len(places):9.0%}", f"{_share(verdicts.count('right'), len(verdicts)):>18}"]
+    for rank in RANKS:
+        right, judged = _best(tree, scenes, p, places, rank)
+        cells.append(f"{f'{right} of {judged}':>14}")
+    surely = f"{sure.count('right')} of {len(sure)}"
+    return "".join([*cells, f"{surely:>16}"])
+
+
+def _best(tree: Tree, scenes: Sequence[Scene], p: NDArray[np.float64], places: list[int], rank: str) -> tuple[int, int]:
+    """(right, judged): the most probable taxon of `rank` against the truth, where the truth reaches that rank."""
+    nodes = [node for node in tree.nodes if node.taxon.rank == rank]
+    right = judged = 0
+    for n in places:
+        truth: list[TaxonKey] = [key for key in scenes[n].lineage if key[0] == rank]
+        if not truth or (rank == "species" and not scenes[n].species_sure):
+            continue
+        found = max(nodes, key=lambda node: p[n, list(node.labels)].sum())
+        judged += 1
+        right += (found.taxon.rank, found.taxon.scientific_name) == truth[0]
+    return right, judged
+
+
+def _share(right: int, judged: int) -> str:
+    if not judged:
+        return "-"
+    interval = binomtest(right, judged).proportion_ci(method="wilson")
+    return f"{right / judged:.0%} ({interval.low:.0%}-{interval.high:.0%})"
+
+
+def _boxes(path: Path, scenes: Sequence[Scene], looks: Looks) -> None:
+    if not path.is_file():
+        return
+    regions = {str(scene.path.resolve()): region for scene, region in zip(scenes, looks.regions, strict=True)}
+    inside = total = 0
+    with path.open(newline="") as table:
+        for row in csv.DictReader(table):
+            region = regions[str((path.parent / row["path"]).resolve())]
+            if region is None:
+                continue
+            x, y = (float(row[at]) + float(row[size]) / 2 for at, size in (("x", "width"), ("y", "height")))
+            total += 1
+            inside += region.x <= x <= region.x + region.width and region.y <= y <= region.y + region.height
+    print(f"\nbox centres inside the region of the second look: {inside} of {total}")
+
+
+if __name__ == "__main__":
+    main()
