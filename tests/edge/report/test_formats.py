@@ -170,3 +170,15 @@ def test_detection_history_by_hand(tmp_path: Path) -> None:
         "history_Panthera_leo": [["north", "1", "0", "1", "0"], ["south", "NA", "0", "NA", "NA"]],
         "history_Aepyceros_melampus": [["north", "0", "0", "0", "0"], ["south", "NA", "1", "NA", "NA"]],
     }
+
+
+def test_quick_csv_reads_back_as_what_was_written() -> None:
+    from edge.report.csv_table import csv_lines
+
+    cells: list[Any] = ["a", "b,c", 'd"e', "f\ng", "", None, 1, 2.5, -3, "Ü", "x\r\ny", "'", " "] * 3
+    columns = {"path": cells, "repeated": ["p", 'q"', None] * 13, "plain": list(range(39))}
+    text = csv_lines(columns, ["path", "repeated", "absent", "plain"])
+    read = list(csv.reader(text.splitlines(keepends=True)))
+    written = zip(cells, columns["repeated"], [None] * 39, range(39), strict=True)
+    assert read == [["" if cell is None else str(cell) for cell in line] for line in written]
+    assert csv_lines({"path": ["=1", "-x", "@", "+", "ok"]}, ["path"]) == "'=1\n'-x\n'@\n'+\nok\n"
