@@ -6,13 +6,15 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from edge.clock import iso_utc
+from edge.clock import CaptureTime
+from edge.files import Seen
 from edge.frame_log import FrameLog
 from edge.journal import FRAME_FAILED, JournalHandler, fields, is_journal
-from edge.result import Again, Result, Scored
+from edge.result import Again, Failed, Result, Scored
 from edge.unbreakable_output import UnbreakableOutput
 
 log = logging.getLogger("edge")
@@ -25,13 +27,13 @@ def printable(text: str) -> str:
 
 
 class Announcer:
-    """Counts results and says them."""
+    """Counts results and says them: as JSON when `row_of` gives a logged file's row of the view `detections`."""
 
-    def __init__(self, out: TextIO, as_json: bool, quiet: bool) -> None:
+    def __init__(self, out: TextIO, quiet: bool, row_of: Callable[[Seen], dict[str, Any]] | None = None) -> None:
         self._out = UnbreakableOutput(out)
-        self._json = as_json
+        self._row_of = row_of
         self._quiet = quiet
-        self._live = out.isatty() and not as_json and not quiet
+        self._live = out.isatty() and row_of is None and not quiet
         self._frame_log = FrameLog() if is_journal(out) else None
         self._total: int | None = None
         self._begun = time.monotonic()
@@ -63,6 +65,8 @@ class Announcer:
             self._clear()
             log.warning("%s: %s: %s", printable(result.seen.path), result.reason, printable(result.detail),
                         extra=fields(FRAME_FAILED, FRAME=result.seen.path, REASON=result.reason))  # fmt: skip
+            if self._row_of is not None:
+                self._say_row(result)
         else:
             log.info("%s: not whole yet (%s), it waits", printable(result.seen.path), result.reason)
         self.progress()
@@ -116,38 +120,40 @@ class Announcer:
         if self._live and self._total is not None:
             self._out.write("\r\x1b[K")
 
+    def _say_row(self, result: Scored | Failed) -> None:
+        assert self._row_of is not None
+        row = {
+            name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+            for name, value in self._row_of(result.seen).items()
+        }
+        # JSON escapes only the first 32 control characters by itself.
+        text = re.sub("[\x7f-\x9f]", lambda c: f"\\u{ord(c[0]):04x}", json.dumps(row, ensure_ascii=False))
+        self._out.write(text + "\n")
+
     def _say_scored(self, scored: Scored) -> None:
         decision = scored.decision
-        if self._json:
-            row = {
-                "captured_at": iso_utc(scored.captured.at),
-                "deployment": scored.deployment,
-                "path": scored.seen.path.encode("utf-8", "backslashreplace").decode(),
-                "kind": decision.kind,
-                "taxon": decision.taxon,
-                "rank": decision.rank,
-                "common_name": decision.common_name,
-                "confidence": round(decision.confidence, 4),
-                "reason": decision.reason,
-                "clock_doubt": ",".join(scored.captured.doubts) or None,
-                "digest": scored.digest,
-            }
-            # JSON escapes only the first 32 control characters by itself.
-            text = re.sub("[\x7f-\x9f]", lambda c: f"\\u{ord(c[0]):04x}", json.dumps(row, ensure_ascii=False))
-            self._out.write(text + "\n")
+        if self._row_of is not None:
+            self._say_row(scored)
             return
         if self._quiet:
             return
         self._clear()
         name = decision.common_name if decision.taxon is None else f"{decision.common_name} ({decision.taxon})"
         reason = "" if decision.reason in ("confident", "blank") else f"  {decision.reason.replace('_', ' ')}"
-        moment = scored.captured.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        moment = _as_the_camera_wrote(scored.captured)
         file = printable(Path(scored.seen.path).name)
         line = f"{moment}  {file}  {name}  {decision.confidence:.2f}{reason}"
         if self._frame_log is not None:
             self._frame_log.add(scored, line)
             return
         self._out.write(line + "\n")
+
+
+def _as_the_camera_wrote(captured: CaptureTime) -> str:
+    """The time that is burnt into the frame; the file's, in the host's zone, when there is none."""
+    if "no_exif" in captured.doubts:
+        return captured.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return captured.raw[:10].replace(":", "-") + captured.raw[10:19]
 
 
 def _duration(seconds: float) -> str:

@@ -83,7 +83,7 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
     with _sole_user(settings.db):
         store = Store(settings.db, model, settings)
         try:
-            announcer = Announcer(sys.stdout, settings.json, given.quiet)
+            announcer = Announcer(sys.stdout, given.quiet, store.detection if settings.json else None)
             log.info("model %s %s, database %s", model.card.name, model.card.version, settings.db.absolute())
             suspicion = Suspicion(settings, store.ended_badly, store.has_crashed)
             examiner = Examiner(model, decider, settings, store.is_logged, suspicion.fault)

@@ -29,6 +29,7 @@ KNOWN = """
 SELECT f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reason
 FROM file f JOIN media m ON m.id = f.media WHERE f.path = ?
 """
+DETECTION = "SELECT d.* FROM file f JOIN detections d ON d.media = f.media WHERE f.path = ?"
 CLASSIFIED = "SELECT id FROM media WHERE digest = ? AND status = 'classified'"
 ANSWERED = "SELECT 1 FROM observation WHERE media = ? AND model = ? AND method = 'machine' AND subject = 0"
 UNSCORED_AT = "SELECT id FROM media WHERE path = ? AND status <> 'classified'"
@@ -157,6 +158,11 @@ class Store:
         """Whether this content needs no second look."""
         row = self._ask(CLASSIFIED, digest)
         return row is not None and (not self._settings.reclassify or self._answered(row[0]))
+
+    def detection(self, seen: Seen) -> dict[str, Any]:
+        """A logged file's row of the view `detections`, by column."""
+        cursor = self._connection.execute(DETECTION, (_path_value(seen.path),))
+        return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
 
     def has_crashed(self, digest: str) -> bool:
         """Whether this content has ended the process or the decoder before."""

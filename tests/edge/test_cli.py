@@ -153,6 +153,9 @@ def test_json_prints_one_object_for_each_frame(tmp_path: Path, tiny_model: Path)
     (row,) = map(json.loads, done.stdout.splitlines())
     assert row["deployment"] == "ridge"
     assert row["path"] == str(tmp_path / "a.jpg")
+    connection = sqlite3.connect(tmp_path / "detections.db")
+    assert list(row) == [column[0] for column in connection.execute("SELECT * FROM detections").description]
+    connection.close()
     assert 0 <= row["confidence"] <= 1
     assert done.stderr == ""
 
