@@ -1,5 +1,6 @@
 """When a frame was taken, and how far its clock can be trusted."""
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -51,11 +52,11 @@ def capture_time(exif: Exif, mtime_s: float, zone: ZoneInfo | None, received_at:
     `zone_assumed`.
     """
     doubts = []
-    name = "host" if zone is None else zone.key
+    name = host_zone_name() if zone is None else zone.key
     local = _parse(exif.date_time_original, exif.sub_seconds)
     offset = _parse_offset(exif.offset)
     if local is None:
-        at = datetime.fromtimestamp(mtime_s, UTC)
+        at = _from_timestamp(mtime_s)
         doubts.append("no_exif")
     elif offset is not None:
         at, name = local.replace(tzinfo=offset).astimezone(UTC), exif.offset
@@ -73,11 +74,33 @@ def capture_time(exif: Exif, mtime_s: float, zone: ZoneInfo | None, received_at:
     return CaptureTime(at, exif.date_time_original, name, tuple(doubts))
 
 
+def host_zone_name() -> str:
+    """Name of the host's time zone, as far as the host tells; else its offset of now."""
+    named = os.environ.get("TZ", "").removeprefix(":") or os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    try:
+        return zone_named(named).key
+    except ValueError:
+        return datetime.now().astimezone().strftime("%z")
+
+
+def _from_timestamp(seconds: float) -> datetime:
+    """A file's time; the epoch for one that no calendar holds."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return datetime.fromtimestamp(0, UTC)
+
+
 def _parse(text: str, sub_seconds: str) -> datetime | None:
-    """EXIF's `YYYY:MM:DD HH:MM:SS`; `None` for the zeros and blanks that cameras with an unset clock write."""
+    """EXIF's `YYYY:MM:DD HH:MM:SS`; `None` for the zeros and blanks that cameras with an unset clock write.
+
+    The calendar's first and last year are no times either: no zone could be applied to them.
+    """
     try:
         moment = datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007 - the zone is the caller's to add
     except ValueError:
+        return None
+    if not 1 < moment.year < 9999:
         return None
     digits = sub_seconds.strip()
     return moment.replace(microsecond=int(f"{digits:0<6}"[:6])) if digits.isascii() and digits.isdigit() else moment

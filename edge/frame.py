@@ -6,9 +6,12 @@ a frame would score it as if it were one, so the tolerant ones are not used here
 
 import io
 import struct
+import zlib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import PurePath
+from threading import Lock
 from typing import Literal
 
 import cv2
@@ -16,14 +19,22 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from edge.own_thumbnail import contradicts
+
 Pixels = NDArray[np.uint8]
 Reason = Literal[
     "truncated", "corrupt", "empty", "too_large", "not_an_image", "unsupported_format", "permission", "crashed_decoder"
 ]
 
 MAX_PIXELS = 80_000_000  # more than any camera trap writes; a small file can declare billions and fill the memory
+MAX_SCANS = 200  # a progressive frame has about ten; thousands of them keep a decoder busy for hours
 MAX_BYTES = 250_000_000  # an uncompressed frame of that size; a film is larger
 HEAD_BYTES = 64  # enough to recognise a format
+_ENORMOUS_PIXELS = 24_000_000
+_enormous = Lock()
+# What Pillow's parsers are seen to raise on damaged bytes; a warning is one where warnings are errors.
+_PARSER_ERRORS = (OSError, ValueError, SyntaxError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError,
+                  RecursionError, NotImplementedError, MemoryError, Warning, struct.error, zlib.error)  # fmt: skip
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 _TAG_ORIENTATION, _TAG_EXIF_FOLDER = 0x0112, 0x8769
 _TAG_MAKE, _TAG_MODEL, _TAG_DATE_TIME = 0x010F, 0x0110, 0x0132
@@ -82,7 +93,7 @@ def decode(data: bytes, min_side_px: int | None = None, name: str = "") -> Pictu
     try:
         if format_ == "JPEG":
             return _decode_jpeg(data, min_side_px)
-        return _decode_other(data, format_)
+        return _decode_other(data, format_, min_side_px)
     except MemoryError as error:
         raise BadFrame("too_large", "there is not enough memory to decode it") from error
 
@@ -146,32 +157,53 @@ def _decode_jpeg(data: bytes, min_side_px: int | None) -> Picture:
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
         _refuse_bomb(width, height)
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, strict=True)
+        if data.count(b"\xff\xda") > MAX_SCANS:
+            raise BadFrame("corrupt", f"it has more than {MAX_SCANS} scans, made to keep a decoder busy")
+        with _turn_for(width * height):
+            pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, strict=True)
     except ValueError as error:
         cut = "premature" in str(error).lower() or data.rfind(b"\xff\xd9") < 0
         raise BadFrame("truncated" if cut else "corrupt", _one_line(error)) from error
+    if contradicts(data, pixels):
+        raise BadFrame("corrupt", "a part of the picture is not the one in its own thumbnail: its data is damaged")
     exif = _read_exif(data)
     return _upright(pixels, width, height, exif)
 
 
-def _decode_other(data: bytes, format_: str) -> Picture:
+def _decode_other(data: bytes, format_: str, min_side_px: int | None) -> Picture:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data)) as header:
-            width, height = header.size
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            _refuse_bomb(width, height)
+            with _turn_for(width * height):
+                # OpenCV gives what there is of a broken file; Pillow proves first that it is whole.
+                image.load()
+                decoded = cv2.imdecode(
+                    np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+                )
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadFrame("too_large", _one_line(error)) from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, struct.error) as error:
-        raise BadFrame("corrupt", f"{format_}: {_one_line(error)}") from error
-    _refuse_bomb(width, height)
-    try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise BadFrame("corrupt", f"{format_}: {_one_line(error)}") from error
-    if decoded is None:
-        raise BadFrame("truncated", f"the {format_} data ends early or is damaged")
-    return _upright(np.asarray(decoded, np.uint8), width, height, _read_exif(data))
+    except (UnidentifiedImageError, cv2.error, *_PARSER_ERRORS) as error:
+        cut = "truncated" in str(error).lower()
+        raise BadFrame("truncated" if cut else "corrupt", f"{format_}: {_one_line(error)}") from error
+    if decoded is None or decoded.shape[:2] != (height, width):
+        raise BadFrame("corrupt", f"the {format_} data is damaged")
+    return _upright(_shrunk(np.asarray(decoded, np.uint8), min_side_px), width, height, _read_exif(data))
+
+
+def _shrunk(pixels: Pixels, min_side_px: int | None) -> Pixels:
+    """What the JPEG decoder does while it decodes: halved as long as the shorter side keeps `min_side_px`."""
+    factor = 1
+    while min_side_px and factor < 8 and min(pixels.shape[:2]) >= 2 * factor * min_side_px:
+        factor *= 2
+    return pixels if factor == 1 else _resize(pixels, -(-pixels.shape[0] // factor), -(-pixels.shape[1] // factor))
+
+
+def _turn_for(pixels: int) -> AbstractContextManager[object]:
+    """Enormous pictures are decoded one at a time: each needs hundreds of megabytes for a moment."""
+    return _enormous if pixels > _ENORMOUS_PIXELS else nullcontext()
 
 
 def _refuse_bomb(width: int, height: int) -> None:
@@ -210,7 +242,7 @@ def _read_exif(data: bytes) -> Exif:
         with Image.open(io.BytesIO(data)) as image:
             tags = image.getexif()
             inner = tags.get_ifd(_TAG_EXIF_FOLDER)
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, struct.error):
+    except _PARSER_ERRORS:
         return Exif()
     orientation = tags.get(_TAG_ORIENTATION, 1)
     return Exif(

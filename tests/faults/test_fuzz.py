@@ -1,0 +1,138 @@
+"""Mutated frames through decoding and EXIF: no crash, no hang, nothing that lacks its end or warns is let through."""
+
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+from edge import frame
+from edge.clock import capture_time, iso_utc
+from edge.own_thumbnail import contradicts
+from tests.faults.conftest import LONG
+from tests.faults.daemon_process import Tally
+
+INPUTS = 21_000 if LONG else 500
+SIDE_PX = 224
+HANG_S = 2.0
+_END = b"\xff\xd9"
+_HURT_LEVELS = 10.0  # mean change of the picture, in grey levels, that nobody would call the same picture
+
+
+def _scan_begin(data: bytes) -> int:
+    """Where the picture's own compressed data begins: after the last scan header before the bulk of the file."""
+    thumbnail_end = data.find(_END, 0, 65_600)
+    return data.find(b"\xff\xda", max(thumbnail_end, 0)) + 14
+
+
+def _flip(data: bytes, chance: random.Random) -> bytes:
+    mutant = bytearray(data)
+    mutant[chance.randrange(_scan_begin(data), data.rfind(_END))] ^= 1 << chance.randrange(8)
+    return bytes(mutant)
+
+
+def _zeros(data: bytes, chance: random.Random) -> bytes:
+    mutant = bytearray(data)
+    at = chance.randrange(_scan_begin(data), data.rfind(_END) - 512)
+    mutant[at : at + 512] = bytes(512)
+    return bytes(mutant)
+
+
+def _noise_anywhere(data: bytes, chance: random.Random) -> bytes:
+    mutant = bytearray(data)
+    for _ in range(chance.randrange(1, 20)):
+        mutant[chance.randrange(len(mutant))] = chance.randrange(256)
+    return bytes(mutant)
+
+
+def _noise_in_head(data: bytes, chance: random.Random) -> bytes:
+    mutant = bytearray(data)
+    for _ in range(chance.randrange(1, 30)):
+        mutant[chance.randrange(2, min(2000, len(mutant)))] = chance.choice((0, 1, 2, 127, 128, 254, 255))
+    return bytes(mutant)
+
+
+def _cut(data: bytes, chance: random.Random) -> bytes:
+    """At a marker, or anywhere."""
+    last = data.rfind(_END)
+    markers = [match.start() for match in re.finditer(rb"\xff[\xc0-\xfe]", data[:last])]
+    at = chance.choice(markers) + chance.choice((0, 1, 2, 4)) if chance.random() < 0.7 else chance.randrange(last)
+    return data[: min(at, last + 1)]
+
+
+def _hole(data: bytes, chance: random.Random) -> bytes:
+    """A piece is missing, as after a lost packet."""
+    begin = chance.randrange(_scan_begin(data), data.rfind(_END) - 10)
+    return data[:begin] + data[begin + chance.randrange(1, len(data) - begin) :]
+
+
+WAYS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
+    _flip,
+    _zeros,
+    _noise_anywhere,
+    _noise_in_head,
+    _cut,
+    _hole,
+)
+
+
+def test_mutated_frames(frames: list[bytes], report: Callable[[Tally], None]) -> None:
+    chance = random.Random(11)
+    whole = {
+        data: frame.decode(data, SIDE_PX).pixels.astype(np.int16)
+        for data in chance.sample(frames, min(60, len(frames)))
+    }
+    originals = list(whole)
+    seen: Counter[str] = Counter()
+    slowest_s = 0.0
+    for number in range(INPUTS):
+        way = WAYS[number % len(WAYS)]
+        data = chance.choice(originals)
+        mutant = way(data, chance)
+        began = time.process_time()
+        try:
+            picture = frame.decode(mutant, SIDE_PX)
+        except frame.BadFrame:
+            seen[f"{way.__name__} refused"] += 1
+            picture = None
+        slowest_s = max(slowest_s, time.process_time() - began)
+        if picture is None:
+            if way in (_flip, _zeros) and _passes_decoder(mutant):
+                seen[f"{way.__name__} refused by its thumbnail"] += 1
+            continue
+        seen[f"{way.__name__} accepted"] += 1
+        assert _END in mutant
+        assert _passes_decoder(mutant)
+        iso_utc(capture_time(picture.exif, 0.0, None, datetime.now(UTC)).at)
+        assert way is not _cut, "half a frame was let through"
+        change = picture.pixels.astype(np.int16)
+        if change.shape == whole[data].shape and np.abs(change - whole[data]).mean() >= _HURT_LEVELS:
+            seen[f"{way.__name__} accepted and changed"] += 1
+    assert slowest_s < HANG_S
+    words = [
+        f"{name}: {seen[f'{key} accepted']} of {seen[f'{key} accepted'] + seen[f'{key} refused']} accepted, "
+        f"{seen[f'{key} accepted and changed']} of them visibly changed, "
+        f"{seen[f'{key} refused by its thumbnail']} refused by the thumbnail alone"
+        for name, key in (("bit flips", "_flip"), ("zeroed blocks", "_zeros"))
+    ]
+    report(Tally("mutated JPEGs", INPUTS, INPUTS, 0, 0, f"slowest {1000 * slowest_s:.0f} ms; {'; '.join(words)}"))
+
+
+def _passes_decoder(data: bytes) -> bool:
+    """Whether the strict decoder, at full size, has nothing to say against it."""
+    try:
+        simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except ValueError:
+        return False
+    return True
+
+
+def test_no_intact_frame_is_taken_for_a_damaged_one(field_frames: list[Path]) -> None:
+    for path in field_frames:
+        data = path.read_bytes()
+        assert not contradicts(data, frame.decode(data, SIDE_PX).pixels), path.name
