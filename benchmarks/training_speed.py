@@ -1,0 +1,136 @@
+"""Training throughput beside torchvision's reference recipe: same pictures, backbone, size and batch, turn by turn.
+
+python -m benchmarks.training_speed ../shared/data/cub100 [--size 224] [--batch 32] [--steps 6] [--rounds 3]
+    [--threads N]
+
+The reference is the data path and step of pytorch/vision `references/classification` (`train.py`, `presets.py`): class
+folders read by PIL, RandomResizedCrop, flip, PILToTensor, float, normalise; cross-entropy, SGD with momentum. Ours is
+the loop of `train/` with the same techniques, and then with the augmentation of the recipe `porini`. Rounds alternate,
+so that a machine that is shared is as slow for each; what counts is the ratio.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from train.augment.pictures import TrainingPictures
+from train.datasets import read_dataset
+from train.fit import Task, _Training
+from train.network import NetworkSpec, build
+from train.order import BatchOrder
+from train.pixels import PixelSource
+from train.processes import Processes
+from train.recipe import AugmentSettings, OptimiserSettings, Recipe, load_recipe
+from train.sample import Sample
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    samples = tuple(read_dataset(options.data).samples[: options.steps * options.batch])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plain = Recipe(
+        "plain",
+        optimiser=OptimiserSettings(name="sgd", batch=options.batch, channels_last=True),
+        augment=AugmentSettings(view_scale=(0.08, 1.0)),
+        weights="none",
+    )
+    full = replace(load_recipe("porini"), weights="none")
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder) / "cache"
+        turns: dict[str, Iterator[float]] = {
+            "torchvision reference": _reference(samples, options, device, Path(folder) / "folders"),
+            "ours, same techniques": _ours(plain, samples, options, device, cache),
+            "ours, recipe porini": _ours(full, samples, options, device, cache),
+        }
+        speeds: dict[str, list[float]] = {name: [] for name in turns}
+        for _ in range(options.rounds + 1):
+            for name, turn in turns.items():
+                speeds[name].append(next(turn))
+    base = median(speeds["torchvision reference"][1:])
+    print("| loop | images/s (median) | ratio |\n|---|---|---|")
+    for name, values in speeds.items():
+        print(f"| {name} | {median(values[1:]):.1f} | {median(values[1:]) / base:.2f} |")  # the first round warms up
+
+
+def _reference(
+    samples: Sequence[Sample], options: argparse.Namespace, device: torch.device, folder: Path
+) -> Iterator[float]:
+    for sample in samples:
+        link = folder / sample.label / f"{sample.path.parent.name}-{sample.path.name}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(sample.path.resolve())
+    transform = v2.Compose(
+        [
+            v2.RandomResizedCrop(options.size, antialias=True),
+            v2.RandomHorizontalFlip(0.5),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float, scale=True),
+            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    pictured = ImageFolder(str(folder), transform)
+    loader = DataLoader(pictured, options.batch, shuffle=True, drop_last=True)
+    network = build(NetworkSpec(), len(pictured.classes)).to(device).train()
+    optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+    loss_of = nn.CrossEntropyLoss()
+    while True:
+        began, seen = time.perf_counter(), 0
+        for pictures, labels in loader:
+            loss = loss_of(network(pictures.to(device)).logits, labels.to(device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            loss.item()
+            seen += len(labels)
+        yield seen / (time.perf_counter() - began)
+
+
+def _ours(
+    recipe: Recipe, samples: Sequence[Sample], options: argparse.Namespace, device: torch.device, cache: Path
+) -> Iterator[float]:
+    recipe = replace(recipe, optimiser=replace(recipe.optimiser, batch=options.batch, head_epochs=0))
+    labels = tuple(sorted({sample.label for sample in samples}))
+    source = PixelSource(options.size, None, cache)
+    task = Task(tuple(samples), labels, (None,) * len(labels), source)
+    training = _Training(recipe, task, Processes(0, 1, device))
+    order = BatchOrder(samples, recipe.data.balance, options.batch, 0)
+    pictures = TrainingPictures(samples, labels, source, recipe.augment, options.size)
+    loader: DataLoader[Any] = DataLoader(pictures, batch_sampler=order)
+    progress = _Silent()
+    epoch = 0
+    while True:
+        order.epoch = epoch
+        began = time.perf_counter()
+        training.epoch(epoch, loader, len(order), progress)  # type: ignore[arg-type]
+        yield len(order) * options.batch / (time.perf_counter() - began)
+        epoch += 1
+
+
+class _Silent:
+    def step(self, epoch: float, images: int, loss: float, rate: float) -> None:
+        """Say nothing."""
+
+
+if __name__ == "__main__":
+    main()
