@@ -86,7 +86,7 @@ make_version() {
     rm -rf "$environment"
     python3 -m venv --without-pip "$environment"
     # pip runs from its own wheel and is not left on the device.
-    PIP_CONFIG_FILE=/dev/null "$environment/bin/python" "$(echo "$wheels"/pip-*.whl)/pip" install --quiet \
+    PIP_CONFIG_FILE=/dev/null "$environment/bin/python" "$(echo "$wheels"/pip-*.whl)/pip" --isolated install --quiet \
         --no-index --find-links "$wheels" --no-cache-dir --root-user-action ignore --disable-pip-version-check "$wheel" ||
         { rm -rf "$environment"; fail "the wheels did not install (see above); were they made for this Python and $(uname -m)?"; }
     place_folder

@@ -45,7 +45,7 @@ def usb_stick(platform: str) -> Path:
     return REPOSITORY / "dist" / f"edge-classify-{platform}"
 
 
-@pytest.fixture(scope="session", params=["bookworm"])
+@pytest.fixture(scope="session", params=os.environ.get("EDGE_HOST_SUITES", "bookworm").split())
 def base(request: pytest.FixtureRequest, cache: Path) -> Path:
     return debian(cache, request.param, "amd64")
 
