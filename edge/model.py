@@ -98,6 +98,8 @@ def _open_session(path: Path, threads: int) -> Any:
     options.inter_op_num_threads = 1
     # Spinning threads answer a little sooner and burn the battery while they wait.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # x86 without VNNI adds pairs of int8 products in 16 bits, which can overflow: ask for its exact kernels.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exception types share no public base

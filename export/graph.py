@@ -35,6 +35,7 @@ def float_graph(checkpoint: Checkpoint) -> onnx.ModelProto:
     picture = torch.zeros(2, 3, checkpoint.input_height_px, checkpoint.input_width_px)
     model = _trace(network, picture)
     _strip(model)
+    _unfold_groups(model)
     _name_nodes(model)
     _take_bytes(model, checkpoint.input_height_px, checkpoint.input_width_px)
     _declare_outputs(model, network(picture))
@@ -94,6 +95,21 @@ def _strip(model: onnx.ModelProto) -> None:
     for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
         part.doc_string = ""
         del part.metadata_props[:]
+
+
+def _unfold_groups(model: onnx.ModelProto) -> None:
+    """Store which class counts for which label as one number a class: the exporter has made a matrix of it, which the
+    runtime can do as well when it loads the model.
+    """
+    for matrix in [initializer for initializer in model.graph.initializer if initializer.data_type == TensorProto.BOOL]:
+        members = numpy_helper.to_array(matrix)
+        if members.ndim != 2 or (members.sum(axis=1) > 1).any():
+            continue
+        label = np.where(members.any(axis=1), members.argmax(axis=1), -1).astype(np.int32)[:, None]
+        model.graph.initializer.remove(matrix)
+        model.graph.initializer.append(numpy_helper.from_array(label, "label_of_class"))
+        model.graph.initializer.append(numpy_helper.from_array(np.arange(members.shape[1], dtype=np.int32), "labels"))
+        model.graph.node.insert(0, helper.make_node("Equal", ["label_of_class", "labels"], [matrix.name]))
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

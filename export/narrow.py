@@ -36,7 +36,7 @@ def narrow_weights(model: onnx.ModelProto, op_types: Sequence[str]) -> None:
         graph.initializer.append(numpy_helper.from_array(np.round(values / scale).astype(np.int8), f"{name}_int8"))
         graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
         cast = helper.make_node("Cast", [f"{name}_int8"], [f"{name}_wide"], f"{name}/Cast", to=TensorProto.FLOAT)
-        multiply = helper.make_node("Mul", [f"{name}_wide", f"{name}_scale"], [name], f"{name}/Mul")
+        multiply = helper.make_node("Mul", [f"{name}_wide", f"{name}_scale"], [name], f"{name}/widened")
         widening += [cast, multiply]
     for place, node in enumerate(widening):
         graph.node.insert(place, node)
@@ -48,5 +48,9 @@ def _output_axis(node: onnx.NodeProto) -> int:
         return 0
     if node.op_type == "ConvTranspose":
         return 1
-    transposed = node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute)
-    return 0 if transposed else 1
+    return 0 if node.op_type == "Gemm" and transposed(node) else 1
+
+
+def transposed(node: onnx.NodeProto) -> bool:
+    """Whether a Gemm's weight counts its outputs on the first axis."""
+    return any(attribute.name == "transB" and attribute.i for attribute in node.attribute)

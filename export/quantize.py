@@ -5,8 +5,8 @@ its fastest kernels for this pair (VNNI) and ARM's dot-product kernels take it a
 products in 16 bits, which can saturate; the edge asks the runtime for its exact kernels there
 (`session.x64quantprecision`), so the weights keep all eight bits.
 
-What stands behind the last feature map (pooling, classifier, attention) computes in float: it is a thousandth of the
-work and decides every answer. The classifier's weights are stored in int8 and widened once, when the model is loaded.
+What stands behind the last feature map (pooling, classifier, attention) is a thousandth of the work and decides every
+answer: its activations are rounded with a range found for each picture, everything else in it computes in float.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from export.bias import correct_bias
 from export.graph import NETWORK_INPUT, SCALE, ZERO_POINT
+from export.integer_products import multiply_integers
 from export.narrow import narrow_weights
 from export.precision import Precision, convert
 from export.ranges import Method, Observed, choose, observe
@@ -139,6 +140,7 @@ def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], pla
     _join_input(result)
     _pin_float_layers(result, {node.name for node in body(model)} - set(quantised))
     narrow_weights(result, ("Gemm", "MatMul"))
+    multiply_integers(result)
     del result.graph.value_info[:]
     onnx.checker.check_model(result, full_check=True)
     return result

@@ -114,7 +114,7 @@ class Network(nn.Module):
             wanted = functional.one_hot(torch.full_like(classes[:, 0], self.spec.blank).long(), classes.shape[1])
             wanted = 1.0 - wanted.float()
         else:
-            wanted = 1.0 - self.grouping.members[:, self.spec.blank].float()[None]
+            wanted = 1.0 - (self.grouping.label_of_class == self.spec.blank).float()[None]
         far = 1e4  # a logit so low that the softmax gives exactly nothing
         share = torch.softmax(classes - far * (1.0 - wanted), 1) - torch.softmax(classes - far * wanted, 1)
         direction = self.head.gradient(share, embedding)
@@ -189,20 +189,31 @@ class CosineHead(nn.Module):
 class Grouping(nn.Module):
     """Label logits as the exact log-sum-exp of their member classes' logits."""
 
-    members: Tensor
+    label_of_class: Tensor
 
     def __init__(self, groups: tuple[tuple[int, ...], ...], classes: int) -> None:
         super().__init__()
         if any(not group for group in groups):
             raise TrainError("a group of classes is empty; each label needs at least one class")
-        members = torch.zeros(classes, len(groups), dtype=torch.int8)
+        claimed = [place for group in groups for place in group]
+        if len(set(claimed)) != len(claimed):
+            raise TrainError("a class is in two groups; each class counts for one label")
+        label_of_class = torch.full((classes,), -1, dtype=torch.int64)  # a class without a label counts for none
         for label, group in enumerate(groups):
-            members[list(group), label] = 1
-        self.register_buffer("members", members, persistent=False)
+            label_of_class[list(group)] = label
+        self.register_buffer("label_of_class", label_of_class, persistent=False)
+        self.labels = len(groups)
+
+    def members(self) -> Tensor:
+        """float32[C, L]: 1 where the class counts for the label. Made from C numbers, so that the model's file holds
+        those and not the matrix.
+        """
+        labels = torch.arange(self.labels, device=self.label_of_class.device)
+        return (self.label_of_class[:, None] == labels[None]).float()
 
     def forward(self, classes: Tensor) -> Tensor:
         top = classes.amax(1, keepdim=True)
-        sums = torch.exp(classes - top) @ self.members.float()
+        sums = torch.exp(classes - top) @ self.members()
         return torch.log(sums.clamp_min(torch.finfo(torch.float32).tiny)) + top
 
 
