@@ -70,6 +70,7 @@ class Daemon:
             self._beat(waiting)
         if self._model_file.has_changed() or self._reload.is_set():
             self._reload.clear()
+            self._model_file.look_again()
             self._change_model()
 
     def _beat(self, waiting: int) -> None:

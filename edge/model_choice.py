@@ -73,6 +73,10 @@ class ModelFile:
         self._candidate: _Stamp | None = None
         self._since = self._next_look = 0.0
 
+    def look_again(self) -> None:
+        """What is there now was looked at for another reason."""
+        self._loaded, self._candidate = self._stamp(), None
+
     def has_changed(self) -> bool:
         """True once for each change, when the files have been still for two seconds."""
         at = time.monotonic()

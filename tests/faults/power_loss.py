@@ -17,7 +17,7 @@ SECTOR = 512
 CALLS = "openat,pwrite64,write,ftruncate,fsync,fdatasync,unlink,rename"
 _CALL = re.compile(r"^(\w+)\((.*)\)\s+= (\d+)")
 _HEX = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
-_DIGEST = re.compile(rb'"digest": "([0-9a-f]{40})"')
+_PATH = re.compile(rb'"path": "[^"]*/([^/"]+)"')
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _parse(line: str, database: Path) -> Call | None:
     if (opened := re.match(r"\d+<((?:\\x[0-9a-f]{2})*)>", arguments)) is not None:
         path = bytes.fromhex(opened[1].replace("\\x", ""))
     if call == "write" and arguments.startswith("1<"):
-        said = _DIGEST.search(texts[0][:result])
+        said = _PATH.search(texts[0][:result])
         return None if said is None else Call("said", said[1].decode())
     if call in ("openat", "unlink"):
         path = texts[0]
@@ -122,7 +122,7 @@ class Wreck:
 
     files: dict[str, bytes]
     said: frozenset[str]
-    """Digests of the frames that the daemon had announced."""
+    """Names of the frames that the daemon had announced."""
     what: str
 
 

@@ -37,7 +37,7 @@ def test_errors_at_every_call(
 ) -> None:
     """The n-th call on the database's files fails, with the two after it, then the disk works again."""
     every = range(1, 130 if call == "pwrite64" else 14)
-    cases = list(every) if LONG else random.Random(call + error).sample(every, 2)
+    cases = list(every) if LONG else random.Random(call + error).sample(every, 1)
     tally = Tally(f"{error} at every {call}", 0, 0, 0, 0)
     refused = 0
     for first in cases:
@@ -100,6 +100,7 @@ def test_a_disk_that_fills_up_and_gets_room_again(
         report(Tally.of("disk full, then room again", 1, whole, box))
 
 
+@pytest.mark.faults_long
 @needs_root
 def test_a_file_system_turned_read_only_and_back(
     tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
@@ -170,7 +171,14 @@ def test_a_database_removed_or_replaced_by_a_backup_while_in_use(
     report(Tally.of("database removed, then a backup put back, both in use", 2, whole, box))
 
 
-@pytest.mark.parametrize("damage", ["header", "half", "pages"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("header", marks=pytest.mark.faults_long),
+        pytest.param("half", marks=pytest.mark.faults_long),
+        "pages",
+    ],
+)
 def test_a_damaged_database_is_set_aside_and_salvaged(
     tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None], damage: str
 ) -> None:

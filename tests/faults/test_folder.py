@@ -54,6 +54,7 @@ def test_a_kernel_queue_that_overflows(
     report(Tally.of("inotify queue overflow", 1, burst.whole, box))
 
 
+@pytest.mark.faults_long
 def test_too_few_watches(tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]) -> None:
     # A user namespace has limits of its own.
     limit = "/proc/sys/user/max_inotify_watches"
@@ -76,6 +77,7 @@ def test_too_few_watches(tmp_path: Path, tiny_model: Path, burst: Burst, report:
     report(Tally.of("inotify watch limit of 3 over 7 folders", 1, burst.whole, box))
 
 
+@pytest.mark.faults_long
 def test_no_inotify_at_all(tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]) -> None:
     limit = "/proc/sys/user/max_inotify_instances"
     wrapper = ["unshare", "--user", "--map-root-user", "sh", "-c", f'echo 0 > {limit} && exec "$@"', "sh"]
@@ -119,6 +121,7 @@ def test_a_card_pulled_and_put_back_in_mid_burst(
     report(Tally.of("card unmounted in mid-burst and mounted again", 4, burst.whole, box))
 
 
+@pytest.mark.faults_long
 @needs_root
 def test_the_watched_folder_itself_is_a_card(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
@@ -182,6 +185,7 @@ FUSE(Window(sys.argv[1]), sys.argv[2], foreground=True, ro=True)
 """
 
 
+@pytest.mark.faults_long
 @needs_root
 def test_a_fuse_folder_that_sends_no_events(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]

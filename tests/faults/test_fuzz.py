@@ -30,15 +30,20 @@ def _scan_begin(data: bytes) -> int:
     return data.find(b"\xff\xda", max(thumbnail_end, 0)) + 14
 
 
+def _end(data: bytes) -> int:
+    """Where the picture's own end marker is; cameras append previews that have one too."""
+    return data.find(_END, _scan_begin(data))
+
+
 def _flip(data: bytes, chance: random.Random) -> bytes:
     mutant = bytearray(data)
-    mutant[chance.randrange(_scan_begin(data), data.rfind(_END))] ^= 1 << chance.randrange(8)
+    mutant[chance.randrange(_scan_begin(data), _end(data))] ^= 1 << chance.randrange(8)
     return bytes(mutant)
 
 
 def _zeros(data: bytes, chance: random.Random) -> bytes:
     mutant = bytearray(data)
-    at = chance.randrange(_scan_begin(data), data.rfind(_END) - 512)
+    at = chance.randrange(_scan_begin(data), _end(data) - 512)
     mutant[at : at + 512] = bytes(512)
     return bytes(mutant)
 
@@ -59,7 +64,7 @@ def _noise_in_head(data: bytes, chance: random.Random) -> bytes:
 
 def _cut(data: bytes, chance: random.Random) -> bytes:
     """At a marker, or anywhere."""
-    last = data.rfind(_END)
+    last = _end(data)
     markers = [match.start() for match in re.finditer(rb"\xff[\xc0-\xfe]", data[:last])]
     at = chance.choice(markers) + chance.choice((0, 1, 2, 4)) if chance.random() < 0.7 else chance.randrange(last)
     return data[: min(at, last + 1)]
@@ -67,7 +72,7 @@ def _cut(data: bytes, chance: random.Random) -> bytes:
 
 def _hole(data: bytes, chance: random.Random) -> bytes:
     """A piece is missing, as after a lost packet."""
-    begin = chance.randrange(_scan_begin(data), data.rfind(_END) - 10)
+    begin = chance.randrange(_scan_begin(data), _end(data) - 10)
     return data[:begin] + data[begin + chance.randrange(1, len(data) - begin) :]
 
 

@@ -39,14 +39,15 @@ def test_power_loss_at_any_instant(
     box.captures.mkdir()
     for number, data in enumerate(chosen):
         (box.captures / f"{number:03}.jpg").write_bytes(data)
-    whole = {digest(data) for data in chosen}
+    names = {f"{number:03}.jpg": digest(data) for number, data in enumerate(chosen)}
+    whole = set(names.values())
     box.start()
     box.wait_for(whole, 120)
     box.kill(signal.SIGTERM)
     calls = read_trace(trace, box.database)
     syncs = sum(call.kind == "sync" for call in calls)
     assert syncs > 3
-    assert {call.name for call in calls if call.kind == "said"} == whole
+    assert {names[call.name] for call in calls if call.kind == "said"} == whole
 
     chance = random.Random(3)
     points = set(chance.sample(range(len(calls)), min(POINTS, len(calls))))
@@ -56,7 +57,10 @@ def test_power_loss_at_any_instant(
     cases = lost = duplicated = 0
     for number, wreck in enumerate(states):
         folder = tmp_path / "wreck"
-        lost_here, twice = _recover(folder, wreck, box.captures, tiny_model, whole if number in completed else None)
+        said = {names[name] for name in wreck.said}
+        lost_here, twice = _recover(
+            folder, wreck, said, box.captures, tiny_model, whole if number in completed else None
+        )
         lost += lost_here
         duplicated += twice
         cases += 1
@@ -65,7 +69,9 @@ def test_power_loss_at_any_instant(
     report(Tally("power loss", cases, cases if not lost + duplicated else 0, lost, duplicated, note))
 
 
-def _recover(folder: Path, wreck: Wreck, captures: Path, model: Path, whole: set[str] | None) -> tuple[int, int]:
+def _recover(
+    folder: Path, wreck: Wreck, said: set[str], captures: Path, model: Path, whole: set[str] | None
+) -> tuple[int, int]:
     """How many announced frames are missing, and how many are there twice; with `whole`, after a restart."""
     folder.mkdir()
     database = folder / "detections.db"
@@ -75,7 +81,7 @@ def _recover(folder: Path, wreck: Wreck, captures: Path, model: Path, whole: set
     with closing(open_database(database)) as connection:
         found = [row[0] for row in connection.execute("SELECT digest FROM media WHERE status = 'classified'")]
         assert connection.execute(_HALF_LOGGED).fetchone() == (0,), wreck.what
-    expected = set(wreck.said)
+    expected = said
     if whole is not None:
         handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
