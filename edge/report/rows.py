@@ -107,7 +107,8 @@ ORDER BY o.media, o.subject, o.id
 
 
 _FIRST_AND_LAST_PATH = """
-SELECT min(CAST(path AS TEXT)), max(CAST(path AS TEXT)) FROM media WHERE status = 'classified'
+SELECT min(path) FROM media NOT INDEXED WHERE status = 'classified' GROUP BY typeof(path)
+UNION ALL SELECT max(path) FROM media NOT INDEXED WHERE status = 'classified' GROUP BY typeof(path)
 """
 _CANDIDATES = """
 SELECT observation, taxon, probability FROM candidate WHERE observation IN (SELECT value FROM json_each(?))
@@ -145,10 +146,7 @@ class Details:
     def common_folder(self) -> str:
         """The folder that all classified frames of all databases lie below; empty when there is none."""
         edges = [
-            readable_path(path)
-            for connection in self._open
-            for path in connection.execute(_FIRST_AND_LAST_PATH).fetchone()
-            if path is not None
+            readable_path(path) for connection in self._open for (path,) in connection.execute(_FIRST_AND_LAST_PATH)
         ]
         # What the first and the last in the order of the alphabet share, all between them share too.
         folders = [path.rpartition("/")[0] for path in edges]
