@@ -1,0 +1,95 @@
+"""The gate's statistics, on counts small enough to check by hand, and the judgement of answers against truths."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.card import Calibration, Card, Label
+from edge.decide import Decision
+from edge.taxonomy import Taxon, TaxonKey
+from export import ExportError
+from export.gate import DEFAULT_LIMITS, Answers, drop_interval, failures, measure, parse_limits
+from export.judge import judge_taxon
+from export.scenes import Scene
+
+LABELS = tuple(
+    Label(name, "animal", name, Taxon(name, "species", name, genus=name.split()[0], species=name))
+    for name in ("Vulpes vulpes", "Meles meles")
+)
+CARD = Card("made", "1", "", LABELS, 32, 32, Calibration(1.0, {"species": 0.5}))
+
+
+def answers(said: list[int]) -> Answers:
+    logs = np.log(np.where(np.eye(2)[said] > 0, 0.9, 0.1)).astype(np.float32)
+    decisions = [Decision("animal", LABELS[n].name, "species", "", 0.9, "confident") for n in said]
+    return Answers(logs, decisions, np.zeros(len(said), np.float32))
+
+
+def scenes(foxes: int, badgers: int) -> list[Scene]:
+    return [
+        Scene(Path(str(n)), str(n), "animal", tuple(LABELS[label].taxon.lineage()), label, str(n))  # type: ignore[union-attr]
+        for n, label in enumerate([0] * foxes + [1] * badgers)
+    ]
+
+
+def test_a_label_that_loses_much_fails_and_a_rare_one_is_unproven() -> None:
+    truth = [0] * 40 + [1] * 10
+    lost = [1] * 20 + [0] * 20 + [0] * 5 + [1] * 5
+    gate = measure(CARD, scenes(40, 10), answers(truth), answers(lost), DEFAULT_LIMITS, "made")
+    fox, badger = gate.labels
+    assert (fox.images, fox.recall_float, fox.recall_int8, fox.verdict) == (40, 1.0, 0.5, "failed")
+    assert (badger.images, badger.recall_int8, badger.verdict) == (10, 0.5, "unproven")
+    assert fox.p_value == pytest.approx(2 * 0.5**20)  # McNemar, exact: twenty changes, all for the worse
+    assert any("Vulpes vulpes" in reason for reason in failures(gate))
+
+
+def test_one_changed_frame_in_fifty_is_no_reason_to_refuse() -> None:
+    truth = [0] * 40 + [1] * 10
+    changed = [1, *truth[1:]]
+    assert failures(measure(CARD, scenes(40, 10), answers(truth), answers(changed), DEFAULT_LIMITS, "made")) == []
+
+
+def test_decisions_that_change_are_a_reason() -> None:
+    truth = [0] * 40 + [1] * 10
+    changed = [1, 1, 0, 0, *truth[4:]]
+    reasons = failures(measure(CARD, scenes(40, 10), answers(truth), answers(changed), DEFAULT_LIMITS, "made"))
+    assert any("96.0% of held-out frames" in reason for reason in reasons)
+
+
+def test_the_interval_of_a_drop_holds_the_drop() -> None:
+    before, after = np.array([True] * 90 + [False] * 10), np.array([True] * 80 + [False] * 20)
+    low, high = drop_interval(before, after)
+    assert 0.03 < low < 0.1 < high < 0.17
+
+
+def test_limits_are_read_over_the_defaults() -> None:
+    assert parse_limits(["label_drop=0.05"]) == DEFAULT_LIMITS | {"label_drop": 0.05}
+    with pytest.raises(ExportError, match="is not understood"):
+        parse_limits(["label_drop=nan"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "expected"),
+    [
+        (
+            [("kingdom", "Animalia"), ("class", "Aves")],
+            [("kingdom", "Animalia"), ("class", "Aves"), ("order", "Strigiformes")],
+            "right",
+        ),
+        (
+            [("kingdom", "Animalia"), ("class", "Aves"), ("order", "Strigiformes")],
+            [("kingdom", "Animalia"), ("class", "Aves")],
+            "open",
+        ),
+        ([("kingdom", "Animalia"), ("class", "Mammalia")], [("kingdom", "Animalia"), ("class", "Aves")], "wrong"),
+        (
+            [("kingdom", "Animalia"), ("class", "Mammalia"), ("order", "Rodentia")],
+            [("kingdom", "Animalia"), ("class", "Aves")],
+            "wrong",
+        ),
+        ([("kingdom", "Animalia")], [], "wrong"),
+    ],
+)
+def test_an_answer_is_right_wrong_or_open(answer: list[TaxonKey], truth: list[TaxonKey], expected: str) -> None:
+    assert judge_taxon(answer, truth) == expected
