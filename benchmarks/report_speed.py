@@ -34,9 +34,8 @@ def main() -> None:
             seconds = time.perf_counter() - began
             code = os.waitstatus_to_exitcode(status)
             failed = "" if code in (0, 1) else f" (exit code {code})"
-            print(
-                f"| {name}{failed} | {seconds:.1f} | {usage.ru_utime + usage.ru_stime:.1f} | {usage.ru_maxrss / 1024:.0f} |"
-            )
+            busy, peak_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+            print(f"| {name}{failed} | {seconds:.1f} | {busy:.1f} | {peak_mb:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Method of Ridout & Linkie (2009) as in the R package `overlap`: von Mises kernels, concentration by Taylor's (2008)
 rule, coefficients Dhat1 (small samples, concentration / 0.8) and Dhat4 (from 75 events each). Times are counted in
-one-minute bins, so that a million events and a thousand bootstrap samples cost a few Fourier transforms.
+bins, of one minute for estimates and of five for bootstrap samples, so that a million events and a thousand samples
+cost a few Fourier transforms.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 
 MINUTES = 1440
+_SAMPLE_BIN_MINUTES = 5
 LEAST_EVENTS = 10  # below, a curve says more of the kernel than of the animal
 LARGE_SAMPLE = 75
 REPLICATES = 999
@@ -52,7 +54,7 @@ def minute_counts(seconds_of_day: NDArray[np.int64]) -> Floats:
 
 
 def density(counts: Floats, adjust: float = 1.0) -> Floats:
-    """float64[..., 1440] share of activity per hour at each minute, of float64[..., 1440] counts; its mean is 1/24.
+    """float64[..., bins] share of activity per hour in each bin of the day, of counts float64[..., bins]; mean 1/24.
 
     `adjust` divides the concentration of the kernels.
     """
@@ -60,7 +62,7 @@ def density(counts: Floats, adjust: float = 1.0) -> Floats:
 
 
 def concentration(counts: Floats) -> Floats:
-    """Kernel concentration by Taylor's rule, for counts float64[..., 1440] -> float64[...]."""
+    """Kernel concentration by Taylor's rule, for counts float64[..., bins] -> float64[...]."""
     total = counts.sum(axis=-1)
     moments = np.abs(np.fft.rfft(counts, axis=-1)[..., 1 : _MOMENTS + 1]) / np.maximum(total, 1)[..., None]
     kappa = np.max(
@@ -75,38 +77,54 @@ def overlap(first: Floats, second: Floats, replicates: int = REPLICATES, seed: i
 
 
 @dataclass(frozen=True, slots=True)
+class Curves:
+    """Counts in bins of the day, each row with its two densities; float[N, bins]."""
+
+    counts: Floats
+    smooth: Floats
+    """For Dhat4."""
+    sharp: Floats
+    """For Dhat1."""
+
+    @classmethod
+    def of(cls, rows: Floats) -> "Curves":
+        return cls(
+            rows.astype(np.float32), density(rows).astype(np.float32), density(rows, _ADJUST_SMALL).astype(np.float32)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One species' events with its bootstrap samples, ready to be compared with others'."""
 
-    counts: Floats
-    """float64[1 + B, 1440]: the events, then the resampled ones."""
-    smooth: Floats
-    """Densities for Dhat4."""
-    sharp: Floats
-    """Densities for Dhat1."""
+    events: int
+    seen: Curves
+    resampled: Curves
 
     @classmethod
     def of(cls, counts: Floats, replicates: int = REPLICATES, seed: int = 0) -> "Sample":
+        """`counts` by minute, float64[1440]."""
         total = int(counts.sum())
-        drawn = np.random.default_rng(seed).multinomial(total, counts / max(total, 1), replicates)
-        rows = np.concatenate([counts[None], drawn]).astype(np.float32)
-        return cls(rows, density(rows).astype(np.float32), density(rows, _ADJUST_SMALL).astype(np.float32))
+        coarse = counts.reshape(-1, _SAMPLE_BIN_MINUTES).sum(axis=1)
+        drawn = np.random.default_rng(seed).multinomial(total, coarse / max(total, 1), replicates)
+        return cls(total, Curves.of(counts[None]), Curves.of(drawn.astype(np.float64)))
 
 
 def overlap_of(first: Sample, second: Sample) -> Overlap:
     """Compare two prepared samples."""
-    dhat1 = np.minimum(first.sharp, second.sharp).sum(axis=1) / 60
+    ((dhat1,), (dhat4,)) = _coefficients(first.seen, second.seen)
+    dhat1s, dhat4s = _coefficients(first.resampled, second.resampled)
+    events = (first.events, second.events)
+    return Overlap(float(dhat1), float(dhat4), events, _percentiles(dhat1s), _percentiles(dhat4s))
+
+
+def _coefficients(first: Curves, second: Curves) -> tuple[Floats, Floats]:
+    """Dhat1 and Dhat4 of each row; float[N] each."""
+    dhat1 = np.minimum(first.sharp, second.sharp).mean(axis=1) * 24
     ratio = second.smooth / np.maximum(first.smooth, 1e-12)
     in_first = (first.counts * np.minimum(1, ratio)).sum(axis=1) / first.counts.sum(axis=1)
     in_second = (second.counts * np.minimum(1, 1 / np.maximum(ratio, 1e-12))).sum(axis=1) / second.counts.sum(axis=1)
-    dhat4 = (in_first + in_second) / 2
-    return Overlap(
-        float(dhat1[0]),
-        float(dhat4[0]),
-        (int(first.counts[0].sum()), int(second.counts[0].sum())),
-        _percentiles(dhat1[1:]),
-        _percentiles(dhat4[1:]),
-    )
+    return dhat1, (in_first + in_second) / 2
 
 
 def _percentiles(values: Floats) -> tuple[float, float]:
@@ -117,12 +135,13 @@ def _percentiles(values: Floats) -> tuple[float, float]:
 
 
 def _smoothed(counts: Floats, kappa: Floats) -> Floats:
-    angles = np.arange(MINUTES) * (2 * np.pi / MINUTES)
+    bins = counts.shape[-1]
+    angles = np.arange(bins) * (2 * np.pi / bins)
     kernel = np.exp(np.asarray(kappa)[..., None] * (np.cos(angles) - 1))
     kernel /= kernel.sum(axis=-1, keepdims=True)
     share = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
-    curve = np.fft.irfft(np.fft.rfft(share, axis=-1) * np.fft.rfft(kernel, axis=-1), n=MINUTES, axis=-1)
-    return np.maximum(curve, 0) * 60
+    curve = np.fft.irfft(np.fft.rfft(share, axis=-1) * np.fft.rfft(kernel, axis=-1), n=bins, axis=-1)
+    return np.asarray(np.maximum(curve, 0) * (bins / 24))
 
 
 @cache
