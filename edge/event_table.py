@@ -56,16 +56,18 @@ def update_events(
     media: Iterable[int],
     deciders: Mapping[int, Decider] | None = None,
     rules: Rules = DEFAULT_RULES,
+    grouper: Grouper | None = None,
 ) -> int:
     """Recompute the events that the frames `media` (ids) belong to or may join; gives the number of events written.
 
     Everything within reach of a changed frame, by silences no longer than the longest interval, is grouped anew, so
     the outcome doesn't depend on the order in which frames came. `deciders` by model id; missing ones are made from
-    the cards in the database. Frames without a time belong to no event. Call it inside the transaction that changed
-    the frames, or outside of one (it makes its own).
+    the cards in the database; a daemon keeps the `grouper` that `make_grouper` gave and spares that. Frames without
+    a time belong to no event. Call it inside the transaction that changed the frames, or outside of one (it makes its
+    own).
     """
     with _transaction(connection):
-        grouper = Grouper(*_knowledge(connection, deciders or {}), rules)
+        grouper = grouper or make_grouper(connection, deciders, rules)
         written = 0
         changed = list(media)
         windows = list(_windows(connection, changed, rules.longest_s))
@@ -93,21 +95,24 @@ def all_visits(
     connection: sqlite3.Connection, deciders: Mapping[int, Decider] | None = None, rules: Rules = DEFAULT_RULES
 ) -> Iterator[tuple[str | None, Visit]]:
     """Every event of the database with its deployment, worked out from the frames; reads only."""
-    grouper = Grouper(*_knowledge(connection, deciders or {}), rules)
+    grouper = make_grouper(connection, deciders, rules)
     for (name,) in connection.execute("SELECT DISTINCT deployment FROM media").fetchall():
         for first, last in _stretches(connection, name, rules.longest_s):
             for visit in grouper.visits(_sightings(connection, name, first, last)):
                 yield name, visit
 
 
-def _knowledge(connection: sqlite3.Connection, deciders: Mapping[int, Decider]) -> tuple[TaxonBook, dict[int, Decider]]:
-    book, ready = TaxonBook(), dict(deciders)
+def make_grouper(
+    connection: sqlite3.Connection, deciders: Mapping[int, Decider] | None = None, rules: Rules = DEFAULT_RULES
+) -> Grouper:
+    """A grouper that knows all models of the database now; made anew when a model is added."""
+    book, ready = TaxonBook(), dict(deciders or {})
     for id_, model in read_models(connection).items():
         if model.card is not None:
             book.learn(model.card)
             if id_ not in ready and model.card.calibration.thresholds:
                 ready[id_] = Decider(model.card)
-    return book, ready
+    return Grouper(book, ready, rules)
 
 
 def _windows(connection: sqlite3.Connection, media: list[int], reach_s: int) -> Iterator[tuple[str | None, str, str]]:
