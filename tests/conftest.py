@@ -1,6 +1,9 @@
 """Fixtures for every test: a small real model, and the real frames beside the checkout when they are there."""
 
 import hashlib
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,17 @@ import pytest
 from tests.tiny_model import check, write_tiny_model
 
 FIELD_FRAMES = Path(__file__).parents[2] / "shared" / "data" / "field" / "frames"
+
+
+@contextmanager
+def keep_signals() -> Iterator[None]:
+    """The commands, called inside this process, set handlers of their own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

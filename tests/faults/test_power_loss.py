@@ -12,6 +12,7 @@ import pytest
 from edge.cli import main
 from edge.damage import find_damage
 from edge.schema import open_database
+from tests.conftest import keep_signals
 from tests.faults.conftest import LONG
 from tests.faults.daemon_process import Box, Tally, digest
 from tests.faults.power_loss import Wreck, read_trace, strace, wrecks
@@ -83,13 +84,9 @@ def _recover(
         assert connection.execute(_HALF_LOGGED).fetchone() == (0,), wreck.what
     expected = said
     if whole is not None:
-        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-        try:
+        with keep_signals():
             arguments = ["--db", str(database), "--model", str(model), "-q", "--threads", "1", "--min-free-bytes", "0"]
             assert main([str(captures), *arguments]) == 0
-        finally:
-            for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
-                signal.signal(number, handler)
         with closing(open_database(database)) as connection:
             found = [row[0] for row in connection.execute("SELECT digest FROM media")]
             assert connection.execute(_HALF_LOGGED).fetchone() == (0,), wreck.what

@@ -1,0 +1,130 @@
+"""edge-db on databases that the real command made."""
+
+import contextlib
+import io
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge.cli import main as classify
+from edge.db_cli import main as edge_db
+from tests.conftest import keep_signals
+
+
+def frame(seed: int, taken: str | None = None) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    image = Image.fromarray(noise.repeat(24, axis=0).repeat(24, axis=1))
+    exif = Image.Exif()
+    if taken:
+        exif.get_ifd(0x8769)[0x9003] = taken
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=90, exif=exif)
+    return out.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_model: Path) -> Path:
+    """A folder with 40 logged frames of a camera whose clock began on the first of January 2010, and a database."""
+    for number in range(40):
+        taken = f"2010:01:01 {number // 2:02}:{30 * (number % 2):02}:00"
+        (tmp_path / f"IMG_{number:04}.JPG").write_bytes(frame(number, taken))
+    with keep_signals():
+        settings = ["--db", str(tmp_path / "d.db"), "--model", str(tiny_model), "--min-free-bytes", "0"]
+        place = ["--deployment", "ridge", "--time-zone", "Africa/Nairobi"]
+        done = classify([str(tmp_path), "-q", *settings, *place])
+    assert done == 0
+    return tmp_path
+
+
+def rows(db: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(db)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_a_backup_holds_what_only_the_log_holds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = folder / "d.db"
+    with closing(sqlite3.connect(db)) as daemon:
+        daemon.execute("UPDATE media SET captured_at_raw = 'in the log'")
+        daemon.commit()
+        assert edge_db(["backup", "--db", str(db), str(folder / "copy.db")]) == 0
+        (folder / "moved").mkdir()
+        (folder / "copy.db").rename(folder / "moved" / "copy.db")
+    found = rows(folder / "moved" / "copy.db", "SELECT DISTINCT captured_at_raw FROM media")
+    assert found == [("in the log",)]
+    assert edge_db(["backup", "--db", str(db), str(folder / "moved" / "copy.db")]) == 2
+    assert "nothing is written over" in capsys.readouterr().err
+
+
+def test_salvage_of_a_healthy_database_loses_nothing(folder: Path) -> None:
+    new = folder / "new.db"
+    assert edge_db(["salvage", "--db", str(folder / "d.db"), str(new)]) == 0
+    for table in ("media", "observation", "candidate", "file", "run", "deployment"):
+        sql = f"SELECT * FROM {table} ORDER BY 1, 2"
+        assert rows(new, sql) == rows(folder / "d.db", sql), table
+
+
+def test_a_shift_moves_every_frame_and_can_be_undone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = folder / "d.db"
+    before = rows(db, "SELECT id, captured_at, clock_doubt FROM media ORDER BY id")
+    assert edge_db(["retime", "--db", str(db), "--deployment", "ridge", "--shift", "+5200d1h30m"]) == 0
+    moved = rows(db, "SELECT min(captured_at), max(captured_at) FROM media")
+    assert moved == [("2024-03-27T22:30:00.000Z", "2024-03-28T18:00:00.000Z")]
+    events = rows(db, "SELECT min(start), sum(media_count) FROM event")
+    assert events[0][0] > "2024"
+    assert rows(db, "SELECT captured_at_raw FROM media ORDER BY id LIMIT 1") == [("2010:01:01 00:00:00",)]
+    assert edge_db(["retime", "--db", str(db), "--deployment", "ridge", "--shift=-5200d1h30m", "--note", "undone"]) == 0
+    assert rows(db, "SELECT id, captured_at, clock_doubt FROM media ORDER BY id") == before
+    audit = rows(db, "SELECT deployment, shift_s, note FROM retime")
+    assert audit == [("ridge", 449285400.0, None), ("ridge", -449285400.0, "undone")]
+
+
+def test_an_anchor_says_when_one_frame_was_really_taken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = folder / "d.db"
+    arguments = ["retime", "--db", str(db), "--deployment", "ridge", "--anchor", "IMG_0004.JPG"]
+    assert edge_db([*arguments, "2024-05-01 12:00:00", "--from", "2009-12-31T22:00"]) == 0
+    (at,) = rows(db, "SELECT captured_at FROM media WHERE path LIKE '%IMG_0004.JPG'")
+    assert at == ("2024-05-01T09:00:00.000Z",)  # noon in Nairobi
+    (first,) = rows(db, "SELECT captured_at FROM media WHERE path LIKE '%IMG_0000.JPG'")
+    assert first == ("2009-12-31T21:00:00.000Z",)  # before --from
+    for wrong in (["IMG_9999.JPG", "2024-05-01 12:00:00"], ["IMG_0004.JPG", "noon"]):
+        assert edge_db([*arguments[:-1], *wrong]) == 2
+    assert edge_db(["retime", "--db", str(db), "--deployment", "ridge", "--shift", "soon"]) == 2
+    assert len(rows(db, "SELECT * FROM retime")) == 1
+
+
+def test_pruning_shows_first_and_keeps_the_best_and_the_rare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = folder / "d.db"
+    frames = set(folder.glob("IMG_*"))
+    arguments = ["prune", "--db", str(db), "--keep-best", "2", "--rare", "3"]
+    assert edge_db(arguments) == 0
+    assert set(folder.glob("IMG_*")) == frames
+    shown = {Path(line.split("  ")[-1]) for line in capsys.readouterr().out.splitlines()[:-1]}
+    assert shown
+    assert edge_db([*arguments, "--yes"]) == 0
+    left = set(folder.glob("IMG_*"))
+    assert left == frames - shown
+    assert {Path(path) for (path,) in rows(db, "SELECT path FROM pruned")} == shown
+    kept = {str(path) for path in left}
+    taxa = rows(db, "SELECT taxon, path, confidence, count(*) OVER (PARTITION BY taxon) FROM detections "
+                    "WHERE kind = 'animal' ORDER BY taxon, confidence DESC")  # fmt: skip
+    for taxon in {taxon for taxon, *_ in taxa}:
+        of_it = [(path, number) for name, path, _, number in taxa if name == taxon]
+        assert {path for path, _ in of_it[:2]} <= kept
+        if of_it[0][1] <= 3:
+            assert {path for path, _ in of_it} <= kept
+
+
+def test_pruning_leaves_what_is_no_more_what_was_logged(folder: Path) -> None:
+    changed = folder / "IMG_0001.JPG"
+    status = changed.stat()
+    changed.write_bytes(changed.read_bytes()[:-1] + b"\xda")
+    os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with contextlib.redirect_stdout(io.StringIO()):
+        edge_db(["prune", "--db", str(folder / "d.db"), "--keep-best", "0", "--rare", "0", "--unknown-too", "--yes"])
+    assert set(folder.glob("IMG_*")) == {changed}
