@@ -17,11 +17,13 @@ from edge import __version__
 from edge.clock import iso_utc, now
 from edge.clock_order import ClockOrder
 from edge.damage import open_or_repair
+from edge.decide import Decider
+from edge.event_table import make_grouper, update_events
 from edge.files import Seen
 from edge.heartbeat import Pulse
 from edge.model import Model
 from edge.result import Again, Failed, Result, Scored
-from edge.settings import Deployment, Settings
+from edge.settings import Deployment, Settings, read_species_list
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ class Store:
         self._settings = settings
         self._used_model = model
         self._run: int | None = None
+        self._observed: list[int] = []
         self.times_opened = 0
         """More than 1 when the file was replaced under the running process: what is logged has to be asked anew."""
         self._open()
@@ -128,6 +131,10 @@ class Store:
             for deployment in self._settings.deployments:
                 self._save(deployment)
         self._used_model, self._model, self._run = model, model_id, run
+        listed = self._settings.species_list
+        allowed = None if listed is None else read_species_list(listed)
+        decider = Decider(model.card, allowed, self._settings.thresholds)
+        self._grouper = make_grouper(self._connection, {model_id: decider})
         self._model_name = f"{model.card.name} {model.card.version}"
 
     def end(self) -> None:
@@ -176,8 +183,20 @@ class Store:
     def record(self, results: Sequence[Result]) -> None:
         """Log a group of frames in one transaction, on the disk when this returns. Raises `DatabaseWaits`."""
         with self._writing():
+            self._observed.clear()
             for result in results:
                 self._record(result)
+            self._update_events()
+
+    def _update_events(self) -> None:
+        # Events can be made anew from the frames at any time (reports do it where they are missing): a fault in the
+        # grouping is said, and no frame is lost for it.
+        try:
+            update_events(self._connection, self._observed, grouper=self._grouper)
+        except sqlite3.Error:
+            raise
+        except Exception:
+            log.exception("events of media %s could not be updated", self._observed)
 
     def beat(self, pulse: Pulse) -> None:
         """Log that the box is alive. Raises `DatabaseWaits`."""
@@ -227,6 +246,7 @@ class Store:
                             result.deployment, int(result.infrared), result.scene.tobytes(), media)  # fmt: skip
             if not self._answered(media):
                 self._observe(media, result)
+                self._observed.append(media)
 
     def _unscored(self, failed: Failed) -> int:
         """A row for a file that cannot be scored: the one of the same bytes when these were renamed, else a new one."""
