@@ -7,6 +7,7 @@ a frame would score it as if it were one, so the tolerant ones are not used here
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -244,17 +245,26 @@ def _read_exif(data: bytes) -> Exif:
             inner = tags.get_ifd(_TAG_EXIF_FOLDER)
     except _PARSER_ERRORS:
         return Exif()
-    orientation = tags.get(_TAG_ORIENTATION, 1)
+    orientation = _tag(tags, _TAG_ORIENTATION)
     return Exif(
-        date_time_original=_text(inner.get(_TAG_DATE_TIME_ORIGINAL) or tags.get(_TAG_DATE_TIME)),
-        sub_seconds=_text(inner.get(_TAG_SUB_SECONDS)),
-        offset=_text(inner.get(_TAG_OFFSET_ORIGINAL)),
-        camera=" ".join(filter(None, (_text(tags.get(_TAG_MAKE)), _text(tags.get(_TAG_MODEL))))),
-        orientation=orientation if orientation in _TURNS else 1,
+        date_time_original=_text(inner, _TAG_DATE_TIME_ORIGINAL) or _text(tags, _TAG_DATE_TIME),
+        sub_seconds=_text(inner, _TAG_SUB_SECONDS),
+        offset=_text(inner, _TAG_OFFSET_ORIGINAL),
+        camera=" ".join(filter(None, (_text(tags, _TAG_MAKE), _text(tags, _TAG_MODEL)))),
+        orientation=orientation if isinstance(orientation, int) and orientation in _TURNS else 1,
     )
 
 
-def _text(value: object) -> str:
+def _tag(tags: Mapping[int, object], tag: int) -> object:
+    """One value; each is parsed only when it is asked for, and a damaged one takes no other with it."""
+    try:
+        return tags.get(tag)
+    except _PARSER_ERRORS:
+        return None
+
+
+def _text(tags: Mapping[int, object], tag: int) -> str:
+    value = _tag(tags, tag)
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
     return value.replace("\0", " ").strip() if isinstance(value, str) else ""
