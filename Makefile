@@ -8,7 +8,7 @@ EDGE := $(VENV)/edge
 DEV := $(VENV)/dev
 CAPTURES ?= captures
 
-.PHONY: run report test check tree fix wheelhouse host-test clean help
+.PHONY: faults run report test check tree fix wheelhouse host-test clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -23,6 +23,11 @@ report: $(EDGE)/.installed
 
 test: check
 	$(DEV)/bin/pytest $(PYTEST_ARGS)
+
+# The long form of the attacks on the daemon: 200 kills, every write, 21,000 broken frames; about an hour.
+# FAULTS_KILLS=2000 make faults kills it that often.
+faults: $(DEV)/.installed
+	FAULTS=long $(DEV)/bin/pytest tests/faults $(PYTEST_ARGS)
 
 check: $(DEV)/.installed
 	$(DEV)/bin/ruff check .

@@ -1,0 +1,70 @@
+"""What months bring: a hundred thousand logged files at a start, and memory that stays where it was."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.daemon_process import Box, Tally, digest, wait_until
+
+LOGGED = 100_000
+STREAM, FIRST = 20_000, 500
+
+
+def _memory_bytes(box: Box) -> int:
+    assert box.process is not None
+    pages = int(Path(f"/proc/{box.process.pid}/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.faults_long
+def test_memory_is_flat_and_a_start_passes_what_is_logged(
+    tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
+) -> None:
+    box = Box(tmp_path, tiny_model)
+    box.captures.mkdir()
+    smallest = sorted(frames, key=len)[:5]
+    whole = set()
+
+    def write(first: int, last: int) -> None:
+        for number in range(first, last):
+            data = smallest[number % 5] + b"%d" % number
+            folder = box.captures / f"{number // 1000:03}"
+            folder.mkdir(exist_ok=True)
+            (folder / f"IMG_{number:05}.JPG").write_bytes(data)
+            whole.add(digest(data))
+
+    write(0, FIRST)
+    box.start("--quiet")
+    counted = "SELECT count(*) FROM media WHERE status = 'classified'"
+    wait_until(lambda: box.classified() != [] and box.query(counted) == [(FIRST,)], 300, "the first frames")
+    after_first = _memory_bytes(box)
+    write(FIRST, STREAM)
+    wait_until(lambda: box.query(counted) == [(STREAM,)], 3000, "the stream of frames")
+    growth = _memory_bytes(box) / after_first - 1
+    box.stop()
+    tally = Tally.of("20,000 frames in one run", STREAM, whole, box, f"memory {100 * growth:+.1f} % since frame 500")
+    report(tally)
+    assert growth < 0.05
+
+    # Further names of logged content make 100,000 files that a start has to pass by.
+    copies = LOGGED // STREAM - 1
+    for path in sorted(box.captures.glob("*/*.JPG")):
+        for copy in range(copies):
+            folder = path.parent / f"copy{copy}"
+            folder.mkdir(exist_ok=True)
+            os.link(path, folder / path.name)
+    box.start("--quiet")
+    wait_until(lambda: box.query("SELECT count(*) FROM file") == [(LOGGED,)], 3000, "the copies to be known")
+    box.stop()
+    last = smallest[0] + b"the last"
+    (box.captures / "zzz-last.jpg").write_bytes(last)
+    began = time.monotonic()
+    box.start("--quiet")
+    box.wait_for({digest(last)}, 300)
+    seconds = time.monotonic() - began
+    box.stop()
+    whole.add(digest(last))
+    report(Tally.of("start over 100,000 logged files", LOGGED, whole, box, f"a new frame after {seconds:.1f} s"))
