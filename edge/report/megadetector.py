@@ -98,20 +98,17 @@ def _images(study: Study, details: Details, classes: _Classes) -> Iterator[list[
         said = _Said.of(study, details, firsts[part], lasts[part])
         failures = details.fetch("media", "coalesce(reason, 'unreadable')", frame[frames.status[frame] == UNREADABLE])
         failed = iter(failures)
+        unreadable = (frames.status[frame] == UNREADABLE).tolist()
+        dated = (frames.at[frame] != NO_TIME).tolist()
         images = []
         for i, (first, last) in enumerate(spans):
-            image: dict[str, Any] = {"file": names[i]}
-            if frames.at[frame[i]] != NO_TIME:
-                image["datetime"] = times[i].replace("-", ":", 2).replace("T", " ")
-            if frames.status[frame[i]] == UNREADABLE:
-                image |= {"failure": next(failed)[0], "detections": None}
+            taken = f'"datetime":"{times[i].replace("-", ":", 2).replace("T", " ")}",' if dated[i] else ""
+            if unreadable[i]:
+                rest = f'"failure":{encode(next(failed)[0])},"detections":null'
             else:
-                image["detections"] = [
-                    detection
-                    for record in range(first, last)
-                    for detection in said.detections(record, boxes[i], classes)
-                ]
-            images.append(encode(image))
+                found = [d for record in range(first, last) for d in said.detections(record, boxes[i], classes)]
+                rest = f'"detections":{encode(found) if found else "[]"}'
+            images.append(f'{{"file":{encode(names[i])},{taken}{rest}}}')
         yield images
 
 
