@@ -64,6 +64,7 @@ class AugmentSettings:
     motion_blur: float = 0.0
     fog: float = 0.0
     colour_cast: float = 0.0
+    tint: float = 0.0
     info_strip: float = 0.0
     foliage: float = 0.0
     jpeg: float = 0.0

@@ -71,6 +71,15 @@ def colour_cast(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return _clipped(tinted * (1 - floors / 255) + floors)
 
 
+def tint(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Nearly one colour, and any: a species of which most pictures are purple must not be told by the purple."""
+    grey = pixels.astype(np.float32).mean(axis=2, keepdims=True)
+    faded = grey + (pixels - grey) * rng.uniform(0.0, 0.4)
+    gains = np.exp(rng.normal(0, 0.5, 3))
+    floors = rng.uniform(0, 60) * rng.uniform(0, 1, 3)
+    return _clipped(faded * (gains / gains.max()) * (1 - floors / 255) + floors)
+
+
 def info_strip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """The bar with time and temperature that cameras burn into the frame."""
     height, width = pixels.shape[:2]
@@ -129,6 +138,7 @@ CONDITIONS: tuple[tuple[str, Condition], ...] = (
     ("foliage", foliage),
     ("motion_blur", motion_blur),
     ("colour_cast", colour_cast),
+    ("tint", tint),
     ("low_resolution", low_resolution),
     ("info_strip", info_strip),
     ("jpeg", jpeg),
