@@ -3,6 +3,7 @@
 import os
 import select
 from dataclasses import dataclass
+from typing import BinaryIO
 
 _TABLE = "/proc/self/mountinfo"
 # Others write to these without this kernel knowing, so it can send no events.
@@ -48,11 +49,17 @@ class MountChanges:
 
     def __init__(self) -> None:
         self._poll = select.poll()
+        self._table: BinaryIO | None = None
         try:
             self._table = open(_TABLE, "rb")  # noqa: SIM115 - held open: the kernel reports changes on it
         except OSError:
             return
         self._poll.register(self._table, select.POLLPRI | select.POLLERR)
+
+    def close(self) -> None:
+        if self._table is not None:
+            self._poll.unregister(self._table)
+            self._table.close()
 
     def any(self) -> bool:
         return bool(self._poll.poll(0))

@@ -105,6 +105,7 @@ class Watch:
                     yield ready
         finally:
             self._events.stop()
+            self._mount_changes.close()
 
     def _look_around(self) -> None:
         """Notice that the folder or a mount came or went, and that the kernel dropped events."""

@@ -1,0 +1,129 @@
+"""Which files are given out, and when; the daemon as a process is attacked in tests/faults."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge import watch as watch_module
+from edge.files import Seen, files_below, read_bytes, see
+from edge.mounts import Mount, is_silent, mounts_of
+from edge.watch import Watch
+
+
+class Reader:
+    """Takes files from a watch as the pipeline does."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._stop = threading.Event()
+        self._frames: Iterator[Seen | None] = watch.frames(self._stop)
+
+    def next(self, seconds: float = 10.0) -> str:
+        end = time.monotonic() + seconds
+        for seen in self._frames:
+            if seen is not None:
+                return os.path.basename(seen.path)
+            assert time.monotonic() < end, "no file came"
+        raise AssertionError("the watch ended")
+
+    def nothing(self, ticks: int = 3) -> bool:
+        return all(next(self._frames) is None for _ in range(ticks))
+
+    def close(self) -> None:
+        self._stop.set()
+        list(self._frames)
+
+
+@pytest.fixture
+def known() -> set[str]:
+    return set()
+
+
+@pytest.fixture
+def reader(tmp_path: Path, known: set[str]) -> Iterator[Reader]:
+    taken = Reader(Watch(tmp_path, lambda seen: os.path.basename(seen.path) in known, settle_s=0.2))
+    assert taken.nothing(1)
+    yield taken
+    taken.close()
+
+
+def test_a_file_counts_when_it_is_closed_moved_in_or_still(tmp_path: Path, reader: Reader) -> None:
+    (tmp_path / "closed.jpg").write_bytes(b"1")
+    assert reader.next() == "closed.jpg"
+    part = tmp_path / ".moved.jpg.part"
+    part.write_bytes(b"2")
+    assert reader.nothing()
+    part.rename(tmp_path / "moved.jpg")
+    assert reader.next() == "moved.jpg"
+    with (tmp_path / "open.jpg").open("wb") as file:
+        file.write(b"3")
+        file.flush()
+        assert reader.next() == "open.jpg"  # still for long enough, though nobody closed it
+
+
+def test_folders_at_any_depth_and_those_that_come_later(tmp_path: Path, reader: Reader) -> None:
+    deep = tmp_path / "DCIM" / "100EK113"
+    deep.mkdir(parents=True)
+    (deep / "a.jpg").write_bytes(b"1")
+    assert reader.next() == "a.jpg"
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    (outside / "b.jpg").write_bytes(b"2")
+    outside.rename(tmp_path / "inside")
+    assert reader.next() == "b.jpg"
+
+
+def test_what_is_known_or_no_frame_is_passed_by(tmp_path: Path, reader: Reader, known: set[str]) -> None:
+    known.add("known.jpg")
+    (tmp_path / "known.jpg").write_bytes(b"1")
+    (tmp_path / "upload.jpg.tmp").write_bytes(b"2")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "known.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "new.jpg").write_bytes(b"3")
+    assert reader.next() == "new.jpg"
+    assert reader.nothing()
+
+
+def test_more_events_than_there_is_room_for_are_found_again(
+    tmp_path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "LIMIT", 5)
+    names = {f"{number:02}.jpg" for number in range(40)}
+    for name in names:
+        (tmp_path / name).write_bytes(b"1")
+    found: set[str] = set()
+    while found != names:
+        found.add(reader.next())
+
+
+def test_files_come_in_name_order_and_never_through_links(tmp_path: Path) -> None:
+    for name in ("b/2.jpg", "a/1.jpg", "c.jpg", ".hidden/no.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"1")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert [os.path.basename(seen.path) for seen in files_below(str(tmp_path))] == ["1.jpg", "2.jpg", "c.jpg"]
+
+
+def test_reading_never_waits_and_never_follows(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"0123456789")
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(OSError, match="no regular file"):
+        read_bytes(str(tmp_path / "pipe"), 10)
+    with pytest.raises(OSError, match="symbolic links"):
+        read_bytes(str(tmp_path / "link"), 10)
+    assert read_bytes(str(tmp_path / "file"), 4) == b"0123"
+    assert see(str(tmp_path / "link")) is None
+
+
+def test_the_mount_that_holds_a_folder(tmp_path: Path) -> None:
+    table = (Mount("/", "ext4", "8:1"), Mount("/media/card", "exfat", "8:17"), Mount("/media/card/sub", "nfs4", "0:50"))
+    assert [mount.point for mount in mounts_of("/media/card", table)] == ["/media/card", "/media/card/sub"]
+    assert [mount.point for mount in mounts_of("/media/cardigan", table)] == ["/"]
+    assert is_silent("fuse.sshfs")
+    assert is_silent("nfs4")
+    assert not is_silent("exfat")
