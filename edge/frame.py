@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import PurePath
 from threading import Lock
@@ -191,7 +191,10 @@ def _decode_other(data: bytes, format_: str, min_side_px: int | None) -> Picture
         raise BadFrame("truncated" if cut else "corrupt", f"{format_}: {_one_line(error)}") from error
     if decoded is None or decoded.shape[:2] != (height, width):
         raise BadFrame("corrupt", f"the {format_} data is damaged")
-    return _upright(_shrunk(np.asarray(decoded, np.uint8), min_side_px), width, height, _read_exif(data))
+    exif = _read_exif(data)
+    if format_ == "TIFF":
+        exif = replace(exif, orientation=1)  # its decoder turns it upright by itself
+    return _upright(_shrunk(np.asarray(decoded, np.uint8), min_side_px), width, height, exif)
 
 
 def _shrunk(pixels: Pixels, min_side_px: int | None) -> Pixels:

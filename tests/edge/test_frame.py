@@ -1,0 +1,159 @@
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge import frame
+from edge.frame import BadFrame, Picture, Pixels
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+
+
+def scenery(height: int = 120, width: int = 160) -> Pixels:
+    """A smooth picture whose four corners differ: red, green, blue, white."""
+    corners = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+    return np.asarray(cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def encoded(pixels: Pixels, format_: str = "JPEG", mode: str = "RGB", **options: object) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(out, format_, **options)
+    return out.getvalue()
+
+
+def mean_difference(a: Pixels, b: Pixels) -> float:
+    return float(np.abs(a.astype(int) - b.astype(int)).mean())
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_every_format_gives_the_same_picture(format_: str) -> None:
+    decoded = frame.decode(encoded(scenery(), format_))
+    assert (decoded.width_px, decoded.height_px) == (160, 120)
+    assert mean_difference(decoded.pixels, scenery()) < 4
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("RGB", {"progressive": True}), ("L", {}), ("CMYK", {}), ("RGB", {"subsampling": 0}), ("RGB", {"subsampling": 2})],
+)
+def test_every_kind_of_jpeg(mode: str, options: dict[str, object]) -> None:
+    expected = np.asarray(Image.fromarray(scenery()).convert(mode).convert("RGB"))
+    decoded = frame.decode(encoded(scenery(), "JPEG", mode, quality=95, **options))
+    assert decoded.pixels.shape == (120, 160, 3)
+    assert mean_difference(decoded.pixels, expected) < 6
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "TIFF", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_comes_upright(format_: str, orientation: int) -> None:
+    # What a viewer does to show the picture upright, undone: that is how a turned camera stores it.
+    undo = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+            4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
+            7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}[orientation]  # fmt: skip
+    upright = Image.fromarray(scenery())
+    stored = upright if undo is None else upright.transpose(undo)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = frame.decode(encoded(np.asarray(stored), format_, exif=exif))
+    assert (decoded.width_px, decoded.height_px) == (160, 120)
+    assert mean_difference(decoded.pixels, scenery()) < 4
+
+
+def test_the_decoder_shrinks_only_as_far_as_asked() -> None:
+    large = encoded(scenery(1200, 1600))
+    small = frame.decode(large, 256)
+    assert 256 <= min(small.pixels.shape[:2]) < 600
+    assert (small.width_px, small.height_px) == (1600, 1200)
+    assert frame.decode(large).pixels.shape == (1200, 1600, 3)
+    assert frame.decode(encoded(scenery()), 256).pixels.shape == (120, 160, 3)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_half_a_frame_is_refused_wherever_it_is_cut(format_: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    data = encoded(noise, format_)
+    for part in (0.05, 0.3, 0.6, 0.9, 0.99):
+        with pytest.raises(BadFrame):
+            frame.decode(data[: int(len(data) * part)], name="half.jpg")
+
+
+def test_bytes_after_the_end_marker_are_allowed() -> None:
+    assert frame.decode(encoded(scenery()) + b"\0" * 100).width_px == 160
+
+
+def test_zeros_in_place_of_the_rest_are_no_picture() -> None:
+    """A card that loses power keeps the size of the file and not its bytes."""
+    data = encoded(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
+    with pytest.raises(BadFrame) as caught:
+        frame.decode(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    assert caught.value.reason in ("truncated", "corrupt")
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "reason"),
+    [
+        (b"", "a.jpg", "empty"),
+        (b"", "a", "empty"),
+        (b"hello", "a.jpg", "not_an_image"),
+        (b"\0\0\0\x18ftypmp42", "a.mp4", "unsupported_format"),
+        (b"hello", "notes.txt", "unsupported_format"),
+        (b"\xff\xd8\xff", "a.jpg", "truncated"),
+    ],
+)
+def test_what_is_no_image_says_why(data: bytes, name: str, reason: str) -> None:
+    with pytest.raises(BadFrame) as caught:
+        frame.decode(data, name=name)
+    assert caught.value.reason == reason
+
+
+def test_a_declared_size_is_refused_before_anything_is_decoded() -> None:
+    for format_, data in (("PNG", encoded(scenery(), "PNG")), ("BMP", encoded(scenery(), "BMP"))):
+        bomb = bytearray(data)
+        if format_ == "PNG":
+            bomb[16:24] = (60000).to_bytes(4, "big") * 2
+        else:
+            bomb[18:26] = (60000).to_bytes(4, "little") * 2
+        with pytest.raises(BadFrame) as caught:
+            frame.decode(bytes(bomb))
+        assert caught.value.reason in ("too_large", "corrupt", "truncated")
+
+
+def test_exif_tells_what_the_camera_wrote() -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Bushnell", "Trophy"
+    inner = exif.get_ifd(0x8769)
+    inner[0x9003], inner[0x9291], inner[0x9011] = "2021:07:01 11:23:54", "250", "+03:00"
+    found = frame.decode(encoded(scenery(), exif=exif)).exif
+    assert found.date_time_original == "2021:07:01 11:23:54"
+    assert (found.sub_seconds, found.offset, found.camera) == ("250", "+03:00", "Bushnell Trophy")
+
+
+@pytest.mark.parametrize("mode", ["squash", "letterbox", "crop"])
+@pytest.mark.parametrize("shape", [(120, 160), (160, 120), (64, 64), (10, 300)])
+def test_every_way_of_fitting_fills_the_input(mode: str, shape: tuple[int, int]) -> None:
+    assert frame.fit(scenery(*shape), 64, 64, mode).shape == (64, 64, 3)
+
+
+def test_fitting_keeps_what_the_mode_promises() -> None:
+    """A ramp from left to right, twice as wide as high."""
+    ramp = np.repeat(np.tile(np.arange(200, dtype=np.uint8), (100, 1))[..., None], 3, axis=2)
+    squashed, boxed, cropped = (frame.fit(ramp, 50, 50, mode) for mode in ("squash", "letterbox", "crop"))
+    assert (squashed[25, 0, 0] < 5, squashed[25, -1, 0] > 194) == (True, True)
+    assert (boxed[0] == 127).all()
+    assert (boxed[25, 0, 0] < 5, boxed[25, -1, 0] > 194) == (True, True)
+    assert (abs(int(cropped[25, 0, 0]) - 50) < 4, abs(int(cropped[25, -1, 0]) - 150) < 4) == (True, True)
+
+
+def test_the_digest_is_of_the_content_alone() -> None:
+    assert frame.digest(b"a") == frame.digest(memoryview(b"a")) != frame.digest(b"b")
+    assert len(frame.digest(b"")) == 40
+
+
+def test_a_real_frame_is_whole(field_frames: list[Path]) -> None:
+    for path in field_frames[:5]:
+        picture = frame.decode(path.read_bytes(), 256)
+        assert isinstance(picture, Picture)
+        assert min(picture.pixels.shape[:2]) >= 256
