@@ -86,7 +86,7 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
             announcer = Announcer(sys.stdout, given.quiet, store.detection if settings.json else None)
             log.info("model %s %s, database %s", model.card.name, model.card.version, settings.db.absolute())
             suspicion = Suspicion(settings, store.ended_badly, store.has_crashed)
-            examiner = Examiner(model, decider, settings, store.is_logged, suspicion.fault)
+            examiner = Examiner(model, decider, settings, store.is_logged, suspicion.fault, store.logged_at)
             pipeline = Pipeline(examiner, store, settings, announcer, suspicion)
             stop = _stop_on_signals()
             if settings.watch is not None:

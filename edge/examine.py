@@ -34,7 +34,8 @@ class Examiner:
     """Reads files and looks at frames.
 
     `is_logged` tells by the digest which content needs no look. `fault` tells by digest and path what is wrong with
-    content that cannot be decoded safely, `None` for all other.
+    content that cannot be decoded safely, `None` for all other. `logged_at` gives size and digest of the frame that
+    was logged at a path last.
     """
 
     def __init__(
@@ -44,18 +45,20 @@ class Examiner:
         settings: Settings,
         is_logged: Callable[[str], bool],
         fault: Callable[[str, str], str | None] = lambda digest, path: None,
+        logged_at: Callable[[str], tuple[int, str] | None] = lambda path: None,
     ) -> None:
         self._model = model
         self._decider = decider
         self._settings = settings
         self._is_logged = is_logged
         self._fault = fault
+        self._logged_at = logged_at
         self._side_px = look.decode_side_px(model)
         self._default_zone = None if settings.time_zone is None else zone_named(settings.time_zone)
 
     def with_model(self, model: Model, decider: Decider) -> "Examiner":
         """The same with another model."""
-        return Examiner(model, decider, self._settings, self._is_logged, self._fault)
+        return Examiner(model, decider, self._settings, self._is_logged, self._fault, self._logged_at)
 
     def examine(self, seen: Seen) -> Result | None:
         """Both steps in one."""
@@ -91,6 +94,8 @@ class Examiner:
             return Failed(after, digest, "truncated", "it changed while it was read", False, name)
         if self._is_logged(digest):
             return Again(seen, digest)
+        if (smaller := self._grown_from(seen.path, data)) is not None:
+            return Again(seen, digest, smaller)
         try:
             fault = self._fault(digest, seen.path)
         except Undecided:
@@ -107,6 +112,28 @@ class Examiner:
         captured = capture_time(picture.exif, seen.mtime_ns / 1e9, zone, now())
         view = look.view(self._model, picture)
         return Decoded(seen, digest, view, captured, name, is_infrared(view.whole), miniature(view.whole))
+
+    def grown(self, scored: Scored) -> Again | None:
+        """The same frame, where its file was logged smaller since it was read; reads it again, and doesn't decode."""
+        earlier = self._logged_at(scored.seen.path)
+        if earlier is None or earlier[1] == scored.digest or earlier[0] >= scored.seen.bytes:
+            return None
+        try:
+            data = read_bytes(scored.seen.path, frame.MAX_BYTES)
+        except OSError:
+            return None
+        smaller = self._grown_from(scored.seen.path, data) if frame.digest(data) == scored.digest else None
+        return None if smaller is None else Again(scored.seen, scored.digest, smaller)
+
+    def _grown_from(self, path: str, data: bytes) -> str | None:
+        """Digest of the frame that was logged at `path`, when `data` begins with all of it.
+
+        Cameras append previews and padding to a picture that is whole already: it is the same frame.
+        """
+        earlier = self._logged_at(path)
+        if earlier is None or earlier[0] >= len(data):
+            return None
+        return earlier[1] if frame.digest(memoryview(data)[: earlier[0]]) == earlier[1] else None
 
     def answer(self, item: Decoded) -> Scored:
         """Look at a decoded frame and decide.

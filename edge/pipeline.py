@@ -97,7 +97,12 @@ class Pipeline:
         """Log what is in hand but for the last `leave` files; gives the pool to go on with."""
         while len(self._ahead) > leave:
             group: list[Result | None] = []
+            paths: set[str] = set()
             for _ in range(min(GROUP, len(self._ahead) - leave)):
+                # What was at a path is logged before what is there now: one may be the other, grown.
+                if self._ahead[0][0].path in paths:
+                    break
+                paths.add(self._ahead[0][0].path)
                 try:
                     group.append(self._wait_for(self._ahead[0][1]))
                 except BrokenExecutor:
@@ -205,6 +210,9 @@ class Pipeline:
                 # Two copies may have been in hand before the first of them was logged.
                 if item.digest in answered or self._store.is_logged(item.digest):
                     yield Again(item.seen, item.digest)
+                    continue
+                if (same := self._examiner.grown(item)) is not None:
+                    yield same
                     continue
                 answered.add(item.digest)
             yield item

@@ -57,6 +57,8 @@ class Again:
 
     seen: Seen
     digest: str
+    grown_from: str | None = None
+    """Digest under which the frame was logged before its file went on growing after the end of the picture."""
 
 
 Result = Scored | Failed | Again

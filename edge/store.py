@@ -53,6 +53,10 @@ UPDATE media SET path = ?, digest = ?, bytes = ?, width_px = ?, height_px = ?, c
     infrared = ?, scene = ?
 WHERE id = ?
 """
+GREW = "UPDATE media SET digest = ?, bytes = ? WHERE digest = ? AND status = 'classified'"
+LOGGED_AT = """
+SELECT m.bytes, m.digest FROM file f JOIN media m ON m.id = f.media WHERE f.path = ? AND m.status = 'classified'
+"""
 MOVED = "UPDATE media SET path = ? WHERE id = ?"
 FORGET_PLACEHOLDER = "DELETE FROM media WHERE id = ? AND status <> 'classified'"
 NEW_OBSERVATION = """
@@ -171,6 +175,11 @@ class Store:
         cursor = self._connection.execute(DETECTION, (_path_value(seen.path),))
         return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
 
+    def logged_at(self, path: str) -> tuple[int, str] | None:
+        """Size and digest of the frame that was logged at this path last."""
+        row = self._ask(LOGGED_AT, _path_value(path))
+        return None if row is None else (row[0], row[1])
+
     def has_crashed(self, digest: str) -> bool:
         """Whether this content has ended the process or the decoder before."""
         return self._ask(CRASHED, digest) is not None
@@ -223,6 +232,9 @@ class Store:
             self._saw(result.seen, media)
             return
         logged = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
+        if logged is None and isinstance(result, Again) and result.grown_from is not None:
+            self._write(GREW, result.digest, result.seen.bytes, result.grown_from)
+            logged = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
         if logged is None and isinstance(result, Again):
             # Only when the database was replaced meanwhile; the folder is looked through again then.
             log.warning("%s was logged in a database that is gone; it is looked at again", ascii(result.seen.path))

@@ -65,6 +65,21 @@ def test_half_a_frame_becomes_the_frame_in_the_same_row(tmp_path: Path, run: Run
     assert rows(tmp_path, "SELECT id, status, reason FROM media") == [(1, "classified", None)]
 
 
+def test_a_frame_that_grows_after_its_end_stays_one_frame(tmp_path: Path, run: Run) -> None:
+    """Cameras append previews and padding; the picture is whole before they are there."""
+    path = tmp_path / "captures" / "a.jpg"
+    path.write_bytes(frame(1) + b"begin")
+    assert run() == 0
+    before = rows(tmp_path, "SELECT m.id, o.id FROM media m JOIN observation o ON o.media = m.id")
+    path.write_bytes(frame(1) + b"begin and end")
+    assert run() == 0
+    assert rows(tmp_path, "SELECT m.id, o.id FROM media m JOIN observation o ON o.media = m.id") == before
+    assert rows(tmp_path, "SELECT bytes FROM media") == [(path.stat().st_size,)]
+    path.write_bytes(frame(2) + b"begin and end and more")  # another frame under the name
+    assert run() == 0
+    assert rows(tmp_path, "SELECT count(*) FROM media") == [(2,)]
+
+
 def test_a_run_says_how_it_ended(tmp_path: Path, run: Run) -> None:
     (tmp_path / "captures" / "a.jpg").write_bytes(frame(1))
     run()
