@@ -54,6 +54,8 @@ $(DEV)/.installed: pyproject.toml
 	@$(MAKE) -s python-is-new-enough
 	@$(PYTHON) -m venv $(DEV)
 	@$(DEV)/bin/pip install --quiet --disable-pip-version-check -e '.[train,dev]'
+	@# Its validator is wanted, not the detectors' frameworks that it would bring.
+	@$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps megadetector
 	@touch $@
 
 # Everything a host without internet needs, in dist/, for a USB stick: make wheelhouse PLATFORM=aarch64
