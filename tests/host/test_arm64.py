@@ -1,0 +1,101 @@
+"""The same wheels, frames and tests on an arm64 Debian, its processor emulated as a Raspberry Pi 5's."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from tests.host.conftest import REPOSITORY, debian, usb_stick
+from tests.host.field_host import INSIDE, layered
+
+EMULATOR = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
+PROCESSOR = "cortex-a76"  # a Cortex-A53 or A72 (Raspberry Pi 3 and 4) gave the same numbers
+FRAMES = 100
+INSTALLED_MB = 370
+CORE = ("test_card.py", "test_decide.py", "test_look.py", "test_taxonomy.py", "test_event.py", "test_journal.py",
+        "test_sd_notify.py", "test_doctor.py")  # fmt: skip
+DECISIONS = """
+SELECT m.digest, o.kind, o.taxon, o.rank, o.common_name, o.reason FROM observation o JOIN media m ON m.id = o.media
+ORDER BY m.digest
+"""
+Machine = Callable[[str, str], "Chroot"]
+
+
+class Chroot:
+    """A Debian that is not booted, with edge-classify installed from the stick's wheels as the installer does it."""
+
+    def __init__(self, root: Path, stick: Path) -> None:
+        self.root = root
+        shutil.copytree(stick / "wheels", root / "wheels")
+        self.run("python3 -m venv --without-pip /opt/edge")
+        self.pip("/wheels", "/wheels/edge_classify-*.whl")
+
+    def pip(self, wheels: str, what: str) -> None:
+        self.run(f"/opt/edge/bin/python $(echo {wheels}/pip-*.whl)/pip --isolated install --quiet --no-index "
+                 f"--no-cache-dir --root-user-action ignore --find-links {wheels} $(echo {what})")  # fmt: skip
+
+    def run(self, script: str) -> str:
+        environment = {**INSIDE, "QEMU_CPU": PROCESSOR}
+        done = subprocess.run(["chroot", str(self.root), "/bin/sh", "-euc", script], env=environment, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    def decisions(self, frames: list[Path]) -> list[tuple[object, ...]]:
+        (self.root / "frames").mkdir()
+        for frame in frames:
+            shutil.copyfile(frame, self.root / "frames" / f"{frame.parent.name}-{frame.name}")
+        self.run("cd /root && /opt/edge/bin/edge-classify --quiet --time-zone UTC /frames")
+        with closing(sqlite3.connect(self.root / "root/detections.db")) as database:
+            return database.execute(DECISIONS).fetchall()
+
+
+@pytest.fixture
+def machine(cache: Path, tmp_path: Path) -> Iterator[Machine]:
+    with ExitStack() as stack:
+
+        def machine(architecture: str, platform: str) -> Chroot:
+            root = stack.enter_context(layered([debian(cache, "bookworm", architecture)], tmp_path / architecture))
+            # The runtime reads /proc/cpuinfo to choose its kernels.
+            subprocess.run(["mount", "-t", "proc", "proc", str(root / "proc")], check=True)
+            stack.callback(subprocess.run, ["umount", "--lazy", str(root / "proc")], check=True)
+            return Chroot(root, usb_stick(platform))
+
+        yield machine
+
+
+@pytest.fixture
+def arm64(cache: Path, machine: Machine) -> Chroot:
+    if not EMULATOR.exists():
+        pytest.skip("arm64 is not emulated here (apt-get install qemu-user-static, and mount binfmt_misc)")
+    return machine("arm64", "aarch64")
+
+
+def test_the_same_decisions_as_on_x86_64(arm64: Chroot, machine: Machine, field_frames: list[Path]) -> None:
+    used_mb = int(arm64.run("du -sm /opt/edge").split()[0])
+    assert used_mb <= INSTALLED_MB
+    frames = field_frames[:FRAMES]
+    assert arm64.decisions(frames) == machine("amd64", "x86_64").decisions(frames)
+
+
+def test_the_core_passes_its_tests(arm64: Chroot, tmp_path: Path) -> None:
+    wheels = tmp_path / "test-wheels"
+    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--only-binary=:all:",
+         "--implementation=cp", "--python-version=3.11", *platforms, "--platform=manylinux2014_aarch64",
+         f"--dest={wheels}", "pip", "pytest", "onnx"],
+        check=True,
+    )  # fmt: skip
+    shutil.copytree(wheels, arm64.root / "test-wheels")
+    arm64.pip("/test-wheels", "pytest onnx")
+    shutil.copytree(REPOSITORY / "tests", arm64.root / "checkout/tests")
+    shutil.copy(REPOSITORY / "pyproject.toml", arm64.root / "checkout")
+    said = arm64.run("cd /checkout/tests/edge && /opt/edge/bin/python -m pytest " + " ".join(CORE))
+    assert " passed" in said
+    assert "failed" not in said
