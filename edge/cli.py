@@ -163,7 +163,8 @@ def _sole_user(db: Path) -> Iterator[None]:
     """Hold the database for this process; the lock goes with the process, however it ends."""
     from edge.settings import SettingsError
 
-    path = db.with_name(db.name + ".lock")
+    path = db.resolve()
+    path = path.with_name(path.name + ".lock")
     try:
         handle = path.open("a")
     except OSError as error:

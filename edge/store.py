@@ -99,7 +99,7 @@ class Store:
     """
 
     def __init__(self, path: Path, model: Model, settings: Settings) -> None:
-        self._path = path
+        self._path = path.resolve()  # a link leads to the files that lie beside the database
         self._settings = settings
         self._used_model = model
         self._run: int | None = None
