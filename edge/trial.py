@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -136,7 +137,8 @@ class Trial:
         if child is not None:
             for pipe in (child.stdin, child.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with suppress(BrokenPipeError):  # what it was asked and never read
+                        pipe.close()
 
 
 def main(arguments: Sequence[str]) -> int:

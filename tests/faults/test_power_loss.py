@@ -17,10 +17,10 @@ from tests.faults.conftest import LONG
 from tests.faults.daemon_process import Box, Tally, digest
 from tests.faults.power_loss import Wreck, read_trace, strace, wrecks
 
-FRAMES = 60 if LONG else 16
+FRAMES = 40 if LONG else 16
 POINTS = 100_000 if LONG else 60
-SUBSETS = 4 if LONG else 1
-COMPLETED = 400 if LONG else 10
+SUBSETS = 3 if LONG else 1
+COMPLETED = 100 if LONG else 10
 _HALF_LOGGED = """
 SELECT count(*) FROM media m WHERE m.status = 'classified' AND (
     (SELECT count(*) FROM observation o WHERE o.media = m.id) <> 1
