@@ -335,6 +335,7 @@ class Store:
 
     def _reopen(self) -> None:
         self._connection.close()
+        self._file = (0, 0)  # no file's, so that a failure here leads here again
         self._run = None  # it is not in the file that is there now
         self._open()
 
