@@ -274,7 +274,7 @@ class Store:
         if scored.region is not None and decision.kind not in ("blank", "unknown"):
             region = scored.region
             box = (region.x, region.y, region.width, region.height, "attention")
-        count = 1 if decision.kind == "animal" else None
+        count = None  # a classifier sees that there is an animal, not how many
         observation = self._write(NEW_OBSERVATION, media, self._run, self._model, decision.kind, decision.taxon,
                                   decision.rank, decision.common_name, count, decision.confidence, decision.reason,
                                   *box, self._model_name, iso_utc(now()),
