@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 # Measured on the 105 real frames with thumbnails (docs/reliability.md): no place of an intact frame differs so much
-# from its thumbnail, but for one whose caption was painted over (5 % of it). Of undetected bit flips that change the picture
-# by ten grey levels or more on average, 19 of 34 are given away.
+# from its thumbnail, but for one whose caption was painted over (5 % of it). Of undetected bit flips that change the
+# picture by ten grey levels or more on average, 19 of 34 are given away.
 _DIFFERENT, _LEAST_DIFFERENT = 18.0, 0.10  # grey levels of 255; share of the thumbnail's area
 _ALIKE, _LEAST_ALIKE = 12.0, 0.3  # less, and it is a thumbnail of something else
 _SMOOTH_PX = 9
