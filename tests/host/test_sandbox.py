@@ -54,6 +54,6 @@ def test_the_sandbox_holds(found: dict[str, Any], host: FieldHost) -> None:
     assert found["read"].pop("/etc/edge-classify/config.toml") == "could"
     assert {path: what for path, what in found["read"].items() if what == "could"} == {"/run/host/os-release": "could"}
     # It has no capabilities, sees no other user's processes, and makes no code at run time.
-    assert set(found["other"].values()) == {"EPERM"}
+    assert set(found["other"].values()) <= {"EPERM", "EACCES"}
     assert set(found["capabilities"]) == {"0" * 16}
     assert found["processes"] == [found["me"]]
