@@ -146,8 +146,12 @@ def migrate(connection: sqlite3.Connection, path: Path | str) -> None:
             f"{path} was written by a newer edge-classify (schema {version}, this one knows {len(MIGRATIONS)}); "
             "install the newer version or choose another file with --db"
         )
-    tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
-    if version == 0 and tables:
+    if version == len(MIGRATIONS):
+        return
+    from sqlite_utils import Database  # a fifth of a second that a database which is up to date does not need
+
+    database = Database(connection)
+    if version == 0 and database.table_names():
         raise SchemaError(f"{path} is a database of something else; choose another file with --db")
     for step in range(version, len(MIGRATIONS)):
-        connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
+        database.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[step]} PRAGMA user_version = {step + 1}; COMMIT;")

@@ -27,7 +27,9 @@ def read_cifar10(path: Path) -> Dataset:
     done = target / ".complete"
     if not done.exists():
         with tarfile.open(path) as tar:
-            tar.extractall(target, filter="data")
+            # An attribute where there is a filter: Python before 3.11.4 knows neither it nor the argument.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
+            tar.extractall(target)
         done.touch()
     return _named(read_folder(target))
 
