@@ -33,7 +33,7 @@ def debian(cache: Path, suite: str, architecture: str, packages: str = PACKAGES)
     if not (root / ".complete").exists():
         shutil.rmtree(root, ignore_errors=True)
         options = ["--variant=minbase", f"--arch={architecture}", f"--include={packages}"]
-        subprocess.run(["debootstrap", *options, suite, str(root), "http://deb.debian.org/debian"], check=True)
+        subprocess.run(["debootstrap", *options, suite, str(root)], check=True)
         (root / ".complete").touch()
     return root
 
