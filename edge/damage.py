@@ -7,10 +7,11 @@ from pathlib import Path
 
 from edge.clock import now
 from edge.salvage import salvage
-from edge.schema import open_database
+from edge.schema import SchemaError, open_database
 
 log = logging.getLogger(__name__)
 
+_OUR_MARKS = (b"CREATE TABLE observation", b"CREATE TABLE media", b'"card_version"')
 COMPANIONS = ("", "-wal", "-shm")  # SQLite's files of one database
 
 
@@ -21,6 +22,8 @@ def open_or_repair(path: Path) -> sqlite3.Connection:
     """
     _finish_repair(path)
     if (damage := find_damage(path)) is not None:
+        if not _was_ours(path):
+            raise SchemaError(f"{path} is no detections database ({damage}); choose another file with --db")
         log.error("database: %s is damaged (%s); reading what can be read of it", path, damage)
         aside = _repair(path)
         log.error("database: the damaged file is kept as %s; a new one goes on in its place", aside)
@@ -42,6 +45,24 @@ def find_damage(path: Path) -> str | None:
             raise  # the disk's fault or another's, not the file's
         return " ".join(str(error).split())
     return None if verdict == "ok" else " ".join(str(verdict).split())
+
+
+def _was_ours(path: Path) -> bool:
+    """Whether a file that SQLite cannot read was a detections database: only such a one may be moved aside.
+
+    Its tables' names or a model's card are still in it, or its log lies beside it, or nothing but zeros is left of it.
+    """
+    if _beside(path, "-wal").exists():
+        return True
+    seen_other = False
+    tail = b""
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            if any(mark in tail + block for mark in _OUR_MARKS):
+                return True
+            seen_other = seen_other or any(block)
+            tail = block[-64:]
+    return not seen_other
 
 
 def _repair(path: Path) -> Path:

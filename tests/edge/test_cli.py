@@ -186,6 +186,17 @@ def test_the_species_list_rules_what_is_said(tmp_path: Path, tiny_model: Path) -
     assert taxa <= {None, "Strix aluco", "Strix", "Strigidae", "Strigiformes", "Aves", "Animalia"}
 
 
+@pytest.mark.parametrize("content", [b"root:x:0:0\n", b"SQLite format 3\0 but no more than that" * 40])
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, tiny_model: Path, content: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(picture(1))
+    (tmp_path / "precious.txt").write_bytes(content)
+    done = run(tmp_path, "a.jpg", "--db", "precious.txt", model=tiny_model)
+    assert done.returncode == 2, done.stderr
+    assert "precious.txt is no detections database" in done.stderr
+    assert (tmp_path / "precious.txt").read_bytes() == content
+    assert sorted(path.name for path in tmp_path.glob("precious*")) == ["precious.txt", "precious.txt.lock"]
+
+
 def test_a_second_process_on_the_same_database_refuses(tmp_path: Path, tiny_model: Path) -> None:
     captures = tmp_path / "captures"
     captures.mkdir()
