@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 _STORM_S = 30.0
+_SHARE = 4  # at least one in so many entries of the queue is passed on; the others are writes, deletions, attributes
 
 
 class KernelEvents:
@@ -74,8 +75,7 @@ class KernelEvents:
     def may_have_lost_some(self) -> bool:
         """Whether the queue may have overflowed, or the library's threads ended, since the last `start`."""
         with self._lock:
-            # One event for the library can be two in the queue (a move).
-            overflowed = self._storm_events * 2 >= self._queue_length
+            overflowed = self._storm_events * _SHARE >= self._queue_length
         observer = self._observer
         return overflowed or (observer is not None and not _is_alive(observer))
 
@@ -95,7 +95,7 @@ class KernelEvents:
     def _take(self, event: Any) -> None:
         with self._lock:
             at = time.monotonic()
-            if at - self._storm_began > _STORM_S and self._storm_events * 2 < self._queue_length:
+            if at - self._storm_began > _STORM_S and self._storm_events * _SHARE < self._queue_length:
                 self._storm_began, self._storm_events = at, 0
             self._storm_events += 1
         path = os.fsdecode(event.dest_path or event.src_path)
