@@ -1,8 +1,6 @@
 """A trained network as one file, with all that its card will say later."""
 
-import os
 import pickle
-import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from edge.card import FitMode, Label, Source, from_document, to_document
 from edge.taxonomy import Taxon
 from train import TrainError
 from train.network import Network, NetworkSpec, build
+from train.resume import save_state
 
 FORMAT_VERSION = 1
 
@@ -72,16 +71,7 @@ class Checkpoint:
         } | {name: to_document(getattr(self, name)) for name in self.__slots__ if name != "state"}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    torch.save(document, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            save_state(path, document)
         except OSError as error:
             raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
 
