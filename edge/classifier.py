@@ -48,5 +48,6 @@ class Classifier:
         name = "" if isinstance(source, bytes) else str(source)
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
         picture = frame.decode(data, look.decode_side_px(self._model), name)
-        (seen,) = look.look(self._model, [look.view(self._model, picture)], self._second_look)
+        views = [look.view(self._model, picture)]
+        (seen,) = look.look(self._model, views, self._second_look, self._decider.is_settled)
         return self._decider.decide(seen.log_probabilities, seen.familiarity)

@@ -13,6 +13,7 @@ from edge.taxonomy import RANKS, Tree
 Reason = Literal["confident", "rolled_up", "below_threshold", "out_of_distribution", "blank"]
 CANDIDATES_KEPT = 5
 NON_TAXA: tuple[Kind, ...] = ("blank", "human", "vehicle")
+_ROUNDING = 1e-5  # of a sum of float32 probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,31 @@ class Decider:
             return Decision("unknown", None, None, "unknown", best, "out_of_distribution", candidates)
         for kind, places in self._of_kind.items():
             total = float(p[places].sum())
-            if total > 0 and total >= self._thresholds.get(kind, self._threshold("species")):
+            if total > 0 and total >= self._kind_threshold(kind):
                 reason: Reason = "blank" if kind == "blank" else "confident"
                 return Decision(kind, None, None, kind, min(total, 1.0), reason, candidates)
         return self._decide_taxon(p, candidates, best)
+
+    def is_settled(self, first_look: NDArray[np.floating], familiarity: float | None) -> bool:
+        """Whether a second look cannot change the decision on a first one, float[L] as for `decide`.
+
+        Unfamiliar frames are refused by their first look. Where it alone says how probable a blank is, a blank stays
+        one, and a frame with less left for everything else than any answer needs stays unknown.
+        """
+        rejection, plan = self.card.calibration.rejection, self.card.calibration.second_look
+        if rejection is not None and familiarity is not None and familiarity < rejection.threshold:
+            return True
+        blank = float(np.exp(first_look[self._of_kind["blank"]].astype(np.float64)).sum())
+        if plan is None or plan.blank_weight > 0 or blank == 0.0:
+            return False
+        least = min(
+            (self._kind_threshold(kind) for kind in ("human", "vehicle") if self._of_kind[kind].any()), default=1.0
+        )
+        least = min(least, float(self._node_thresholds.min()))
+        return blank >= self._kind_threshold("blank") + _ROUNDING or 1.0 - blank < least - _ROUNDING
+
+    def _kind_threshold(self, kind: Kind) -> float:
+        return self._thresholds.get(kind, self._threshold("species"))
 
     def _decide_taxon(self, p: NDArray[np.float64], candidates: tuple[Candidate, ...], best: float) -> Decision:
         sums = self._sums @ p

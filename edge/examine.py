@@ -140,7 +140,7 @@ class Examiner:
 
         One frame at a time: a batch saves the network no CPU time and costs memory (docs/results.md).
         """
-        (seen,) = look.look(self._model, [item.view], self._settings.second_look)
+        (seen,) = look.look(self._model, [item.view], self._settings.second_look, self._decider.is_settled)
         decision = self._decider.decide(seen.log_probabilities, seen.familiarity)
         picture = item.view.picture
         return Scored(item.seen, item.digest, picture.width_px, picture.height_px, item.captured, item.deployment,

@@ -1,6 +1,6 @@
 """A frame through the model: a look at the whole, a second look at what drew attention, one set of probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +61,17 @@ def view(model: Model, picture: Picture) -> View:
     return View(picture, model.pixels(picture))
 
 
-def look(model: Model, views: Sequence[View], second: bool = True) -> list[Look]:
-    """Look at a batch of frames; each gets its second look only where the card says that it can matter."""
+def look(
+    model: Model,
+    views: Sequence[View],
+    second: bool = True,
+    is_settled: Callable[[FloatArray, float | None], bool] = lambda log_probabilities, familiarity: False,
+) -> list[Look]:
+    """Look at a batch of frames; each gets its second look only where that can matter.
+
+    The card says so by a probability; `is_settled` by the first look's log-probabilities and familiarity
+    (`Decider.is_settled`).
+    """
     plan = model.card.calibration.second_look if second else None
     outputs = model.run(np.stack([view.whole for view in views]))
     first = calibrated(model, outputs.logits)
@@ -70,14 +79,18 @@ def look(model: Model, views: Sequence[View], second: bool = True) -> list[Look]
     shapes = [(view.picture.height_px, view.picture.width_px) for view in views]
     regions = attention_regions(outputs.attention, shapes, fraction)
     combined, looks = first.copy(), [1] * len(views)
-    again = [i for i, region in enumerate(regions) if plan and region and first[i].max() < np.log(plan.unless_above)]
+    familiar = familiarity(outputs, model.card.calibration.rejection)
+    again = [
+        i
+        for i, region in enumerate(regions)
+        if plan and region and first[i].max() < np.log(plan.unless_above) and not is_settled(first[i], familiar[i])
+    ]
     if plan and again:
         inputs = np.stack([region_pixels(model, views[i].picture, regions[i]) for i in again])
         seconds = calibrated(model, model.run(inputs).logits)
         for i, lp in zip(again, seconds, strict=True):
             combined[i] = combine(first[i], lp, plan, model.blank_labels)
             looks[i] = 2
-    familiar = familiarity(outputs, model.card.calibration.rejection)
     return [Look(combined[i], familiar[i], regions[i], looks[i]) for i in range(len(views))]
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from edge.card import Calibration, Card, Label, Rejection
+from edge.card import Calibration, Card, Label, Rejection, SecondLook
 from edge.decide import Decider, Decision
+from edge.look import combine, log_probabilities
 from edge.taxonomy import Taxon
 
 
@@ -109,3 +110,26 @@ def test_what_is_said_never_leaves_the_allowed_taxa() -> None:
     for _ in range(500):
         p = random.dirichlet(np.full(len(LABELS), 0.2))
         assert decider.decide(np.log(p + 1e-12).astype(np.float32)).taxon in allowed
+
+
+@pytest.mark.parametrize("allowed", [None, ["Felidae"]])
+def test_a_settled_frame_is_decided_alike_after_any_second_look(allowed: list[str] | None) -> None:
+    plan = SecondLook(region_fraction=0.5, weight=1.0, blank_weight=0.0)
+    decider = Decider(card(second_look=plan, rejection=Rejection("energy", 1.0)), allowed)
+    blank = np.array([label.kind == "blank" for label in LABELS])
+    chance = np.random.default_rng(3)
+    settled = 0
+    for _ in range(2000):
+        first, second = log_probabilities(chance.normal(0.0, 2.5, (2, len(LABELS))).astype(np.float32), 1.0)
+        familiarity = float(chance.uniform(0.9, 2.0))
+        if decider.is_settled(first, familiarity):
+            settled += 1
+            once = decider.decide(first, familiarity)
+            twice = decider.decide(combine(first, second, plan, blank), familiarity)
+            assert said(once) == said(twice)
+    assert 200 < settled < 1500
+
+
+def test_nothing_is_settled_where_the_second_look_has_a_say_on_blanks() -> None:
+    plan = SecondLook(region_fraction=0.5, weight=0.5, blank_weight=0.1)
+    assert not Decider(card(second_look=plan)).is_settled(log_probabilities(np.eye(7, dtype=np.float32), 0.01)[5], None)
