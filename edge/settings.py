@@ -1,6 +1,7 @@
 """Settings of the classifying commands: a TOML file, then flags, into one frozen object."""
 
 import argparse
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edge.clock import zone_named
+
+# Each is right by itself, and of both TOML's reader says only "Cannot overwrite a value".
+_KEY_BEFORE_TABLES = re.compile(r"^\s*deployment\s*=.*^\s*\[\s*deployment\b", re.MULTILINE | re.DOTALL)
 
 
 class SettingsError(ValueError):
@@ -111,10 +115,19 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
 def read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: the configuration cannot be read ({error.strerror}); check --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        if _KEY_BEFORE_TABLES.search(text):
+            raise SettingsError(
+                f"{path}: `deployment = ...` and tables [deployment.ID] cannot stand in one TOML file ({error}); keep"
+                " the tables, each with its `folder`, and leave out the key (or give --deployment ID)"
+            ) from error
         raise SettingsError(f"{path}: not valid TOML ({error}); correct the line named") from error
 
 
