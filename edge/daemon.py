@@ -33,7 +33,7 @@ class Daemon:
         self._pipeline = pipeline
         self._announcer = announcer
         self._manager = manager
-        self._watch = Watch(settings.watch, store.is_known, settings.settle_s, settings.poll)
+        self._watch = Watch(settings.watch, store.unknown, settings.settle_s, settings.poll)
         self._patience = Patience(settings.settle_s, settings.give_up_s)
         self._model_file = ModelFile(settings.model or STARTER)
         self._reload = threading.Event()

@@ -28,8 +28,8 @@ from edge.settings import Deployment, Settings, read_species_list
 log = logging.getLogger(__name__)
 
 KNOWN = """
-SELECT f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reason
-FROM file f JOIN media m ON m.id = f.media WHERE f.path = ?
+SELECT f.path, f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reason
+FROM file f JOIN media m ON m.id = f.media WHERE f.path IN ({})
 """
 DETECTION = "SELECT d.* FROM file f JOIN detections d ON d.media = f.media WHERE f.path = ?"
 CLASSIFIED = "SELECT id FROM media WHERE digest = ? AND status = 'classified'"
@@ -154,16 +154,32 @@ class Store:
 
     def is_known(self, seen: Seen) -> bool:
         """Whether this path with this size and time needs no second visit."""
-        row = self._ask(KNOWN, _path_value(seen.path))
-        if row is None or (row[0], row[1]) != (seen.bytes, seen.mtime_ns) or row[2] == "pending":
+        return not self.unknown([seen])
+
+    def unknown(self, files: Sequence[Seen]) -> list[Seen]:
+        """Those of some files that need a visit; a few hundred at once cost little more than one."""
+        paths = [_path_value(seen.path) for seen in files]
+        try:
+            rows = self._connection.execute(KNOWN.format(",".join("?" * len(paths))), paths).fetchall()
+        except sqlite3.DatabaseError as error:
+            log.debug("database: %s: %s", self._path, error)
+            return list(files)  # what is not known is only read once more
+        known = {row[0]: row[1:] for row in rows}
+        return [seen for seen, path in zip(files, paths, strict=True) if not self._is_as_logged(seen, known.get(path))]
+
+    def _is_as_logged(self, seen: Seen, row: tuple[Any, ...] | None) -> bool:
+        if row is None:
             return False
-        if row[2] == "classified":
-            return not self._settings.reclassify or self._answered(row[3])
-        if row[2] == "unreadable" and self._settings.watch is None:
+        size, mtime_ns, status, media, ctime_ns, digest, reason = row
+        if (size, mtime_ns) != (seen.bytes, seen.mtime_ns) or status == "pending":
+            return False
+        if status == "classified":
+            return not self._settings.reclassify or self._answered(media)
+        if status == "unreadable" and self._settings.watch is None:
             return False  # whoever asks about this file gets an answer about this file
-        if row[2] == "unreadable" and row[5] is None and row[6] != "permission":
+        if status == "unreadable" and digest is None and reason != "permission":
             return False  # a card that failed to give its bytes may give them next time
-        return row[4] in (None, seen.ctime_ns)
+        return ctime_ns in (None, seen.ctime_ns)
 
     def is_logged(self, digest: str) -> bool:
         """Whether this content needs no second look."""

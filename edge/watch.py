@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from edge.files import Seen, files_below, is_temporary, see
@@ -20,6 +21,7 @@ POLL_S = 10.0
 TICK_S = 0.5
 LIMIT = 50_000  # planned visits; what exceeds it is found again by a scan
 _HANDED_LIMIT = 4096
+_STEP = 256  # files of a scan that are asked about together
 _UNHURRIED = 20  # a scan's pause is at least this many times its duration
 
 
@@ -27,16 +29,20 @@ class Watch:
     """Watches a folder at any depth.
 
     A file is complete when its writer closed it or moved it in (the kernel says so), or when size and modification
-    time have been still for `settle_s`. `is_known` passes files that need no second visit. Whatever events may have
-    been lost (full queue, watch limit, unmounted card, network folder), a scan finds the files; with `poll_s` it is
-    made that often.
+    time have been still for `settle_s`. `unknown` tells which of some files need a visit. Whatever events may have been
+    lost (full queue, watch limit, unmounted card, network folder), a scan finds the files; with `poll_s` it is made
+    that often.
     """
 
     def __init__(
-        self, folder: Path, is_known: Callable[[Seen], bool], settle_s: float = 2.0, poll_s: float | None = None
+        self,
+        folder: Path,
+        unknown: Callable[[Sequence[Seen]], list[Seen]],
+        settle_s: float = 2.0,
+        poll_s: float | None = None,
     ) -> None:
         self._folder = os.path.abspath(folder)
-        self._is_known = is_known
+        self._unknown = unknown
         self._settle_s = settle_s
         self._poll_s = poll_s
         self._changed = threading.Condition()
@@ -159,14 +165,15 @@ class Watch:
                 return False
             self._scan_began, self._scan_began_ns, self._folders = time.monotonic(), time.time_ns(), 0
             self._scan = files_below(self._folder, on_folder=self._count_folder)
-        if len(self._due) >= LIMIT:
+        room = LIMIT - len(self._due)
+        if room <= 0:
             return False
-        found = next(self._scan, None)
-        if found is None:
+        found = list(islice(self._scan, min(_STEP, room)))
+        for file in self._unknown([one for one in found if one.path not in self._due and not self._is_handed(one)]):
+            self._doubt_events(file)
+            self._plan_by_age(file)
+        if not found:
             self._end_scan()
-        elif not self._is_handed(found) and found.path not in self._due and not self._is_known(found):
-            self._doubt_events(found)
-            self._plan_by_age(found)
         return True
 
     def _end_scan(self) -> None:
@@ -223,7 +230,7 @@ class Watch:
             if planned[1] is not None and found != planned[1]:
                 self.visit(path, self._settle_s, found)
                 continue
-            if not self._is_known(found):
+            if self._unknown([found]):
                 self._handed[path] = (found, time.monotonic())
                 self._handed.move_to_end(path)
                 if len(self._handed) > _HANDED_LIMIT:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,10 @@ def known() -> set[str]:
 
 @pytest.fixture
 def reader(tmp_path: Path, known: set[str]) -> Iterator[Reader]:
-    taken = Reader(Watch(tmp_path, lambda seen: os.path.basename(seen.path) in known, settle_s=0.2))
+    def unknown(files: Sequence[Seen]) -> list[Seen]:
+        return [seen for seen in files if os.path.basename(seen.path) not in known]
+
+    taken = Reader(Watch(tmp_path, unknown, settle_s=0.2))
     assert taken.nothing(1)
     yield taken
     taken.close()
