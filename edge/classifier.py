@@ -6,7 +6,10 @@ from pathlib import Path
 from edge import frame, look
 from edge.card import Card
 from edge.decide import Decider, Decision
-from edge.model import STARTER, Model
+from edge.detector import Detector
+from edge.model import STARTER, classifier
+from edge.model_choice import Models
+from edge.subjects import look_at_boxes
 
 
 class Classifier:
@@ -17,6 +20,7 @@ class Classifier:
         species: allowed taxa (scientific names of any rank); every taxon by default.
         thresholds: least probability for an answer, by rank, kind or label name, in place of the model's own.
         second_look: look again at the region that drew attention, where the model's card gives a plan for it.
+        detector: ONNX file of a detector with a card inside; the frame is then decided by its boxes.
 
     Raises:
         edge.model.ModelError: the file is no model with a card, or is damaged.
@@ -28,15 +32,19 @@ class Classifier:
         species: Iterable[str] | None = None,
         thresholds: Mapping[str, float] | None = None,
         second_look: bool = True,
+        detector: Path | str | None = None,
     ) -> None:
-        self._model = Model(model)
-        self._decider = Decider(self._model.card, species, thresholds)
+        chosen = dict(thresholds or {})
+        finder = None if detector is None else Detector(detector, least_score=chosen.get("detection"))
+        answering = classifier(model)
+        self._models = Models(answering, Decider(answering.card, species, thresholds), finder)
+        self._least_blank = chosen.get("blank", 0.0)
         self._second_look = second_look
 
     @property
     def card(self) -> Card:
         """What the model says about itself."""
-        return self._model.card
+        return self._models.card
 
     def classify(self, source: Path | str | bytes) -> Decision:
         """Classify one whole image: a path, or the bytes of a file.
@@ -47,7 +55,9 @@ class Classifier:
         """
         name = "" if isinstance(source, bytes) else str(source)
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        picture = frame.decode(data, look.decode_side_px(self._model), name)
-        views = [look.view(self._model, picture)]
-        (seen,) = look.look(self._model, views, self._second_look, self._decider.is_settled)
-        return self._decider.decide(seen.log_probabilities, seen.familiarity)
+        model, decider, detector = self._models.classifier, self._models.decider, self._models.detector
+        picture = frame.decode(data, self._models.decode_side_px, name)
+        if detector is not None:
+            return look_at_boxes(detector, model, decider, picture, self._least_blank).decision
+        (seen,) = look.look(model, [look.view(model, picture)], self._second_look, decider.is_settled)
+        return decider.decide(seen.log_probabilities, seen.familiarity)

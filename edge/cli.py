@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(settings: "Settings", given: argparse.Namespace) -> int:
     from edge.announce import Announcer, configure_logging, log
     from edge.examine import Examiner
-    from edge.model_choice import choose_model
+    from edge.model_choice import choose_models
     from edge.pipeline import Pipeline
     from edge.sd_notify import Manager
     from edge.store import Store
@@ -79,20 +79,20 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
     manager = Manager()
     configure_logging(given.verbose, given.quiet)
     _check_sources(settings, given.paths)
-    model, decider = choose_model(settings)
+    models = choose_models(settings)
     with _sole_user(settings.db):
-        store = Store(settings.db, model, settings)
+        store = Store(settings.db, models, settings)
         try:
             announcer = Announcer(sys.stdout, given.quiet, store.detection if settings.json else None)
-            log.info("model %s %s, database %s", model.card.name, model.card.version, settings.db.absolute())
+            log.info("model %s %s, database %s", models.name, models.card.version, settings.db.absolute())
             suspicion = Suspicion(settings, store.ended_badly, store.has_crashed)
-            examiner = Examiner(model, decider, settings, store.is_logged, suspicion.fault, store.logged_at)
+            examiner = Examiner(models, settings, store.is_logged, suspicion.fault, store.logged_at)
             pipeline = Pipeline(examiner, store, settings, announcer, suspicion)
             stop = _stop_on_signals()
             if settings.watch is not None:
                 from edge.daemon import Daemon
 
-                Daemon(settings, store, model, pipeline, announcer, manager).run(stop)
+                Daemon(settings, store, models, pipeline, announcer, manager).run(stop)
             else:
                 _once(settings, given.paths, store, pipeline, announcer, stop)
             manager.stopping()

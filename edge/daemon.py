@@ -7,8 +7,8 @@ import time
 
 from edge.announce import Announcer
 from edge.heartbeat import feel_pulse
-from edge.model import STARTER, Model, ModelError
-from edge.model_choice import TEST_FRAMES, ModelFile, check_model, choose_model
+from edge.model import STARTER, ModelError
+from edge.model_choice import TEST_FRAMES, ModelFiles, Models, check_models, choose_models
 from edge.patience import Patience
 from edge.pipeline import Pipeline
 from edge.result import Failed
@@ -24,18 +24,19 @@ class Daemon:
     """Watches a folder until it is told to stop."""
 
     def __init__(
-        self, settings: Settings, store: Store, model: Model, pipeline: Pipeline, announcer: Announcer, manager: Manager
-    ) -> None:
+        self, settings: Settings, store: Store, models: Models, pipeline: Pipeline, announcer: Announcer,
+        manager: Manager,
+    ) -> None:  # fmt: skip
         assert settings.watch is not None
         self._settings = settings
         self._store = store
-        self._model = model
+        self._models = models
         self._pipeline = pipeline
         self._announcer = announcer
         self._manager = manager
         self._watch = Watch(settings.watch, store.unknown, settings.settle_s, settings.poll)
         self._patience = Patience(settings.settle_s, settings.give_up_s)
-        self._model_file = ModelFile(settings.model or STARTER)
+        self._model_files = ModelFiles([path for path in (settings.model or STARTER, settings.detector) if path])
         self._reload = threading.Event()
         self._times_opened = store.times_opened
         self._next_beat = 0.0
@@ -68,10 +69,10 @@ class Daemon:
         if time.monotonic() >= self._next_beat:
             self._next_beat = time.monotonic() + self._settings.heartbeat_s
             self._beat(waiting)
-        if self._model_file.has_changed() or self._reload.is_set():
+        if self._model_files.has_changed() or self._reload.is_set():
             self._reload.clear()
-            self._model_file.look_again()
-            self._change_model()
+            self._model_files.look_again()
+            self._change_models()
 
     def _beat(self, waiting: int) -> None:
         try:
@@ -79,18 +80,18 @@ class Daemon:
         except (DatabaseWaits, OSError) as error:
             log.debug("no heartbeat: %s", error)  # frames that wait for the database say it aloud
 
-    def _change_model(self) -> None:
-        """Load the model that is there now; when it doesn't prove itself, the old one goes on."""
+    def _change_models(self) -> None:
+        """Load the models that are there now; when one doesn't prove itself, the old ones go on."""
         self._manager.reloading()
         try:
-            model, decider = choose_model(self._settings)
-            if model.sha256 == self._model.sha256:
+            models = choose_models(self._settings)
+            if models.sha256 == self._models.sha256:
                 log.info("the model is the same as before")
             else:
-                check_model(model, self._store.newest_frames(TEST_FRAMES))
-                self._pipeline.use(model, decider)
-                self._model = model
-                log.info("model %s %s from now on", model.card.name, model.card.version)
+                check_models(models, self._store.newest_frames(TEST_FRAMES))
+                self._pipeline.use(models)
+                self._models = models
+                log.info("model %s %s from now on", models.name, models.card.version)
         except (ModelError, SettingsError) as error:
             log.error("the new model is refused, the old one goes on: %s", error)
         self._manager.ready(f"watching {self._settings.watch}")

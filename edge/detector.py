@@ -1,6 +1,6 @@
 """A detector before the classifier: where the animals, people and vehicles of a frame are.
 
-The model is any ONNX detector that was given a card (`python -m export adopt --task detect`). Its output `detections`
+The model is any ONNX detector that was given a card (`python -m export adopt --boxes LAYOUT`). Its output `detections`
 has one of these layouts, each with C labels; pixels are those of the network's input:
 
 yolov5: float32[N, A, 5 + C]; centre x, centre y, width, height in pixels, objectness, label scores (MegaDetector v5).
@@ -9,8 +9,7 @@ yolov10: float32[N, Q, 6]; left, top, right, bottom in pixels, score, label's pl
 rtdetr: float32[N, Q, 4 + C]; centre x, centre y, width, height in fractions, label scores; free of duplicates.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,10 @@ from edge.look import Box
 from edge.model import Model, ModelError
 
 FloatArray = NDArray[np.float32]
+
+_DECIMALS = 5  # of a fraction: finer than any pixel
+MOST_BOXES = 300  # of a frame, the strongest; what readers of these layouts keep by custom
+_MOST_COMPARED = 3000  # candidates for duplicates: a detector gone wild must not take minutes for a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +38,49 @@ class Detection:
     """0..1, as the detector gives it."""
 
 
-class Detector:
-    """A carded detector. Raises `ModelError` for a file that is none."""
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What a detector makes of one frame."""
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
+    boxes: tuple[Detection, ...]
+    """Those that reach the least score, most confident first."""
+    strongest: float
+    """The highest score that anything in the frame got, 0..1, boxes that were dropped included."""
+
+
+class Detector:
+    """A carded detector; `least_score` goes before its card's own. Raises `ModelError` for a file that is none."""
+
+    def __init__(self, path: Path | str, threads: int = 1, least_score: float | None = None) -> None:
         self.model = Model(path, threads)
         card = self.model.card
         if card.task != "detect" or card.boxes is None:
             raise ModelError(f"{path}: its card says that it classifies; --detector wants a model that detects")
-        self.boxes: Boxes = card.boxes
+        if "detections" not in self.model.output_names:
+            raise ModelError(f"{path}: it has no output `detections`; adopt the detector again")
+        self._how: Boxes = card.boxes if least_score is None else replace(card.boxes, least_score=least_score)
 
-    def detect(self, pictures: Sequence[Picture]) -> list[list[Detection]]:
-        """The boxes of each frame, most confident first."""
+    def detect(self, picture: Picture) -> Detections:
+        """The boxes of a frame."""
         card = self.model.card
-        raw = self.model.outputs(np.stack([self.model.pixels(picture) for picture in pictures]))["detections"]
-        found = []
-        for picture, rows in zip(pictures, raw, strict=True):
-            corners, scores, labels = decode(rows, self.boxes, card.input_height_px, card.input_width_px)
-            frame = _unfit(corners, picture, card.input_height_px, card.input_width_px, card.fit)
-            found.append(
-                [
-                    Detection(card.labels[label].kind, Box(x, y, right - x, bottom - y), score)
-                    for (x, y, right, bottom), score, label in zip(
-                        frame.tolist(), scores.tolist(), labels.tolist(), strict=True
-                    )
-                    if right > x and bottom > y
-                ]
-            )
-        return found
+        (raw,) = self.model.outputs(self.model.pixels(picture)[None])["detections"]
+        corners, scores, labels, strongest = decode(raw, self._how, card.input_height_px, card.input_width_px)
+        frame = _unfit(corners, picture, card.input_height_px, card.input_width_px, card.fit)
+        places = frame.astype(np.float64).round(_DECIMALS)
+        rows = zip(places.tolist(), scores.tolist(), labels.tolist(), strict=True)
+        found = [
+            Detection(card.labels[label].kind, Box(x, y, right - x, bottom - y), min(score, 1.0))
+            for (x, y, right, bottom), score, label in rows
+            if right > x and bottom > y and 0 <= label < len(card.labels)
+        ]
+        return Detections(tuple(found[:MOST_BOXES]), strongest)
 
 
 def decode(
     rows: FloatArray, how: Boxes, height_px: int, width_px: int
-) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
-    """(corners float32[K, 4] as left, top, right, bottom in input pixels; scores float32[K]; labels int64[K]).
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64], float]:
+    """(corners float32[K, 4] as left, top, right, bottom in input pixels; scores float32[K]; labels int64[K]; the
+    highest score of all rows).
 
     `rows` is one frame's part of the output, in the layout that `how` names. Most confident first.
     """
@@ -82,13 +94,15 @@ def decode(
         size = np.array([width_px, height_px] * 2, np.float32) if how.layout == "rtdetr" else np.float32(1)
         centre, half = table[:, :2], table[:, 2:4] / 2
         corners = np.concatenate([centre - half, centre + half], axis=1) * size
+    strongest = float(np.clip(scores.max(initial=0.0), 0.0, 1.0))
     kept = np.flatnonzero(scores >= how.least_score)
     corners, scores, labels = corners[kept], scores[kept], labels[kept]
     if how.layout in ("yolov5", "yolov9") and len(scores):
         kept = _without_duplicates(corners, scores, labels, how.overlap)
         corners, scores, labels = corners[kept], scores[kept], labels[kept]
     order = np.argsort(-scores, kind="stable")
-    return np.asarray(corners[order], np.float32), np.asarray(scores[order], np.float32), labels[order].astype(np.int64)
+    corners, scores, labels = np.asarray(corners[order], np.float32), scores[order], labels[order].astype(np.int64)
+    return corners, np.asarray(scores, np.float32), labels, strongest
 
 
 def _without_duplicates(
@@ -97,7 +111,7 @@ def _without_duplicates(
     """Places of the boxes that no stronger box of the same label covers (greedy non-maximum suppression)."""
     area = np.maximum(corners[:, 2:] - corners[:, :2], 0).prod(axis=1)
     kept: list[int] = []
-    waiting = np.argsort(-scores, kind="stable")
+    waiting = np.argsort(-scores, kind="stable")[:_MOST_COMPARED]
     while len(waiting):
         best, waiting = int(waiting[0]), waiting[1:]
         kept.append(best)

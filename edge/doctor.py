@@ -73,13 +73,13 @@ def check_model(settings: Settings) -> Finding:
     from edge.model import ModelError
 
     try:
-        model, _ = model_choice.choose_model(settings)
-        model_choice.check_model(model, ())
+        models = model_choice.choose_models(settings)
+        model_choice.check_models(models, ())
     except (ModelError, SettingsError) as error:
         return Finding(
             "problem", "model", str(error), "give another one: sudo /opt/edge-classify/install.sh --model FILE"
         )
-    return Finding("ok", "model", f"{model.card.name} {model.card.version}, {len(model.card.labels)} labels")
+    return Finding("ok", "model", f"{models.name} {models.card.version}, {len(models.card.labels)} labels")
 
 
 def check_database(settings: Settings, host: Host) -> Finding:

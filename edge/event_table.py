@@ -29,7 +29,8 @@ WHERE deployment IS ? AND captured_at > ? AND captured_at <= ? AND kind <> 'blan
 _SIGHTINGS = """
 SELECT d.media, CAST(strftime('%s', d.captured_at) AS INTEGER), d.kind, d.taxon, d.rank, d.common_name,
        coalesce(nullif((
-           SELECT count(*) FROM observation b WHERE b.media = d.media AND b.subject > 0 AND b.kind = 'animal'
+           SELECT count(*) FROM observation b WHERE b.media = d.media AND b.subject > 0
+           AND b.kind = iif(d.kind IN ('human', 'vehicle'), d.kind, 'animal')
            AND b.method = 'machine' AND d.method = 'machine'
            AND b.model IS (SELECT max(c.model) FROM observation c WHERE c.media = d.media AND c.subject > 0)
        ), 0), d.count), o.confidence, d.reason, d.method = 'human', o.model, o.log_probabilities,

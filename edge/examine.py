@@ -6,12 +6,12 @@ from pathlib import Path
 
 from edge import frame, look
 from edge.clock import CaptureTime, capture_time, now, zone_named
-from edge.decide import Decider
 from edge.files import Seen, read_bytes, see
-from edge.model import Model
+from edge.model_choice import Models
 from edge.result import Again, Failed, Result, Scored
 from edge.scene import is_infrared, miniature
 from edge.settings import Settings
+from edge.subjects import look_at_boxes
 from edge.trial import TRIES, Undecided
 
 _FINAL = ("unsupported_format", "too_large")  # more bytes would change nothing
@@ -40,25 +40,23 @@ class Examiner:
 
     def __init__(
         self,
-        model: Model,
-        decider: Decider,
+        models: Models,
         settings: Settings,
         is_logged: Callable[[str], bool],
         fault: Callable[[str, str], str | None] = lambda digest, path: None,
         logged_at: Callable[[str], tuple[int, str] | None] = lambda path: None,
     ) -> None:
-        self._model = model
-        self._decider = decider
+        self._models = models
         self._settings = settings
         self._is_logged = is_logged
         self._fault = fault
         self._logged_at = logged_at
-        self._side_px = look.decode_side_px(model)
+        self._side_px = models.decode_side_px
         self._default_zone = None if settings.time_zone is None else zone_named(settings.time_zone)
 
-    def with_model(self, model: Model, decider: Decider) -> "Examiner":
-        """The same with another model."""
-        return Examiner(model, decider, self._settings, self._is_logged, self._fault, self._logged_at)
+    def with_models(self, models: Models) -> "Examiner":
+        """The same with other models."""
+        return Examiner(models, self._settings, self._is_logged, self._fault, self._logged_at)
 
     def examine(self, seen: Seen) -> Result | None:
         """Both steps in one."""
@@ -110,7 +108,7 @@ class Examiner:
         if deployment is not None and deployment.time_zone is not None:
             zone = zone_named(deployment.time_zone)
         captured = capture_time(picture.exif, seen.mtime_ns / 1e9, zone, now())
-        view = look.view(self._model, picture)
+        view = look.view(self._models.classifier, picture)
         return Decoded(seen, digest, view, captured, name, is_infrared(view.whole), miniature(view.whole))
 
     def grown(self, scored: Scored) -> Again | None:
@@ -140,8 +138,15 @@ class Examiner:
 
         One frame at a time: a batch saves the network no CPU time and costs memory (docs/results.md).
         """
-        (seen,) = look.look(self._model, [item.view], self._settings.second_look, self._decider.is_settled)
-        decision = self._decider.decide(seen.log_probabilities, seen.familiarity)
+        classifier, decider, detector = self._models.classifier, self._models.decider, self._models.detector
         picture = item.view.picture
+        if detector is not None:
+            least_blank = self._settings.thresholds.get("blank", 0.0)
+            boxed = look_at_boxes(detector, classifier, decider, picture, least_blank)
+            decision, logs, region, subjects = boxed.decision, boxed.log_probabilities, None, boxed.subjects
+        else:
+            (seen,) = look.look(classifier, [item.view], self._settings.second_look, decider.is_settled)
+            decision = decider.decide(seen.log_probabilities, seen.familiarity)
+            logs, region, subjects = seen.log_probabilities, seen.region, ()
         return Scored(item.seen, item.digest, picture.width_px, picture.height_px, item.captured, item.deployment,
-                      decision, seen.log_probabilities, seen.region, item.infrared, item.scene)  # fmt: skip
+                      decision, logs, region, item.infrared, item.scene, subjects)  # fmt: skip

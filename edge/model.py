@@ -56,7 +56,7 @@ class Model:
         biases = self.card.calibration.label_bias
         self.label_bias = np.array([biases.get(label.name, 0.0) for label in self.card.labels], np.float32)
         """float32[L], added to the logits."""
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.output_names = tuple(output.name for output in self._session.get_outputs())
 
     def pixels(self, picture: Picture) -> Pixels:
         """The whole frame as the network's input, uint8[H, W, 3]."""
@@ -69,7 +69,15 @@ class Model:
 
     def outputs(self, pixels: Pixels) -> dict[str, NDArray[np.float32]]:
         """Everything that the graph gives for uint8[N, H, W, 3], by name: what a detector's reader needs."""
-        return dict(zip(self._outputs, self._session.run(None, {"pixels": pixels}), strict=True))
+        return dict(zip(self.output_names, self._session.run(None, {"pixels": pixels}), strict=True))
+
+
+def classifier(path: Path | str = STARTER, threads: int = 1) -> Model:
+    """A model that classifies. Raises `ModelError` for a detector as for a file that is no model."""
+    model = Model(path, threads)
+    if model.card.task != "classify":
+        raise ModelError(f"{path}: its card says that it detects; give it to --detector")
+    return model
 
 
 def _verified_sha256(path: Path) -> str:
@@ -77,7 +85,7 @@ def _verified_sha256(path: Path) -> str:
     try:
         actual = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise ModelError(f"{path}: the model cannot be read ({error.strerror}); check --model") from error
+        raise ModelError(f"{path}: the model cannot be read ({error.strerror}); check the path") from error
     beside = path.with_name(path.name + ".sha256")
     if beside.exists():
         words = beside.read_text("utf-8", "replace").split()

@@ -1,16 +1,19 @@
-"""The model and the decider that the settings name, and the change to another model while the daemon runs."""
+"""The models and the decider that the settings name, and the change to others while the daemon runs."""
 
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edge import frame, look
+from edge import frame, look, subjects
+from edge.card import Card
 from edge.decide import Decider
+from edge.detector import Detector
 from edge.files import read_bytes, see
-from edge.model import STARTER, Model, ModelError
+from edge.model import STARTER, Model, ModelError, classifier
 from edge.settings import Settings, SettingsError, read_species_list
 
 log = logging.getLogger(__name__)
@@ -20,36 +23,83 @@ _SETTLE_S = 2.0
 _Stamp = tuple[tuple[int, int] | None, ...]
 
 
-def choose_model(settings: Settings) -> tuple[Model, Decider]:
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What answers: a classifier with its decider, behind a detector where there is one."""
+
+    classifier: Model
+    decider: Decider
+    detector: Detector | None = None
+
+    @property
+    def card(self) -> Card:
+        """The classifier's: its labels are the answers'."""
+        return self.classifier.card
+
+    @property
+    def sha256(self) -> str:
+        """Of the classifier, and of the detector behind a plus: with another detector the answers are others."""
+        own = self.classifier.sha256
+        return own if self.detector is None else f"{own}+{self.detector.model.sha256}"
+
+    @property
+    def name(self) -> str:
+        """Without the classifier's version."""
+        if self.detector is None:
+            return self.card.name
+        found_by = self.detector.model.card
+        return f"{found_by.name} {found_by.version} + {self.card.name}"
+
+    @property
+    def decode_side_px(self) -> int:
+        """The shorter side that a frame must keep when it is decoded."""
+        if self.detector is None:
+            return look.decode_side_px(self.classifier)
+        return subjects.decode_side_px(self.classifier, self.detector)
+
+
+def load_models(settings: Settings) -> Models:
     """Load what the settings name. Raises `ModelError` and `SettingsError`."""
-    model = Model(settings.model or STARTER)
+    model = classifier(settings.model or STARTER)
     allowed = None if settings.species_list is None else read_species_list(settings.species_list)
     decider = Decider(model.card, allowed, settings.thresholds)
+    least_score = settings.thresholds.get("detection")
+    detector = None if settings.detector is None else Detector(settings.detector, least_score=least_score)
+    return Models(model, decider, detector)
+
+
+def choose_models(settings: Settings) -> Models:
+    """As `load_models`, and say what of the species list this classifier doesn't know."""
+    models = load_models(settings)
+    decider = models.decider
     if decider.unmatched:
         log.warning("species list: %s not known to this model", ", ".join(decider.unmatched))
-        if allowed is not None and len(decider.unmatched) == len(allowed):
+        if settings.species_list and len(decider.unmatched) == len(read_species_list(settings.species_list)):
             raise SettingsError(
                 f"{settings.species_list}: no taxon of the list is known to this model; check the names"
             )
-    return model, decider
+    return models
 
 
-def check_model(model: Model, frames: Sequence[str]) -> None:
+def check_models(models: Models, frames: Sequence[str]) -> None:
     """Look at frames (paths) that were classified before, and at two plain pictures. Raises `ModelError`.
 
-    A good model gives each of them probabilities, and not the same ones to all.
+    A good classifier gives each of them probabilities, and not the same ones to all; a good detector gives them scores.
     """
+    model = models.classifier
     pictures = [_plain_picture(seed) for seed in range(2)]
     for path in frames:
         try:
             data = read_bytes(path, frame.MAX_BYTES)
-            pictures.append(frame.decode(data, look.decode_side_px(model), path))
+            pictures.append(frame.decode(data, models.decode_side_px, path))
         except (OSError, frame.BadFrame):
             continue  # moved away since
     answers = []
     for picture in pictures:
         try:
             (seen,) = look.look(model, [look.view(model, picture)])
+            if models.detector is not None:
+                models.detector.detect(picture)
         except Exception as error:  # the runtime's own exception types share no public base
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{model.path}: it fails on a test frame ({reason})") from error
@@ -64,11 +114,11 @@ def check_model(model: Model, frames: Sequence[str]) -> None:
         raise ModelError(f"{model.path}: it answers the same for every test frame")
 
 
-class ModelFile:
-    """Notices that the model's file was replaced."""
+class ModelFiles:
+    """Notices that a model's file was replaced."""
 
-    def __init__(self, path: Path) -> None:
-        self._paths = (path, path.with_name(path.name + ".sha256"))
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = [file for path in paths for file in (path, path.with_name(path.name + ".sha256"))]
         self._loaded = self._stamp()
         self._candidate: _Stamp | None = None
         self._since = self._next_look = 0.0
@@ -90,7 +140,7 @@ class ModelFile:
         if stamp != self._candidate:
             self._candidate, self._since = stamp, at
             return False
-        if at - self._since < _SETTLE_S or stamp[0] is None:
+        if at - self._since < _SETTLE_S or None in stamp[::2]:
             return False
         self._loaded, self._candidate = stamp, None
         return True

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from edge.decide import Decider
 from edge.examine import Examiner
 from edge.files import Seen
-from edge.model import Model
+from edge.model_choice import Models
 from edge.result import Again, Failed, Result, Scored
 from edge.settings import Settings
 from edge.store import DatabaseWaits, Store
@@ -49,7 +48,7 @@ class Pipeline:
         self._announce = announce
         self._suspicion = suspicion
         self._told: Callable[[int], None] = lambda in_hand: None
-        self._next_model: tuple[Model, Decider] | None = None
+        self._next_models: Models | None = None
         self._workers = settings.workers
         self._ahead: deque[InHand] = deque()
         self._rearm_at = 0.0
@@ -74,11 +73,11 @@ class Pipeline:
                 self._pulse()
                 if seen is not None:
                     self._ahead.append((seen, pool.submit(self._begin, seen)))
-                if seen is None or len(self._ahead) >= depth or self._next_model:
-                    full = seen is not None and not self._next_model
+                if seen is None or len(self._ahead) >= depth or self._next_models:
+                    full = seen is not None and not self._next_models
                     pool = self._finish(pool, depth - GROUP if full else 0, is_final, stop)
-                if self._next_model:
-                    self._change_model(self._next_model)
+                if self._next_models:
+                    self._change_models(self._next_models)
                 if stop.is_set():
                     break
             pool = self._finish(pool, 0, is_final, stop)
@@ -87,9 +86,9 @@ class Pipeline:
             faulthandler.cancel_dump_traceback_later()
             self._suspicion.close()
 
-    def use(self, model: Model, decider: Decider) -> None:
-        """Answer with another model as soon as what is in hand is logged."""
-        self._next_model = (model, decider)
+    def use(self, models: Models) -> None:
+        """Answer with other models as soon as what is in hand is logged."""
+        self._next_models = models
 
     def _finish(
         self, pool: Executor, leave: int, is_final: Callable[[Failed], bool], stop: threading.Event
@@ -149,14 +148,14 @@ class Pipeline:
                 return True
         return True
 
-    def _change_model(self, chosen: tuple[Model, Decider]) -> None:
+    def _change_models(self, models: Models) -> None:
         try:
-            self._store.begin_run(chosen[0])
+            self._store.begin_run(models)
         except DatabaseWaits as reason:
             log.debug("the new model waits: %s", reason)
         else:
-            self._examiner = self._examiner.with_model(*chosen)
-            self._next_model = None
+            self._examiner = self._examiner.with_models(models)
+            self._next_models = None
 
     def _pulse(self) -> None:
         at = time.monotonic()

@@ -10,6 +10,7 @@ from edge.decide import Decision
 from edge.files import Seen
 from edge.frame import Pixels, Reason
 from edge.look import Box
+from edge.subjects import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,20 @@ class Scored:
     captured: CaptureTime
     deployment: str | None
     decision: Decision
-    log_probabilities: NDArray[np.float32]
+    log_probabilities: NDArray[np.float32] | None
+    """float32[L]; `None` where a detector found no animal to classify."""
     region: Box | None
+    """Where the attention went, when no detector looked."""
     infrared: bool
     scene: Pixels
     """uint8[12, 16], see `edge.scene`."""
+    subjects: tuple[Subject, ...] = ()
+    """A detector's boxes."""
+
+    @property
+    def count(self) -> int | None:
+        """How many boxes show what the frame is said to be; `None` without a box: a classifier counts nothing."""
+        return sum(subject.decision.kind == self.decision.kind for subject in self.subjects) or None
 
 
 @dataclass(frozen=True, slots=True)

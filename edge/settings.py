@@ -43,6 +43,8 @@ class Settings:
     watch: Path | None = _option(None, Path, "classify what is in DIR and then every new frame, until stopped", "DIR")
     db: Path = _option(Path("detections.db"), Path, "database of detections (default: detections.db here)", "FILE")
     model: Path | None = _option(None, Path, "model with a card inside (default: the shipped starter model)", "FILE")
+    detector: Path | None = _option(None, Path, "detector with a card inside: finds the animals, people and vehicles"
+                                    " of a frame before they are classified", "FILE")  # fmt: skip
     deployment: str | None = _option(None, str, "name of this camera at this place and period", "ID")
     latitude: float | None = _option(None, float, "of the deployment, degrees north", "DEGREES")
     longitude: float | None = _option(None, float, "of the deployment, degrees east", "DEGREES")

@@ -12,16 +12,18 @@ from shutil import disk_usage
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge import __version__
 from edge.clock import iso_utc, now
 from edge.clock_order import ClockOrder
 from edge.damage import open_or_repair
-from edge.decide import Decider
+from edge.decide import Decider, Decision
 from edge.event_table import make_grouper, update_events
 from edge.files import Seen
 from edge.heartbeat import Pulse
-from edge.model import Model
+from edge.look import Box
+from edge.model_choice import Models
 from edge.result import Again, Failed, Result, Scored
 from edge.settings import Deployment, Settings, read_species_list
 
@@ -62,7 +64,7 @@ FORGET_PLACEHOLDER = "DELETE FROM media WHERE id = ? AND status <> 'classified'"
 NEW_OBSERVATION = """
 INSERT INTO observation (media, run, model, subject, kind, taxon, rank, common_name, count, confidence, reason,
     box_x, box_y, box_width, box_height, box_source, method, classified_by, classified_at, log_probabilities)
-VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'machine', ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'machine', ?, ?, ?)
 """
 NEW_CANDIDATE = "INSERT INTO candidate (observation, place, taxon, rank, probability) VALUES (?, ?, ?, ?, ?)"
 NEW_MODEL = """
@@ -98,10 +100,10 @@ class Store:
     brought into a new one.
     """
 
-    def __init__(self, path: Path, model: Model, settings: Settings) -> None:
+    def __init__(self, path: Path, models: Models, settings: Settings) -> None:
         self._path = path.resolve()  # a link leads to the files that lie beside the database
         self._settings = settings
-        self._used_model = model
+        self._used_models = models
         self._run: int | None = None
         self._observed: list[int] = []
         self.times_opened = 0
@@ -115,31 +117,31 @@ class Store:
         last = self._connection.execute(LAST_RUN).fetchone()
         self.ended_badly = last is not None and last[0] is None
         """Whether the run before this one crashed or lost its power."""
-        self._begin_run(self._used_model)
+        self._begin_run(self._used_models)
         self.times_opened += 1
 
-    def begin_run(self, model: Model) -> None:
-        """Answers come from `model` from now on. Raises `DatabaseWaits`."""
+    def begin_run(self, models: Models) -> None:
+        """Answers come from `models` from now on. Raises `DatabaseWaits`."""
         try:
-            self._begin_run(model)
+            self._begin_run(models)
         except sqlite3.Error as error:
             raise DatabaseWaits(f"{self._path}: {error}") from error
 
-    def _begin_run(self, model: Model) -> None:
+    def _begin_run(self, models: Models) -> None:
         with self._transaction():
-            self._write(NEW_MODEL, model.sha256, model.card.name, model.card.version, model.card.to_json())
-            model_id = self._one("SELECT id FROM model WHERE sha256 = ?", model.sha256)
-            run = self._write(NEW_RUN, iso_utc(now()), __version__, model_id, _settings_json(self._settings))
+            self._write(NEW_MODEL, models.sha256, models.name, models.card.version, models.card.to_json())
+            model_id = self._one("SELECT id FROM model WHERE sha256 = ?", models.sha256)
+            run = self._write(NEW_RUN, iso_utc(now()), __version__, model_id, _settings_json(self._settings, models))
             if self._run is not None:
                 self._write(END_RUN, iso_utc(now()), self._run)
             for deployment in self._settings.deployments:
                 self._save(deployment)
-        self._used_model, self._model, self._run = model, model_id, run
+        self._used_models, self._model, self._run = models, model_id, run
         listed = self._settings.species_list
         allowed = None if listed is None else read_species_list(listed)
-        decider = Decider(model.card, allowed, self._settings.thresholds)
+        decider = Decider(models.card, allowed, self._settings.thresholds)
         self._grouper = make_grouper(self._connection, {model_id: decider})
-        self._model_name = f"{model.card.name} {model.card.version}"
+        self._model_name = f"{models.name} {models.card.version}"
 
     def end(self) -> None:
         """Say that the run ended as it should; without that, the next one looks twice at what was in hand."""
@@ -285,16 +287,18 @@ class Store:
         return self._new_media(failed.seen)
 
     def _observe(self, media: int, scored: Scored) -> None:
-        decision = scored.decision
-        box: tuple[Any, ...] = (None,) * 5
-        if scored.region is not None and decision.kind not in ("blank", "unknown"):
-            region = scored.region
-            box = (region.x, region.y, region.width, region.height, "attention")
-        count = None  # a classifier sees that there is an animal, not how many
-        observation = self._write(NEW_OBSERVATION, media, self._run, self._model, decision.kind, decision.taxon,
-                                  decision.rank, decision.common_name, count, decision.confidence, decision.reason,
-                                  *box, self._model_name, iso_utc(now()),
-                                  scored.log_probabilities.astype(np.float16).tobytes())  # fmt: skip
+        shown = scored.region if scored.decision.kind not in ("blank", "unknown") else None
+        self._answer(media, 0, scored.decision, scored.count, shown, "attention", scored.log_probabilities)
+        for subject, seen in enumerate(scored.subjects, 1):
+            self._answer(media, subject, seen.decision, 1, seen.box, "detector", seen.log_probabilities)
+
+    def _answer(self, media: int, subject: int, decision: Decision, count: int | None, box: Box | None,
+                box_source: str, log_probabilities: NDArray[np.float32] | None) -> None:  # fmt: skip
+        drawn = (None,) * 5 if box is None else (box.x, box.y, box.width, box.height, box_source)
+        logs = None if log_probabilities is None else log_probabilities.astype(np.float16).tobytes()
+        observation = self._write(NEW_OBSERVATION, media, self._run, self._model, subject, decision.kind,
+                                  decision.taxon, decision.rank, decision.common_name, count, decision.confidence,
+                                  decision.reason, *drawn, self._model_name, iso_utc(now()), logs)  # fmt: skip
         for place, candidate in enumerate(decision.candidates, 1):
             self._write(NEW_CANDIDATE, observation, place, candidate.name, candidate.rank, candidate.probability)
 
@@ -385,5 +389,8 @@ def _path_value(path: str) -> str | bytes:
     return path
 
 
-def _settings_json(settings: Settings) -> str:
-    return json.dumps(asdict(settings), default=str, sort_keys=True)
+def _settings_json(settings: Settings, models: Models) -> str:
+    document = asdict(settings)
+    if models.detector is not None:
+        document["detector_sha256"] = models.detector.model.sha256
+    return json.dumps(document, default=str, sort_keys=True)

@@ -19,12 +19,17 @@ from pathlib import Path
 from threading import Lock
 
 from edge import frame, look
+from edge.decide import Decider
+from edge.detector import Detector
 from edge.files import read_bytes
 from edge.model import STARTER, Model
+from edge.model_choice import Models
 from edge.settings import Settings
+from edge.subjects import look_at_boxes
 
 TRIES = 3
 HANG_S = 60  # the largest picture that is let in takes a Raspberry Pi a quarter of it
+DETECTOR_HANG_S = 300  # a large one takes most of a minute on such a processor
 SUSPECTS = 64  # more than can be in hand at once
 _IDLE_S = 60.0
 _NOBODYS_FAULT = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # someone ended the service
@@ -72,7 +77,9 @@ class Trial:
     """Decides whether a frame can be decoded and looked at safely."""
 
     def __init__(self, settings: Settings) -> None:
-        self._command = [sys.executable, "-m", "edge.trial", str(settings.model or STARTER), str(HANG_S)]
+        self._hang_s = HANG_S if settings.detector is None else DETECTOR_HANG_S
+        self._command = [sys.executable, "-m", "edge.trial", str(self._hang_s), str(settings.model or STARTER)]
+        self._command += [] if settings.detector is None else [str(settings.detector)]
         self._child: subprocess.Popen[str] | None = None
         self._lock = Lock()
 
@@ -115,7 +122,7 @@ class Trial:
             raise Undecided
         if not was_read:
             return None
-        return f"it ends the decoder ({signal.Signals(-code).name})" if code < 0 else f"it hangs for {HANG_S} s"
+        return f"it ends the decoder ({signal.Signals(-code).name})" if code < 0 else f"it hangs for {self._hang_s} s"
 
     def _running_child(self) -> "subprocess.Popen[str]":
         if self._child is not None and self._child.poll() is not None:
@@ -143,7 +150,8 @@ class Trial:
 
 def main(arguments: Sequence[str]) -> int:
     """The child; ends when the parent does, or when nothing was asked for a minute."""
-    model, hang_s = Model(Path(arguments[0])), float(arguments[1])
+    hang_s, model = float(arguments[0]), Model(Path(arguments[1]))
+    models = Models(model, Decider(model.card), Detector(arguments[2]) if arguments[2:] else None)
     while select.select([sys.stdin], [], [], _IDLE_S)[0] and (line := sys.stdin.readline()):
         path = json.loads(line)
         try:
@@ -153,8 +161,11 @@ def main(arguments: Sequence[str]) -> int:
         print("read", flush=True)
         faulthandler.dump_traceback_later(hang_s, exit=True)
         try:
-            picture = frame.decode(data, look.decode_side_px(model), path)
-            look.look(model, [look.view(model, picture)])
+            picture = frame.decode(data, models.decode_side_px, path)
+            if models.detector is None:
+                look.look(model, [look.view(model, picture)])
+            else:
+                look_at_boxes(models.detector, model, models.decider, picture)
         except frame.BadFrame:
             pass  # refused, which is safe
         faulthandler.cancel_dump_traceback_later()

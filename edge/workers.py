@@ -4,20 +4,19 @@ import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor
 
-from edge.decide import Decider
 from edge.examine import Examiner
 from edge.files import Seen
-from edge.model import STARTER, Model
+from edge.model_choice import load_models
 from edge.result import Result
 from edge.schema import open_database
-from edge.settings import Settings, read_species_list
+from edge.settings import Settings
 from edge.store import CLASSIFIED
 
 _examiner: Examiner
 
 
 def worker_pool(settings: Settings) -> ProcessPoolExecutor:
-    """`settings.workers` processes, each with a model of its own.
+    """`settings.workers` processes, each with models of its own.
 
     Spawned, not forked: a fork copies locks that the runtime's threads may hold.
     """
@@ -33,13 +32,10 @@ def examine(seen: Seen) -> Result | None:
 def _begin(settings: Settings) -> None:
     global _examiner
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    model = Model(settings.model or STARTER)
-    allowed = None if settings.species_list is None else read_species_list(settings.species_list)
-    decider = Decider(model.card, allowed, settings.thresholds)
     database = open_database(settings.db, read_only=True)
 
     def is_logged(digest: str) -> bool:
         """As far as it is committed; what is on its way the parent notices."""
         return not settings.reclassify and database.execute(CLASSIFIED, (digest,)).fetchone() is not None
 
-    _examiner = Examiner(model, decider, settings, is_logged)
+    _examiner = Examiner(load_models(settings), settings, is_logged)

@@ -72,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
     limits = parse_limits(given.limits)
     check_writable(given.out)
     labels = read_labels(given.labels)
+    if given.boxes and any(label.kind == "blank" for label in labels):
+        raise ExportError(f"{given.labels}: no box shows a blank; a detector's labels are animals, people and vehicles")
     expected = Expectation(given.layout, given.channels, given.scale, tuple(given.mean), tuple(given.std))
     model = take_bytes(_load(given.model), expected, height_px, width_px)
     if given.boxes:

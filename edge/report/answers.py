@@ -151,7 +151,9 @@ def _read(connection: sqlite3.Connection, media: NDArray[np.int64], book: TaxonB
 
 
 def _machine(rows: _Rows, preferred: tuple[int | None, bool], model_place: Array) -> Records:
-    """One record for each frame that a model answered, with the number of animals in the newest detector's boxes."""
+    """One record for each frame that a model answered, with its number in the newest detector's boxes: of people or
+    vehicles where the answer is one, else of animals.
+    """
     id_, only = preferred
     whole = ~rows.human & (rows.subject == 0)
     if only:
@@ -167,10 +169,12 @@ def _machine(rows: _Rows, preferred: tuple[int | None, bool], model_place: Array
         boxes = boxes.take(np.lexsort((boxes.model, boxes.frame)))
         newest_model = boxes.model[_last_of_each(boxes.frame)]
         frames, inverse = np.unique(boxes.frame, return_inverse=True)
-        seen = (boxes.model == newest_model[inverse]) & (boxes.kind == ANIMAL)
-        numbers = np.bincount(inverse[seen], minlength=len(frames))
         place = np.searchsorted(frames, answers.frame)
         has = (place < len(frames)) & (frames[np.minimum(place, len(frames) - 1)] == answers.frame)
+        counted = np.full(len(frames), ANIMAL, np.int8)
+        counted[place[has]] = np.where(np.isin(answers.kind[has], (HUMAN, VEHICLE)), answers.kind[has], ANIMAL)
+        seen = (boxes.model == newest_model[inverse]) & (boxes.kind == counted[inverse])
+        numbers = np.bincount(inverse[seen], minlength=len(frames))
         count[has] = numbers[place[has]]
     return Records(
         answers.frame,

@@ -169,9 +169,12 @@ def test_boxes_are_those_of_a_reference_decoder(layout: str, tmp_path: Path) -> 
         None, {"images": (inputs.transpose(0, 3, 1, 2) / 255).astype(np.float32)}
     )[0]
     total = 0
-    for frame, rows, detections in zip(frames, raw, found.detect(frames), strict=True):
-        boxes, scores, labels = reference(rows, layout, found.boxes)
-        corners, own_scores, own_labels = decode(rows, found.boxes, SIDE_PX, SIDE_PX)
+    how = found.model.card.boxes
+    assert how is not None
+    for frame, rows in zip(frames, raw, strict=True):
+        detections = found.detect(frame).boxes
+        boxes, scores, labels = reference(rows, layout, how)
+        corners, own_scores, own_labels, _ = decode(rows, how, SIDE_PX, SIDE_PX)
         np.testing.assert_allclose(corners, boxes.numpy(), atol=1e-3)
         np.testing.assert_allclose(own_scores, scores.numpy(), atol=1e-5)
         assert own_labels.tolist() == labels.tolist()
@@ -198,7 +201,8 @@ def test_a_classifier_is_no_detector(tiny_model: Path) -> None:
     [
         (["--input", "32x32"], "ask for [N, 3, 32, 32]"),
         (["--input", "64", "--output", "nothing"], "no output 'nothing'"),
-        (["--input", "64", "--boxes", "yolov5"], "yolov5 with 2 labels has 7 columns"),
+        (["--input", "64", "--boxes", "yolov5", "--labels", "three.csv"], "yolov5 with 3 labels has 8 columns"),
+        (["--input", "64", "--boxes", "rtdetr"], "no box shows a blank"),
         (["--input", "64", "--labels", "three.csv"], "3 labels; expected one score for each label"),
         (["--input", "64", "--labels", "bad.csv"], "bad.csv line 2: an animal needs scientificName"),
         (["--input", "64", "--labels", "none.csv"], "none.csv cannot be read"),
