@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import __version__
-from edge.report.csv_table import ColumnFile
+from edge.report.chunks import in_chunks
+from edge.report.csv_table import ColumnFile, csv_lines
 from edge.report.database import ReportError
 from edge.report.deployment import Deployment
 from edge.report.file_paths import PublicPaths, media_type
@@ -108,19 +109,31 @@ def _write_package(study: Study, folder: Path, output: Output) -> None:
     frames = np.flatnonzero(dated).astype(np.int32)
     records = np.flatnonzero(dated[study.survey.records.frame])
     periods = _write_deployments(study, folder / "deployments.csv")
+    blank_event = _blank_events(study, dated)
     with Details(study.survey) as details:
         paths = PublicPaths.of(study, details)
-        with ColumnFile(folder / "media.csv", MEDIA) as file:
-            for start in range(0, len(frames), CHUNK):
-                output.say(f"media {start} of {len(frames)}")
-                file.write(_media_chunk(study, details, paths, frames[start : start + CHUNK]))
-        with ColumnFile(folder / "observations.csv", OBSERVATIONS) as file:
-            blank_event = _blank_events(study, dated)
-            for start in range(0, len(records), CHUNK):
-                output.say(f"observations {start} of {len(records)}")
-                file.write(_observation_chunk(study, details, records[start : start + CHUNK], blank_event))
-            file.write(_event_columns(study))
-            file.write(_blank_event_columns(study, blank_event))
+
+    def lines(details: Details, part: slice) -> tuple[str, str]:
+        """Of both tables, for some frames."""
+        frame = frames[part]
+        seen = details.media(frame)
+        first, last = np.searchsorted(study.survey.records.frame[records], [frame[0], frame[-1] + 1])
+        digests = [seen[at][1] for at in np.searchsorted(frame, study.survey.records.frame[records[first:last]])]
+        media = _media_columns(study, paths, frame, seen)
+        return csv_lines(media, MEDIA), csv_lines(
+            _observation_columns(study, details, records[first:last], digests, blank_event), OBSERVATIONS
+        )
+
+    with (
+        ColumnFile(folder / "media.csv", MEDIA) as media_file,
+        ColumnFile(folder / "observations.csv", OBSERVATIONS) as observations_file,
+    ):
+        for done, (media, observations) in enumerate(in_chunks(study.survey, len(frames), lines)):
+            media_file.append(media)
+            observations_file.append(observations)
+            output.say(f"{(done + 1) * CHUNK} of {len(frames)} frames")
+        observations_file.write(_event_columns(study))
+        observations_file.write(_blank_event_columns(study, blank_event))
     descriptor = _descriptor(study, periods)
     (folder / "datapackage.json").write_text(json.dumps(descriptor, ensure_ascii=False, indent=2) + "\n", "utf-8")
     lost = int((~dated & (study.survey.frames.status == CLASSIFIED)).sum())
@@ -179,9 +192,10 @@ def deployment_period(deployment: Deployment, taken: NDArray[np.int64]) -> NDArr
     return np.array([start, end], np.int64)
 
 
-def _media_chunk(study: Study, details: Details, paths: PublicPaths, frame: NDArray[np.int32]) -> dict[str, Any]:
+def _media_columns(
+    study: Study, paths: PublicPaths, frame: NDArray[np.int32], seen: list[tuple[str, str]]
+) -> dict[str, Any]:
     frames = study.survey.frames
-    seen = details.media(frame)
     methods = _list(study.project.get("capture_method"))
     public = [
         paths.public(path, deployment)
@@ -191,23 +205,23 @@ def _media_chunk(study: Study, details: Details, paths: PublicPaths, frame: NDAr
     return {
         "mediaID": [digest for _, digest in seen],
         "deploymentID": picked([d.name for d in study.survey.deployments], frames.deployment[frame]),
-        "captureMethod": [methods[0] if len(methods) == 1 else None] * len(frame),
+        "captureMethod": methods[0] if len(methods) == 1 else "",
         "timestamp": _stamps(frames.at[frame], frames.local[frame]),
         "filePath": public,
-        "filePublic": ["false"] * len(frame),
+        "filePublic": "false",
         "fileName": [path.rpartition("/")[2] for path in public],
         "fileMediatype": [media_type(path) for path in public],
         "mediaComments": [f"clock doubt: {text}" if text else None for text in picked(DOUBT_TEXTS, doubts)],
     }
 
 
-def _observation_chunk(
-    study: Study, details: Details, part: NDArray[np.int64], blank_event: NDArray[np.int64]
+def _observation_columns(
+    study: Study, details: Details, part: NDArray[np.int64], media: list[str], blank_event: NDArray[np.int64]
 ) -> dict[str, Any]:
+    """`media` holds the digest of each record's frame."""
     survey = study.survey
     records, frames = survey.records, survey.frames
     frame = records.frame[part]
-    media = details.digests(frame)
     stamps = _stamps(frames.at[frame], frames.local[frame])
     event = study.visits.of_record[part]
     blank = blank_event[frame]
@@ -223,13 +237,13 @@ def _observation_chunk(
         "eventID": events,
         "eventStart": stamps,
         "eventEnd": stamps,
-        "observationLevel": ["media"] * len(part),
+        "observationLevel": "media",
         "observationType": picked(list(KINDS), records.kind[part]),
         "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], records.taxon[part]),
         "count": _counts(records.count[part]),
         "classificationMethod": picked(["machine", "human"], records.human[part].astype(np.int8)),
         "classifiedBy": details.classified_by(part),
-        "classificationTimestamp": [_with_offset(at) for (at,) in said],
+        "classificationTimestamp": [at[:19] + "+00:00" if at[-1:] == "Z" else at for at, _ in said],
         "classificationProbability": _probabilities(records.confidence[part]),
         "observationTags": picked([f"reason:{name}" if name else None for name in REASONS], records.reason[part]),
     }
@@ -246,7 +260,7 @@ def _event_columns(study: Study) -> dict[str, Any]:
         "eventID": [f"event-{i + 1}" for i in range(size)],
         "eventStart": local_text(visits.local_start, shift),
         "eventEnd": local_text(visits.end + shift, shift),
-        "observationLevel": ["event"] * size,
+        "observationLevel": "event",
         "observationType": picked(list(KINDS), visits.kind),
         "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], visits.taxon),
         "count": _counts(visits.count),
@@ -281,9 +295,9 @@ def _blank_event_columns(study: Study, numbers: NDArray[np.int64]) -> dict[str, 
         "eventID": [f"blank-{i + 1}" for i in range(size)],
         "eventStart": _stamps(frames.at[first], frames.local[first]),
         "eventEnd": _stamps(frames.at[last], frames.local[last]),
-        "observationLevel": ["event"] * size,
-        "observationType": ["blank"] * size,
-        "classificationMethod": ["machine"] * size,
+        "observationLevel": "event",
+        "observationType": "blank",
+        "classificationMethod": "machine",
     }
 
 
@@ -294,10 +308,6 @@ def _counts(counts: NDArray[np.int32]) -> list[Any]:
 def _probabilities(confidence: NDArray[np.float32]) -> list[Any]:
     rounded = np.round(confidence.astype(np.float64), 4)
     return [None if value != value else value for value in rounded.tolist()]
-
-
-def _with_offset(text: str) -> str:
-    return text[:19] + "+00:00" if text.endswith("Z") else text
 
 
 def _descriptor(study: Study, periods: list[tuple[int, int]]) -> dict[str, Any]:

@@ -296,7 +296,7 @@ def _drifts(study: Study) -> Iterator[Finding]:
         sample = mine[:: max(1, len(mine) // 2000)].astype(np.int32)
         with Details(study.survey) as details:
             received = details.fetch("media", "CAST(strftime('%s', received_at) AS INTEGER)", sample)
-        delay = np.array([at for (at,) in received], np.int64) - frames.at[sample]
+        delay = np.array([at for at, _ in received], np.int64) - frames.at[sample]
         days = frames.local[sample] // DAY_S
         unique, where = np.unique(days, return_inverse=True)
         if len(unique) < 10:

@@ -2,23 +2,35 @@
 
 import argparse
 import json
+from typing import Any
 
+from edge.report.chunks import table_chunks
 from edge.report.output import Output
-from edge.report.rows import CHUNK, column_chunks
+from edge.report.rows import CHUNK, Columns
 from edge.report.study import Study
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     """One line for each frame and taxon."""
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     with output.text() as file:
-        for done, columns in enumerate(column_chunks(study)):
-            names = tuple(columns)
-            lines = [
-                encode({name: cell for name, cell in zip(names, line, strict=True) if cell is not None})
-                for line in zip(*columns.values(), strict=True)
-            ]
-            file.write("\n".join(lines) + "\n")
+        for done, lines in enumerate(table_chunks(study, json_lines)):
+            file.write(lines)
             output.say(f"jsonl: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
     output.say("")
     return 0
+
+
+def json_lines(columns: Columns) -> str:
+    """Columns as JSON objects, a line each; column by column, since most cells repeat."""
+    members = [_members(name, column) for name, column in columns.items()]
+    # Each member ends in a comma, of which the last is one too many.
+    return "".join(f"{{{line[:-1]}}}\n" for line in map("".join, zip(*members, strict=True)))
+
+
+def _members(name: str, column: list[Any]) -> list[str]:
+    written = {None: ""}
+    for cell in set(column) - written.keys():
+        written[cell] = f"{_encode(name)}:{_encode(cell)},"
+    return [written[cell] for cell in column]

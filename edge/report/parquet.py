@@ -3,9 +3,10 @@
 import argparse
 from typing import Any
 
+from edge.report.chunks import table_chunks
 from edge.report.database import ReportError
 from edge.report.output import Output, replacing
-from edge.report.rows import CHUNK, COLUMNS, column_chunks
+from edge.report.rows import CHUNK, COLUMNS, Columns
 from edge.report.study import Study
 
 _TYPES = {"count": "int32", "confidence": "float32", "event": "int32", "latitude": "float64", "longitude": "float64",
@@ -24,10 +25,12 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     schema = pa.schema([(name, _type(pa, name)) for name in COLUMNS])
     assert output.path is not None
     with replacing(output.path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-        for done, columns in enumerate(column_chunks(study)):
-            writer.write_table(
-                pa.table([pa.array(columns[name], _type(pa, name)) for name in schema.names], schema=schema)
-            )
+
+        def table(columns: Columns) -> Any:
+            return pa.table([pa.array(columns[name], _type(pa, name)) for name in schema.names], schema=schema)
+
+        for done, lines in enumerate(table_chunks(study, table)):
+            writer.write_table(lines)
             output.say(f"parquet: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
     output.say("")
     return 0

@@ -22,17 +22,11 @@ COLUMNS = (
 
 
 Columns = dict[str, list[Any]]
+"""Columns of equal length by name."""
 
 
-def column_chunks(study: Study) -> Iterator[Columns]:
-    """The table in chunks of `CHUNK` lines, by deployment and time; `None` is not known."""
-    survey = study.survey
-    with Details(survey) as details:
-        for start in range(0, len(survey.records), CHUNK):
-            yield _chunk(study, details, slice(start, start + CHUNK))
-
-
-def _chunk(study: Study, details: "Details", part: slice) -> Columns:
+def long_table(study: Study, details: "Details", part: slice) -> Columns:
+    """Some lines of the table, which goes by deployment and time; `None` is not known."""
     survey = study.survey
     records, frames = survey.records, survey.frames
     frame, taxon = records.frame[part], records.taxon[part]
@@ -136,12 +130,8 @@ class Details:
         """(path, digest) of each frame."""
         return [
             (path if isinstance(path, str) else readable_path(path), digest)
-            for path, digest in self.fetch("media", "path, digest", frames)
+            for path, digest, _ in self.fetch("media", "path, digest", frames)
         ]
-
-    def digests(self, frames: NDArray[np.int32]) -> list[str]:
-        """The digest of each frame's content."""
-        return [digest for (digest,) in self.fetch("media", "digest", frames)]
 
     def common_folder(self) -> str:
         """The folder that all classified frames of all databases lie below; empty when there is none."""
@@ -161,11 +151,11 @@ class Details:
         if len(unnamed):
             frames = records.frame[part][unnamed]
             said = self.fetch("observation", "classified_by", frames, records.observation[part][unnamed])
-            for place, (name,) in zip(unnamed.tolist(), said, strict=True):
+            for place, (name, _) in zip(unnamed.tolist(), said, strict=True):
                 answers[place] = name
         return answers
 
-    def with_boxes(self, columns: Columns, part: NDArray[np.int64]) -> Columns:
+    def with_boxes(self, columns: dict[str, Any], part: NDArray[np.int64]) -> dict[str, Any]:
         """Camtrap DP columns of some records, with one line for each box where a detector or a person drew boxes."""
         if not self._survey.boxed:
             return columns
@@ -175,7 +165,10 @@ class Details:
         for i, boxes in enumerate(self._boxes(frame)):
             own = [b for b in boxes if bool(b[0]) == human[i] and KINDS.index(b[1]) == kind[i]]
             lines += [(i, (f"-{b[2]}", *b[3:7], 1)) for b in own] or [(i, ("", None, None, None, None, 0))]
-        spread = {name: [values[i] for i, _ in lines] for name, values in columns.items()}
+        spread = {
+            name: values if isinstance(values, str) else [values[i] for i, _ in lines]
+            for name, values in columns.items()
+        }
         spread["observationID"] = [
             f"{id_}{extra[0]}" for id_, (_, extra) in zip(spread["observationID"], lines, strict=True)
         ]
@@ -193,6 +186,10 @@ class Details:
             places = dict(zip(records.observation[mine].tolist(), mine.tolist(), strict=True))
             for id_, taxon, probability in self._open[database].execute(_CANDIDATES, (str(sorted(places)),)):
                 yield places[id_], taxon, probability
+
+    def candidate_names(self) -> list[str]:
+        """All that candidates are called."""
+        return [name for db in self._open for (name,) in db.execute("SELECT DISTINCT taxon FROM candidate")]
 
     def boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:
         """(human, kind, subject, x, y, width, height, confidence) of each frame's boxes; attention is no box."""
@@ -213,7 +210,7 @@ class Details:
     def fetch(
         self, table: str, columns: str, frames: NDArray[np.int32], ids: NDArray[np.int64] | None = None
     ) -> list[tuple[Any, ...]]:
-        """`columns` of a table by id, in the order of `frames`; `ids` default to the frames' media."""
+        """`columns` of a table and the id, by id, in the order of `frames`; `ids` default to the frames' media."""
         wanted = self._survey.frames.media[frames] if ids is None else ids
         databases = self._survey.frames.database[frames]
         found: list[tuple[Any, ...]] = [()] * len(wanted)
@@ -221,15 +218,18 @@ class Details:
             places = np.flatnonzero(databases == database)
             connection = self._open[database]
             unique = np.unique(wanted[places])
+            first, last = int(unique[0]), int(unique[-1])
             # A dense run of ids is read as a range, which is many times quicker than one by one.
-            if len(unique) * 4 > unique[-1] - unique[0]:
-                which, given = "BETWEEN ? AND ?", (int(unique[0]), int(unique[-1]))
+            if len(unique) * 4 > last - first:
+                which, given = "BETWEEN ? AND ?", (first, last)
             else:
                 which, given = "IN (SELECT value FROM json_each(?))", (str(unique.tolist()),)  # type: ignore[assignment]
-            rows = connection.execute(f"SELECT {columns} FROM {table} WHERE id {which} ORDER BY id", given).fetchall()
-            ids = np.array(
-                connection.execute(f"SELECT id FROM {table} WHERE id {which} ORDER BY id", given).fetchall(), np.int64
-            )
-            for place, row in zip(places.tolist(), np.searchsorted(ids[:, 0], wanted[places]).tolist(), strict=True):
+            query = f"SELECT {columns}, id FROM {table} WHERE id {which} ORDER BY id"
+            rows = connection.execute(query, given).fetchall()
+            if len(rows) == last - first + 1:
+                at = wanted[places] - first
+            else:
+                at = np.searchsorted(np.array([row[-1] for row in rows], np.int64), wanted[places])
+            for place, row in zip(places.tolist(), at.tolist(), strict=True):
                 found[place] = rows[row]
         return found

@@ -45,7 +45,7 @@ def scene_changes(study: Study) -> dict[int, list[Change]]:
         return {}
     with Details(study.survey) as details:
         blobs = details.fetch("media", "scene", sampled)
-    whole = [i for i, (blob,) in enumerate(blobs) if blob is not None and len(blob) == _MINIATURE_BYTES]
+    whole = [i for i, (blob, _) in enumerate(blobs) if blob is not None and len(blob) == _MINIATURE_BYTES]
     if not whole:
         return {}
     pixels = np.frombuffer(b"".join(blobs[i][0] for i in whole), np.uint8).reshape(-1, _MINIATURE_BYTES)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from edge.report.camtrap_dp import deployment_period
-from edge.report.csv_table import ColumnFile
+from edge.report.chunks import in_chunks
+from edge.report.csv_table import ColumnFile, csv_lines
 from edge.report.file_paths import PublicPaths
 from edge.report.local_time import NO_TIME, local_text, offset_s
 from edge.report.output import Output
@@ -33,11 +34,16 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     _write_deployments(study, folder / "deployments.csv", project)
     records, frames = study.survey.records, study.survey.frames
     wanted = np.flatnonzero((frames.status == CLASSIFIED)[records.frame] & (frames.at != NO_TIME)[records.frame])
-    with Details(study.survey) as details, ColumnFile(folder / "images.csv", IMAGES) as file:
+    with Details(study.survey) as details:
         paths = PublicPaths.of(study, details)
-        for start in range(0, len(wanted), CHUNK):
-            output.say(f"images {start} of {len(wanted)}")
-            file.write(_images(study, details, paths, project, wanted[start : start + CHUNK]))
+
+    def lines(details: Details, part: slice) -> str:
+        return csv_lines(_images(study, details, paths, project, wanted[part]), IMAGES)
+
+    with ColumnFile(folder / "images.csv", IMAGES) as file:
+        for done, text in enumerate(in_chunks(study.survey, len(wanted), lines)):
+            file.append(text)
+            output.say(f"images {(done + 1) * CHUNK} of {len(wanted)}")
     lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
     if lost:
         output.warn(f"{lost} frames without a time are not in images.csv")
@@ -62,7 +68,7 @@ def _images(study: Study, details: Details, paths: PublicPaths, project: str, pa
     deployment = frames.deployment[frame]
     confidence = np.round(records.confidence[part].astype(np.float64), 4).tolist()
     return {
-        "project_id": [project] * len(part),
+        "project_id": project,
         "deployment_id": picked([d.name for d in survey.deployments], deployment),
         "image_id": [digest for _, digest in seen],
         "location": [paths.public(path, d) for (path, _), d in zip(seen, deployment.tolist(), strict=True)],
@@ -77,7 +83,7 @@ def _images(study: Study, details: Details, paths: PublicPaths, project: str, pa
         "number_of_objects": [number or None for number in count.tolist()],
         "uncertainty": [None if value != value else round(1 - value, 4) for value in confidence],
         "timestamp": [text.replace("T", " ") for text in local_text(frames.local[frame])],
-        "highlighted": ["FALSE"] * len(part),
+        "highlighted": "FALSE",
     }
 
 

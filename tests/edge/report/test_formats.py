@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edge.report import chunks
 from edge.report.cli import main
 
 SCHEMAS = Path(__file__).parents[4] / "shared" / "standards" / "camtrap-dp-1.0.2"
@@ -182,3 +183,26 @@ def test_quick_csv_reads_back_as_what_was_written() -> None:
     written = zip(cells, columns["repeated"], [None] * 39, range(39), strict=True)
     assert read == [["" if cell is None else str(cell) for cell in line] for line in written]
     assert csv_lines({"path": ["=1", "-x", "@", "+", "ok"]}, ["path"]) == "'=1\n'-x\n'@\n'+\nok\n"
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl", "megadetector", "parquet", "wildlife-insights", "camtrap-dp"])
+def test_chunks_made_by_processes_give_the_same_file(
+    format_: str, database: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if format_ == "parquet":
+        pytest.importorskip("pyarrow")
+    words = (format_, "--db", database, "--config", config, "--out")
+    assert report(*words, tmp_path / "one") == 0
+    monkeypatch.setattr(chunks, "CHUNK", 7)
+    monkeypatch.setattr(chunks, "_processors", lambda: 3)
+    assert report(*words, tmp_path / "many") == 0
+    if format_ == "parquet":
+        from pyarrow import parquet  # type: ignore[import-untyped,unused-ignore]
+
+        one, many = (parquet.read_table(tmp_path / name).to_pylist() for name in ("one", "many"))
+        assert one == many
+        return
+    made = {name: sorted((tmp_path / name).rglob("*.csv")) or [tmp_path / name] for name in ("one", "many")}
+    assert len(made["one"]) == len(made["many"])
+    for one, many in zip(made["one"], made["many"], strict=True):
+        assert one.read_bytes() == many.read_bytes(), one.name
