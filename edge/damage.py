@@ -25,7 +25,11 @@ def open_or_repair(path: Path) -> sqlite3.Connection:
         if not _was_ours(path):
             raise SchemaError(f"{path} is no detections database ({damage}); choose another file with --db")
         log.error("database: %s is damaged (%s); reading what can be read of it", path, damage)
-        aside = _repair(path)
+        try:
+            aside = _repair(path)
+        except OSError as error:
+            why = error.strerror or error
+            raise sqlite3.OperationalError(f"its repair failed ({why}), it needs twice its room beside it") from error
         log.error("database: the damaged file is kept as %s; a new one goes on in its place", aside)
     return open_database(path)
 

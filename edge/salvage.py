@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile
-from tempfile import TemporaryDirectory
+from shutil import copyfile, rmtree
 from typing import Any
 
 from edge.event_table import rebuild_events
@@ -87,13 +86,19 @@ def _readable(damaged: Path) -> Iterator[Path]:
         with closing(_read_only(damaged)) as source:
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError:
-        with TemporaryDirectory(prefix=".salvage-", dir=damaged.absolute().parent) as folder:
-            copy = Path(folder) / "copy.db"
+        # Always the same name: what a killed repair left is removed by the next, and a small card never fills with it.
+        folder = damaged.absolute().with_name(f".{damaged.name}.salvage")
+        rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            copy = folder / "copy.db"
             for end in ("", "-wal"):
                 if (part := Path(f"{damaged}{end}")).exists():
                     copyfile(part, f"{copy}{end}")
-            _graft_schema(copy, Path(folder) / "empty.db")
+            _graft_schema(copy, folder / "empty.db")
             yield copy
+        finally:
+            rmtree(folder, ignore_errors=True)
     else:
         yield damaged
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import FIELD_FRAMES
-from tests.faults.daemon_process import STARTED, Tally
+from tests.faults.daemon_process import STARTED, Burst, Tally
 
 LONG = os.environ.get("FAULTS", "") == "long"
 _LINES: list[str] = []
@@ -51,6 +51,11 @@ def frames() -> list[bytes]:
     paths = sorted(FIELD_FRAMES.rglob("*.[jJ][pP]*[gG]"))
     real = {path.read_bytes(): None for path in paths if path.stat().st_size < _MOST_BYTES}
     return list(real) if len(real) > 50 else [_made_frame(seed) for seed in range(100)]
+
+
+@pytest.fixture
+def burst(frames: list[bytes]) -> Burst:
+    return Burst(frames)
 
 
 @pytest.fixture(autouse=True)

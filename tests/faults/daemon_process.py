@@ -151,3 +151,21 @@ class Tally:
     @property
     def is_clean(self) -> bool:
         return self.survived == self.cases and not self.lost and not self.duplicated
+
+
+class Burst:
+    """Frames that are written one after the other, under new names."""
+
+    def __init__(self, frames: list[bytes]) -> None:
+        self._frames = iter(sorted(frames, key=len))
+        self.whole: set[str] = set()
+
+    def take(self) -> bytes:
+        """The next frame's bytes, for a test that writes them in its own way."""
+        data = next(self._frames)
+        self.whole.add(digest(data))
+        return data
+
+    def write(self, folder: Path, count: int) -> None:
+        for _ in range(count):
+            (folder / f"IMG_{len(self.whole):04}.JPG").write_bytes(self.take())

@@ -4,33 +4,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.daemon_process import Box, Tally, digest, wait_until
+from tests.faults.daemon_process import Box, Burst, Tally, wait_until
+from tests.faults.fuse_window import fuse_window
 from tests.faults.test_disk import mounted, needs_root
-
-
-class Burst:
-    """Frames that are written one after the other, under new names."""
-
-    def __init__(self, frames: list[bytes]) -> None:
-        self._frames = iter(sorted(frames, key=len))
-        self.whole: set[str] = set()
-
-    def write(self, folder: Path, count: int) -> None:
-        for _ in range(count):
-            data = next(self._frames)
-            (folder / f"IMG_{len(self.whole):04}.JPG").write_bytes(data)
-            self.whole.add(digest(data))
-
-
-@pytest.fixture
-def burst(frames: list[bytes]) -> Burst:
-    return Burst(frames)
 
 
 def test_a_kernel_queue_that_overflows(
@@ -164,54 +145,21 @@ def test_the_folder_vanishes_comes_back_and_is_renamed(
     report(Tally.of("folder vanished, came back, was renamed", 3, burst.whole, box))
 
 
-_PASS_THROUGH = """
-import os, sys
-from fuse import FUSE, FuseOSError, Operations
-
-class Window(Operations):
-    def __init__(self, behind): self.behind = behind
-    def _at(self, path): return self.behind + path
-    def getattr(self, path, fh=None):
-        try: status = os.lstat(self._at(path))
-        except OSError as error: raise FuseOSError(error.errno)
-        keys = ("st_mode", "st_size", "st_mtime", "st_ctime", "st_nlink", "st_uid")
-        return {key: getattr(status, key) for key in keys}
-    def readdir(self, path, fh): return [".", "..", *os.listdir(self._at(path))]
-    def open(self, path, flags): return os.open(self._at(path), os.O_RDONLY)
-    def read(self, path, size, offset, fh): return os.pread(fh, size, offset)
-    def release(self, path, fh): os.close(fh)
-
-FUSE(Window(sys.argv[1]), sys.argv[2], foreground=True, ro=True)
-"""
-
-
 @pytest.mark.faults_long
 @needs_root
 def test_a_fuse_folder_that_sends_no_events(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
 ) -> None:
-    pytest.importorskip("fuse", reason="fusepy makes the folder", exc_type=ImportError)
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("this host has no FUSE")
     behind = tmp_path / "behind"
     behind.mkdir()
     box = Box(tmp_path, tiny_model)
     box.captures.mkdir()
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", _PASS_THROUGH, str(behind), str(box.captures)], stderr=subprocess.PIPE
-    ) as window:
-        try:
-            wait_until(lambda: os.path.ismount(box.captures) or window.poll() is not None, 20, "the FUSE mount")
-            if window.poll() is not None:
-                pytest.skip("libfuse is not here")
-            box.start()
-            box.wait_for_word("sends no events")
-            burst.write(behind, 4)
-            box.wait_for(burst.whole)
-            burst.write(behind, 4)
-            box.wait_for(burst.whole)
-            box.stop()
-        finally:
-            subprocess.run(["umount", "-l", str(box.captures)], check=False, capture_output=True)
-            window.terminate()
+    with fuse_window(behind, box.captures, tmp_path / "never"):
+        box.start()
+        box.wait_for_word("sends no events")
+        burst.write(behind, 4)
+        box.wait_for(burst.whole)
+        burst.write(behind, 4)
+        box.wait_for(burst.whole)
+        box.stop()
     report(Tally.of("FUSE folder without events", 1, burst.whole, box))

@@ -1,0 +1,203 @@
+"""What happens to the files: reads that fail, files that grow, shrink and move while they are read, wrong clocks."""
+
+import glob
+import os
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import LONG
+from tests.faults.daemon_process import REPOSITORY, Box, Burst, Tally, digest, wait_until
+from tests.faults.fuse_window import fuse_window
+from tests.faults.test_disk import needs_root
+
+
+@needs_root
+def test_a_card_that_fails_to_give_its_bytes_for_a_while(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    behind, fails = tmp_path / "behind", tmp_path / "fails"
+    behind.mkdir()
+    burst.write(behind, 8)
+    for number, path in enumerate(sorted(behind.iterdir())):
+        if number % 2:
+            path.rename(behind / f"bad{number}.jpg")
+    fails.touch()
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text("import edge.watch\nedge.watch.RESCAN_S = 3\n", "ascii")  # ten minutes else
+    box = Box(tmp_path, tiny_model, environment={"PYTHONPATH": f"{hook}:{REPOSITORY}"})
+    box.captures.mkdir()
+    good = {digest(path.read_bytes()) for path in behind.glob("IMG*")}
+    with fuse_window(behind, box.captures, fails):
+        box.start("--give-up-s", "2", "--poll", "1")
+        box.wait_for(good)
+        bad = "SELECT status, reason, digest, attempts > 0 FROM media WHERE path LIKE '%/bad%'"
+        wait_until(lambda: box.query(bad) == [("unreadable", "corrupt", None, 1)] * 4, 30, "the reason to be logged")
+        assert set(box.classified()) == good
+        assert "Input/output error" in box.log + (tmp_path / "daemon.out").read_text("utf-8"), box.log
+        fails.unlink()
+        box.wait_for(burst.whole)
+        box.stop()
+        assert box.query("SELECT count(*) FROM media WHERE status <> 'classified'") == [(0,)]
+        report(Tally.of("EIO from half of a card's frames, then none", 4, burst.whole, box))
+
+
+def test_a_folder_renamed_in_mid_burst(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    """Cameras and people rename folders while frames come; the writer's open files move with them."""
+    box = Box(tmp_path, tiny_model).start()
+    box.wait_for_word("INFO watching")
+    folder = box.captures / "100CANON"
+    folder.mkdir()
+    for number in range(8):
+        burst.write(folder, 2)
+        half = burst.take()
+        with (folder / f"open{number}.jpg").open("wb") as file:
+            file.write(half[: len(half) // 2])
+            file.flush()
+            folder = folder.rename(box.captures / f"{101 + number}CANON")
+            file.write(half[len(half) // 2 :])
+        burst.write(folder, 2)
+    box.wait_for(burst.whole)
+    folder.rename(box.captures / "last")
+    where = f"SELECT count(*) FROM media WHERE path LIKE '{box.captures}/last/%'"
+    wait_until(lambda: box.query(where) == [(40,)], 60, "the last name")
+    box.stop()
+    report(Tally.of("a folder renamed in mid-burst", 9, burst.whole, box))
+
+
+def test_files_that_grow_shrink_and_swap_while_they_are_read(
+    tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
+) -> None:
+    box = Box(tmp_path, tiny_model).start()
+    box.wait_for_word("INFO watching")
+    chance = random.Random(5)
+    chosen = sorted(frames, key=len)[:40]
+    whole: set[str] = set()
+    pause = threading.Event()
+
+    def write_slowly(number: int, data: bytes) -> None:
+        path = box.captures / f"slow{number}.jpg"
+        with path.open("wb", buffering=0) as file:
+            for start in range(0, len(data), len(data) // 15 + 1):
+                file.write(data[start : start + len(data) // 15 + 1])
+                pause.wait(chance.uniform(0.0, 0.5))  # stands still for longer than the daemon waits, now and then
+
+    writers = []
+    for number, data in enumerate(chosen[:10]):
+        writers.append(threading.Thread(target=write_slowly, args=(number, data)))
+        whole.add(digest(data))
+        writers[-1].start()
+    for number, data in enumerate(chosen[10:20]):  # the whole length at once, then the content, as some copiers do
+        path = box.captures / f"allocated{number}.jpg"
+        with path.open("wb", buffering=0) as file:
+            os.posix_fallocate(file.fileno(), 0, len(data))
+            pause.wait(0.2)
+            file.write(data)
+        whole.add(digest(data))
+    first, second = box.captures / "first.jpg", box.captures / "second.jpg"
+    for data, other in zip(chosen[20:30], chosen[30:], strict=True):
+        first.write_bytes(data)
+        second.write_bytes(other)
+        whole |= {digest(data), digest(other)}
+        box.wait_for({digest(data), digest(other)})
+        first.rename(box.captures / "swap.tmp")
+        second.rename(first)
+        (box.captures / "swap.tmp").rename(second)
+    for writer in writers:
+        writer.join()
+    box.wait_for(whole)
+    for path in sorted(box.captures.glob("slow*.jpg")):  # cut in half after they were logged
+        os.truncate(path, path.stat().st_size // 2)
+    box.stop()
+    box.start("--give-up-s", "1")
+    cut = "SELECT count(*) FROM media WHERE status = 'unreadable' AND reason = 'truncated'"
+    wait_until(lambda: box.query(cut) == [(10,)], 60, box.log)
+    for number, data in enumerate(chosen[:10]):
+        (box.captures / f"slow{number}.jpg").write_bytes(data)
+    wait_until(lambda: box.query(cut) == [(0,)], 60, box.log)
+    box.stop()
+    report(Tally.of("files that grow, shrink and swap while they are read", 50, whole, box))
+
+
+@pytest.mark.faults_long
+def test_a_clock_that_jumps_while_the_daemon_runs(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    """A box without a battery for its clock wakes in 1970, and hears the right time minutes later."""
+    found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+    if not found:
+        pytest.skip("libfaketime sets the daemon's clock (apt-get install faketime)")
+    clock = tmp_path / "clock"
+    environment = {
+        "LD_PRELOAD": found[0], "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
+    }  # fmt: skip
+    jumps = ("-56y", "+0", "-3y", "+9y", "-400d", "+0")
+    clock.write_text(jumps[0], "ascii")
+    box = Box(tmp_path, tiny_model, environment=environment).start("--heartbeat-s", "1")
+    box.wait_for_word("INFO watching")
+    for number, jump in enumerate(jumps):
+        clock.write_text(jump, "ascii")
+        burst.write(box.captures, 2)
+        half = burst.take()
+        path = box.captures / f"half{number}.jpg"
+        path.write_bytes(half[: len(half) // 2])
+        wait_until(lambda: bool(box.query(f"SELECT 1 FROM media WHERE path = '{path}'")), 30, box.log)  # noqa: B023
+        assert digest(half) not in box.classified()
+        path.write_bytes(half)
+        box.wait_for(burst.whole, 30)
+    years = box.query("SELECT count(DISTINCT substr(at, 1, 4)) FROM heartbeat")[0][0]
+    box.stop()
+    report(Tally.of("the box's clock set back and forth", len(jumps), burst.whole, box, f"heartbeats of {years} years"))
+
+
+def test_ended_by_the_service_manager_in_mid_burst(
+    tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
+) -> None:
+    box = Box(tmp_path, tiny_model)
+    box.captures.mkdir()
+    chosen = sorted(frames, key=len)
+    whole: set[str] = set()
+    starts = 8 if LONG else 3
+    for start in range(starts):
+        box.start()
+        box.wait_for_word("INFO watching", start + 1)
+        for number, data in enumerate(chosen[10 * start : 10 * start + 10]):
+            (box.captures / f"{start}{number}.jpg").write_bytes(data)
+            whole.add(digest(data))
+            if number == start:
+                assert box.process is not None
+                box.process.terminate()
+        assert box.process is not None
+        assert box.process.wait(60) == 0, box.log
+        assert box.query("SELECT count(*) FROM run WHERE ended_at IS NULL") == [(0,)]
+    box.start()
+    box.wait_for(whole)
+    box.stop()
+    report(Tally.of("SIGTERM in mid-burst", starts, whole, box))
+
+
+def test_two_daemons_started_at_the_same_instant(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    rounds = 10 if LONG else 1
+    box, other = Box(tmp_path, tiny_model), Box(tmp_path, tiny_model)
+    for number in range(rounds):
+        box.start()
+        other.start()
+        wait_until(lambda: box.has_ended or other.has_ended, 30, "one of them to refuse")
+        burst.write(box.captures, 2)
+        loser, winner = (box, other) if box.has_ended else (other, box)
+        winner.wait_for(burst.whole)
+        assert loser.process is not None
+        assert loser.process.returncode == 2
+        assert box.log.count("is in use by another edge-classify") == number + 1
+        assert "Traceback" not in box.log
+        winner.stop()
+    report(Tally.of("two daemons started at the same instant", rounds, burst.whole, box))
