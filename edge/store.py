@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,6 +88,7 @@ ON CONFLICT (id) DO UPDATE SET latitude = coalesce(excluded.latitude, latitude),
     start = coalesce(excluded.start, start), "end" = coalesce(excluded."end", "end"),
     folder = coalesce(excluded.folder, folder)
 """
+OWN_ENDS = re.compile(r"|-wal|-shm|-journal|\.lock|\.(damaged-|salvag).*", re.DOTALL)
 
 
 class DatabaseWaits(RuntimeError):
@@ -160,6 +162,7 @@ class Store:
 
     def unknown(self, files: Sequence[Seen]) -> list[Seen]:
         """Those of some files that need a visit; a few hundred at once cost little more than one."""
+        files = [seen for seen in files if not self._is_own(seen.path)]
         paths = [_path_value(seen.path) for seen in files]
         try:
             rows = self._connection.execute(KNOWN.format(",".join("?" * len(paths))), paths).fetchall()
@@ -168,6 +171,16 @@ class Store:
             return list(files)  # what is not known is only read once more
         known = {row[0]: row[1:] for row in rows}
         return [seen for seen, path in zip(files, paths, strict=True) if not self._is_as_logged(seen, known.get(path))]
+
+    def _is_own(self, path: str) -> bool:
+        """Whether it is one of the database's files, in the folder that is watched.
+
+        Nobody else in this process may open and close them: that would give up the locks that SQLite holds on them.
+        """
+        folder, name = os.path.split(path)
+        if not name.startswith(self._path.name) or not OWN_ENDS.fullmatch(name[len(self._path.name) :]):
+            return False
+        return os.path.realpath(folder) == str(self._path.parent)
 
     def _is_as_logged(self, seen: Seen, row: tuple[Any, ...] | None) -> bool:
         if row is None:

@@ -216,3 +216,28 @@ def test_readers_and_backups_beside_the_daemon(
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     report(Tally.of("readers and a backup beside the daemon", len(longest), whole, box,
                     f"slowest read {1000 * max(longest):.0f} ms"))  # fmt: skip
+
+
+def test_a_database_inside_the_watched_folder(
+    tmp_path: Path, tiny_model: Path, many: list[bytes], report: Callable[[Tally], None]
+) -> None:
+    """Where one changes into the folder and starts there; whoever opens and closes the files drops SQLite's locks."""
+    box = Box(tmp_path, tiny_model)
+    whole = _write(box, many, 0, 5)
+    box.start("--poll", "0.5", "--heartbeat-s", "0.2", watch=tmp_path)
+    box.wait_for_word("INFO watching")
+    box.wait_for(whole)
+    inode = Path(f"{box.database}-shm").stat().st_ino
+    for first in range(5, 25, 5):
+        whole |= _write(box, many, first, 5)
+        box.wait_for(whole)
+        assert box.process is not None
+        held = [line for line in Path("/proc/locks").read_text("ascii").splitlines() if f":{inode} " in line]
+        assert any(f" {box.process.pid} " in line for line in held), "the daemon has lost its lock"
+    beats = "SELECT count(*) FROM heartbeat"
+    seen = int(str(box.query(beats)[0][0]))
+    wait_until(lambda: int(str(box.query(beats)[0][0])) > seen + 5, 30, "heartbeats")
+    ours = "SELECT count(*) FROM media WHERE path LIKE '%detections.db%'"
+    assert box.query(ours) == [(0,)], box.query("SELECT path FROM media")
+    box.stop()
+    report(Tally.of("database inside the watched folder", 5, whole, box))
