@@ -45,11 +45,21 @@ SELECT DISTINCT o.media, o.taxon, o.rank, o.common_name, o.count FROM observatio
 WHERE m.deployment IS ? AND m.captured_at >= ? AND m.captured_at <= ?
 AND o.method = 'human' AND o.subject > 0 AND o.kind = 'animal'
 """
-_OLD = """
-SELECT DISTINCT em.event FROM event_media em JOIN media m ON m.id = em.media
-WHERE m.deployment IS ? AND m.captured_at >= ? AND m.captured_at <= ?
+_OF_STRETCH = """
+SELECT event, media FROM event_media WHERE event IN (
+    SELECT em.event FROM event_media em JOIN media m ON m.id = em.media
+    WHERE m.deployment IS ? AND m.captured_at >= ? AND m.captured_at <= ?)
 """
-_OLD_OF_FRAMES = "SELECT DISTINCT event FROM event_media WHERE media IN (SELECT value FROM json_each(?))"
+_OF_FRAMES = """
+SELECT event, media FROM event_media WHERE event IN (
+    SELECT event FROM event_media WHERE media IN (SELECT value FROM json_each(?)))
+"""
+_COLUMNS = 'deployment, kind, taxon, rank, common_name, start, "end", media_count, count, confidence, reason, method'
+_PLACES = ", ".join("?" * 12)
+_NEW = f"INSERT INTO event ({_COLUMNS}) VALUES ({_PLACES})"
+_CHANGED = f"UPDATE event SET ({_COLUMNS}) = ({_PLACES}) WHERE id = ? AND ({_COLUMNS}) IS NOT ({_PLACES})"
+_TAKE_IN = "INSERT INTO event_media (event, media) VALUES (?, ?)"
+_LET_GO = "DELETE FROM event_media WHERE event = ? AND media = ?"
 
 
 def update_events(
@@ -69,13 +79,15 @@ def update_events(
     """
     with _transaction(connection):
         grouper = grouper or make_grouper(connection, deciders, rules)
-        written = 0
         changed = list(media)
-        windows = list(_windows(connection, changed, rules.longest_s))
-        _forget(connection, connection.execute(_OLD_OF_FRAMES, (json.dumps(changed),)).fetchall())
-        for deployment, first, last in windows:
-            written += _rewrite(connection, deployment, first, last, grouper)
-        return written
+        held = _held(connection, _OF_FRAMES, (json.dumps(changed),))
+        visits: list[tuple[str | None, Visit]] = []
+        for deployment, first, last in _windows(connection, changed, rules.longest_s):
+            held |= _held(connection, _OF_STRETCH, (deployment, first, last))
+            found = grouper.visits(_sightings(connection, deployment, first, last))
+            visits += [(deployment, visit) for visit in found]
+        _replace(connection, held, visits)
+        return len(visits)
 
 
 def rebuild_events(
@@ -158,12 +170,35 @@ def _stretches(connection: sqlite3.Connection, deployment: str | None, reach_s: 
     return runs
 
 
-def _rewrite(connection: sqlite3.Connection, deployment: str | None, first: str, last: str, grouper: Grouper) -> int:
-    _forget(connection, connection.execute(_OLD, (deployment, first, last)).fetchall())
-    visits = grouper.visits(_sightings(connection, deployment, first, last))
-    for visit in visits:
-        _insert(connection, deployment, visit)
-    return len(visits)
+def _held(connection: sqlite3.Connection, sql: str, values: tuple[str | None, ...]) -> dict[int, set[int]]:
+    """Events and the frames that they hold."""
+    held: dict[int, set[int]] = {}
+    for event, media in connection.execute(sql, values):
+        held.setdefault(event, set()).add(media)
+    return held
+
+
+def _replace(
+    connection: sqlite3.Connection, held: dict[int, set[int]], visits: Iterable[tuple[str | None, Visit]]
+) -> None:
+    """Put `visits` in the place of the events in `held`, and write only what differs.
+
+    A visit of weeks (a herd that stays, a time-lapse) would else be written anew for every frame.
+    """
+    owner = {media: event for event, frames in held.items() for media in frames}
+    for deployment, visit in visits:
+        frames = {s.media for s in visit.sightings}
+        event = owner.get(min(frames))
+        before = set() if event is None else held.pop(event, None)
+        if event is None or before is None:
+            _insert(connection, deployment, visit)
+            continue
+        row = _row(deployment, visit)
+        connection.execute(_CHANGED, (*row, event, *row))
+        connection.executemany(_LET_GO, [(event, media) for media in before - frames])
+        connection.executemany(_TAKE_IN, [(event, media) for media in sorted(frames - before)])
+    connection.executemany("DELETE FROM event_media WHERE event = ?", [(event,) for event in held])
+    connection.executemany("DELETE FROM event WHERE id = ?", [(event,) for event in held])
 
 
 def _sightings(connection: sqlite3.Connection, deployment: str | None, first: str, last: str) -> list[Sighting]:
@@ -195,35 +230,16 @@ def _sightings(connection: sqlite3.Connection, deployment: str | None, first: st
     return sightings
 
 
-def _forget(connection: sqlite3.Connection, events: list[tuple[int]]) -> None:
-    connection.executemany("DELETE FROM event_media WHERE event = ?", events)
-    connection.executemany("DELETE FROM event WHERE id = ?", events)
+def _row(deployment: str | None, visit: Visit) -> tuple[str | int | float | None, ...]:
+    times = [s.at for s in visit.sightings]
+    return (deployment, visit.kind, visit.taxon, visit.rank, visit.common_name, _text(min(times)), _text(max(times)),
+            len({s.media for s in visit.sightings}), visit.count, visit.confidence, visit.reason,
+            "human" if visit.human else "machine")  # fmt: skip
 
 
 def _insert(connection: sqlite3.Connection, deployment: str | None, visit: Visit) -> None:
-    frames = sorted({s.media for s in visit.sightings})
-    times = [s.at for s in visit.sightings]
-    cursor = connection.execute(
-        'INSERT INTO event (deployment, kind, taxon, rank, common_name, start, "end", media_count, count, confidence, '
-        "reason, method) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            deployment,
-            visit.kind,
-            visit.taxon,
-            visit.rank,
-            visit.common_name,
-            _text(min(times)),
-            _text(max(times)),
-            len(frames),
-            visit.count,
-            visit.confidence,
-            visit.reason,
-            "human" if visit.human else "machine",
-        ),
-    )
-    connection.executemany(
-        "INSERT INTO event_media (event, media) VALUES (?, ?)", [(cursor.lastrowid, frame) for frame in frames]
-    )
+    event = connection.execute(_NEW, _row(deployment, visit)).lastrowid
+    connection.executemany(_TAKE_IN, [(event, media) for media in sorted({s.media for s in visit.sightings})])
 
 
 @contextmanager

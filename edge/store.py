@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -80,6 +81,10 @@ INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronise
 ON CONFLICT (at) DO NOTHING
 """
 NEWEST_FRAMES = "SELECT path FROM media WHERE status = 'classified' ORDER BY id DESC LIMIT ?"
+NEWEST_OF_NO_EVENT = """
+SELECT id FROM media WHERE status = 'classified' AND id > (SELECT coalesce(max(media), 0) FROM event_media)
+ORDER BY id DESC LIMIT 5000
+"""
 PENDING = "SELECT id, path FROM media WHERE status = 'pending'"
 SAVE_DEPLOYMENT = """
 INSERT INTO deployment (id, latitude, longitude, time_zone, start, "end", folder) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -89,6 +94,8 @@ ON CONFLICT (id) DO UPDATE SET latitude = coalesce(excluded.latitude, latitude),
     folder = coalesce(excluded.folder, folder)
 """
 OWN_ENDS = re.compile(r"|-wal|-shm|-journal|\.lock|\.(damaged-|salvag).*", re.DOTALL)
+SLOW_S, UNHURRIED = 0.2, 20
+"""What takes longer than `SLOW_S` is done again after `UNHURRIED` times its duration at the earliest."""
 
 
 class DatabaseWaits(RuntimeError):
@@ -108,6 +115,9 @@ class Store:
         self._used_models = models
         self._run: int | None = None
         self._observed: list[int] = []
+        self._unplaced: list[int] = []
+        """Logged frames whose events are not up to date yet."""
+        self._next_placing = 0.0
         self.times_opened = 0
         """More than 1 when the file was replaced under the running process: what is logged has to be asked anew."""
         self._open()
@@ -119,6 +129,8 @@ class Store:
         last = self._connection.execute(LAST_RUN).fetchone()
         self.ended_badly = last is not None and last[0] is None
         """Whether the run before this one crashed or lost its power."""
+        unplaced = self._connection.execute(NEWEST_OF_NO_EVENT).fetchall() if self.ended_badly else []
+        self._unplaced = [media for (media,) in unplaced]
         self._begin_run(self._used_models)
         self.times_opened += 1
 
@@ -149,6 +161,8 @@ class Store:
         """Say that the run ended as it should; without that, the next one looks twice at what was in hand."""
         try:
             with self._transaction():
+                self._next_placing = 0.0
+                self._place(self._unplaced)
                 self._write(END_RUN, iso_utc(now()), self._run)
         except sqlite3.Error as error:
             log.warning("database: %s: %s", self._path, error)
@@ -226,17 +240,30 @@ class Store:
             self._observed.clear()
             for result in results:
                 self._record(result)
-            self._update_events()
+            placed = self._place([*self._unplaced, *self._observed])
+        self._unplaced = [] if placed else [*self._unplaced, *self._observed]
 
-    def _update_events(self) -> None:
+    def _place(self, media: list[int]) -> bool:
+        """Bring the events of frames up to date, or give False: not now.
+
+        A visit of weeks (a herd that stays, a time-lapse) is looked through as a whole for each new frame of it. That
+        may not take the time of the frames themselves, so it is done now and then.
+        """
+        began = time.monotonic()
+        if began < self._next_placing:
+            return False
         # Events can be made anew from the frames at any time (reports do it where they are missing): a fault in the
         # grouping is said, and no frame is lost for it.
         try:
-            update_events(self._connection, self._observed, grouper=self._grouper)
+            update_events(self._connection, media, grouper=self._grouper)
         except sqlite3.Error:
             raise
         except Exception:
-            log.exception("events of media %s could not be updated", self._observed)
+            log.exception("events of media %s could not be updated", media)
+        took_s = time.monotonic() - began
+        if took_s > SLOW_S:
+            self._next_placing = time.monotonic() + UNHURRIED * took_s
+        return True
 
     def beat(self, pulse: Pulse) -> None:
         """Log that the box is alive. Raises `DatabaseWaits`."""
@@ -248,6 +275,9 @@ class Store:
                 # something else: a card that is out for a moment.
                 if not os.path.lexists(path) and os.path.isdir(os.path.dirname(path)):
                     self._write(FORGET_PLACEHOLDER, media)
+            placed = self._place(self._unplaced)
+        if placed:
+            self._unplaced = []
 
     def free_bytes(self) -> int:
         """Of the file system that holds the database."""

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from edge import store
 from edge.cli import main
 from edge.damage import find_damage
+from edge.event_table import update_events
 from edge.schema import open_database
 from tests.conftest import keep_signals
 from tests.edge.test_db_cli import frame
@@ -78,6 +80,39 @@ def test_a_frame_that_grows_after_its_end_stays_one_frame(tmp_path: Path, run: R
     path.write_bytes(frame(2) + b"begin and end and more")  # another frame under the name
     assert run() == 0
     assert rows(tmp_path, "SELECT count(*) FROM media") == [(2,)]
+
+
+OF_NO_EVENT = """
+SELECT count(*) FROM detections WHERE kind <> 'blank' AND captured_at IS NOT NULL
+AND media NOT IN (SELECT media FROM event_media)
+"""
+
+
+def test_events_that_take_long_are_brought_up_to_date_less_often_and_at_the_end(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed: list[int] = []
+
+    def counting(connection: sqlite3.Connection, media: list[int], **more: Any) -> int:
+        placed.append(len(media))
+        return update_events(connection, media, **more)
+
+    monkeypatch.setattr(store, "update_events", counting)
+    monkeypatch.setattr(store, "SLOW_S", 0.0)
+    monkeypatch.setattr(store, "UNHURRIED", 10**6)
+    for number in range(20):  # three groups, a minute apart: one visit, or several of one taxon each
+        path = tmp_path / "captures" / f"{number:02}.jpg"
+        path.write_bytes(frame(number))
+        os.utime(path, (1_700_000_000 + 60 * number,) * 2)
+    assert run() == 0
+    assert placed == [8, 12]
+    assert rows(tmp_path, OF_NO_EVENT) == [(0,)]
+    with closing(sqlite3.connect(tmp_path / "d.db")) as connection, connection:
+        connection.execute("DELETE FROM event_media WHERE media > 8")
+        connection.execute("UPDATE run SET ended_at = NULL")  # as when it died before the end
+    (tmp_path / "captures" / "one-more.jpg").write_bytes(frame(99))
+    assert run() == 0
+    assert rows(tmp_path, OF_NO_EVENT) == [(0,)]
 
 
 def test_a_run_says_how_it_ended(tmp_path: Path, run: Run) -> None:
