@@ -1,0 +1,69 @@
+"""Long tables by the chunk: each chunk's text is made in a process of its own, on as many as there are processors."""
+
+import multiprocessing
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from edge.report.rows import CHUNK, Columns, Details, long_table
+from edge.report.study import Study
+from edge.report.survey import Survey
+
+Made = TypeVar("Made")
+AT_MOST = 4  # more processes wait for the disk and for the one that writes
+
+# What a forked process finds: what to make, and its own connections to the databases.
+_make: Callable[[Details, slice], object] | None = None
+_details: Details | None = None
+
+
+def in_chunks(survey: Survey, size: int, make: Callable[[Details, slice], Made]) -> Iterator[Made]:
+    """`make` of each slice of `CHUNK` out of `size`, in order.
+
+    The processes share the survey's memory as it was when they began; only what they made is handed over.
+    """
+    parts = [slice(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK)]
+    workers = min(_processors(), len(parts), AT_MOST)
+    if workers < 2:
+        with Details(survey) as details:
+            for part in parts:
+                yield make(details, part)
+        return
+    global _make
+    _make = make
+    try:
+        with _forked(workers, survey) as pool:
+            yield from pool.imap(_made, parts)
+    finally:
+        _make = None
+
+
+def table_chunks(study: Study, make: Callable[[Columns], Made]) -> Iterator[Made]:
+    """What `make` makes of each chunk of the long table, by deployment and time."""
+    survey, _ = study.survey, study.visits  # worked out once, not in each process
+    return in_chunks(survey, len(survey.records), lambda details, part: make(long_table(study, details, part)))
+
+
+def _forked(workers: int, survey: Survey) -> Any:
+    with warnings.catch_warnings():
+        # Python warns of threads, of which numpy keeps some for products of matrices; they are idle here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return multiprocessing.get_context("fork").Pool(workers, _begin, (survey,))
+
+
+def _processors() -> int:
+    """How many there are for us; 1 where a process cannot be forked safely."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+
+
+def _begin(survey: Survey) -> None:
+    global _details
+    _details = Details(survey).__enter__()  # until the process ends
+
+
+def _made(part: slice) -> object:
+    assert _make is not None
+    assert _details is not None
+    return _make(_details, part)
