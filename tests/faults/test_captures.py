@@ -3,6 +3,11 @@
 import glob
 import os
 import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +17,7 @@ import pytest
 from tests.faults.conftest import LONG
 from tests.faults.daemon_process import REPOSITORY, Box, Burst, Tally, digest, wait_until
 from tests.faults.fuse_window import fuse_window
-from tests.faults.test_disk import needs_root
+from tests.faults.test_disk import needs_root, needs_strace
 
 
 @needs_root
@@ -201,3 +206,92 @@ def test_two_daemons_started_at_the_same_instant(
         assert "Traceback" not in box.log
         winner.stop()
     report(Tally.of("two daemons started at the same instant", rounds, burst.whole, box))
+
+
+@needs_strace
+def test_a_start_reads_no_file_that_is_logged(
+    tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
+) -> None:
+    box = Box(tmp_path, tiny_model)
+    box.captures.mkdir()
+    chosen = sorted(frames, key=len)[:41]
+    whole = {digest(data) for data in chosen}
+    for number, data in enumerate(chosen[:40]):
+        (box.captures / f"{number:02}.jpg").write_bytes(data)
+    box.start()
+    box.wait_for({digest(data) for data in chosen[:40]})
+    box.stop()
+    (box.captures / "new.jpg").write_bytes(chosen[40])
+    (box.captures / "07.jpg").touch()  # looks changed: its content tells
+    trace = tmp_path / "trace"
+    box.wrapper = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=openat", "-e", "signal=none"]
+    box.start()
+    box.wait_for(whole)
+    assert box.process is not None
+    box.kill(15)
+    opened = re.findall(rf'"{re.escape(str(box.captures))}/([^"]+)"', trace.read_text("utf-8", "replace"))
+    assert sorted(set(opened)) == ["07.jpg", "new.jpg"]
+    report(Tally.of("start over logged files, two of 41 opened", 41, whole, box))
+
+
+@needs_root
+def test_permission_that_is_denied_for_a_while(
+    tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
+) -> None:
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if (
+        shutil.which("setpriv") is None
+        or subprocess.run([*nobody, sys.executable, "-c", "import edge"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("nobody without rights can run the daemon here")
+    home = Path(tempfile.mkdtemp(prefix="edge-faults-", dir="/tmp"))  # pytest's own folders let nobody else in
+    try:
+        model = home / "tiny.onnx"
+        shutil.copyfile(tiny_model, model)
+        shutil.copyfile(f"{tiny_model}.sha256", f"{model}.sha256")
+        box = Box(home, model, wrapper=nobody)
+        closed = box.captures / "closed"
+        closed.mkdir(parents=True)
+        burst.write(box.captures, 4)
+        burst.write(closed, 4)
+        for path in (home, *home.rglob("*")):
+            os.chown(path, 65534, 65534)
+        locked = sorted(box.captures.glob("*.JPG"))[:2]
+        for path in (*locked, closed):
+            os.chown(path, 0, 0)
+            path.chmod(0o700)
+        box.start("--give-up-s", "1", "--poll", "0.5")
+        box.wait_for_word("INFO watching")
+        denied = "SELECT count(*) FROM media WHERE status = 'unreadable' AND reason = 'permission'"
+        wait_until(lambda: box.query(denied) == [(2,)], 60, box.log)
+        for path in (*locked, closed):
+            path.chmod(0o755)
+        box.wait_for(burst.whole)
+        box.stop()
+        assert box.query("SELECT count(*) FROM media WHERE status <> 'classified'") == [(0,)]
+        report(Tally.of("two files and a folder without permission, then with", 3, burst.whole, box))
+    finally:
+        shutil.rmtree(home)
+
+
+def test_signs_of_life(tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]) -> None:
+    """While nothing comes, while something waits, and while the folder is away."""
+    box = Box(tmp_path, tiny_model).start("--heartbeat-s", "0.3")
+    box.wait_for_word("INFO watching")
+
+    def beats(where: str) -> int:
+        return int(str(box.query(f"SELECT count(*) FROM heartbeat WHERE {where}")[0][0]))
+
+    wait_until(lambda: beats("backlog = 0 AND free_bytes > 0") >= 3, 30, "heartbeats of an idle box")
+    half = burst.take()
+    (box.captures / "half.jpg").write_bytes(half[:-100])
+    wait_until(lambda: beats("backlog > 0") >= 1, 30, "a heartbeat that tells of what waits")
+    box.captures.rename(tmp_path / "away")
+    box.wait_for_word("waiting for")
+    before = beats("1")
+    wait_until(lambda: beats("1") > before + 3, 30, "heartbeats while the folder is away")
+    (tmp_path / "away").rename(box.captures)
+    (box.captures / "half.jpg").write_bytes(half)
+    box.wait_for(burst.whole)
+    box.stop()
+    report(Tally.of("heartbeats while idle, waiting, without the folder", 3, burst.whole, box))
