@@ -19,6 +19,8 @@ from edge.watch import Watch
 
 log = logging.getLogger(__name__)
 
+GATHER_S = 60.0  # with --power
+
 
 class Daemon:
     """Watches a folder until it is told to stop."""
@@ -34,7 +36,8 @@ class Daemon:
         self._pipeline = pipeline
         self._announcer = announcer
         self._manager = manager
-        self._watch = Watch(settings.watch, store.unknown, settings.settle_s, settings.poll)
+        gather_s = GATHER_S if settings.power else 0.0
+        self._watch = Watch(settings.watch, store.unknown, settings.settle_s, settings.poll, gather_s)
         self._patience = Patience(settings.settle_s, settings.give_up_s)
         self._model_files = ModelFiles([path for path in (settings.model or STARTER, settings.detector) if path])
         self._reload = threading.Event()

@@ -24,6 +24,7 @@ from edge.trial import Suspicion
 log = logging.getLogger(__name__)
 
 GROUP = 8  # frames logged in one transaction while there is a backlog
+POWER_GROUP = 32  # the same where power counts more than what a power cut makes us look at again
 RETRY_FIRST_S, RETRY_AT_MOST_S = 0.2, 5.0
 HANG_S = 300  # a decoder or a network that takes so long never comes back
 _TICK_S = 0.5
@@ -50,6 +51,7 @@ class Pipeline:
         self._told: Callable[[int], None] = lambda in_hand: None
         self._next_models: Models | None = None
         self._workers = settings.workers
+        self._group = POWER_GROUP if settings.power else GROUP
         self._ahead: deque[InHand] = deque()
         self._rearm_at = 0.0
 
@@ -66,7 +68,7 @@ class Pipeline:
         `pulse` is called by the work loop itself, with the files in hand: when a frame hangs, the calls end.
         """
         self._told = pulse or self._told
-        depth = 2 * GROUP + (self._settings.workers or self._threads)
+        depth = 2 * self._group + (self._settings.workers or self._threads)
         pool = self._pool()
         try:
             for seen in files:
@@ -75,7 +77,7 @@ class Pipeline:
                     self._ahead.append((seen, pool.submit(self._begin, seen)))
                 if seen is None or len(self._ahead) >= depth or self._next_models:
                     full = seen is not None and not self._next_models
-                    pool = self._finish(pool, depth - GROUP if full else 0, is_final, stop)
+                    pool = self._finish(pool, depth - self._group if full else 0, is_final, stop)
                 if self._next_models:
                     self._change_models(self._next_models)
                 if stop.is_set():
@@ -97,7 +99,7 @@ class Pipeline:
         while len(self._ahead) > leave:
             group: list[Result | None] = []
             paths: set[str] = set()
-            for _ in range(min(GROUP, len(self._ahead) - leave)):
+            for _ in range(min(self._group, len(self._ahead) - leave)):
                 # What was at a path is logged before what is there now: one may be the other, grown.
                 if self._ahead[0][0].path in paths:
                     break
@@ -168,7 +170,7 @@ class Pipeline:
 
     @property
     def _threads(self) -> int:
-        return self._settings.threads or os.cpu_count() or 1
+        return self._settings.threads or (1 if self._settings.power else os.cpu_count() or 1)
 
     def _begin_on_thread(self, seen: Seen) -> Result | None:
         return self._examiner.examine(seen)

@@ -62,6 +62,8 @@ class Settings:
     threads: int = _option(0, int, "threads that read and decode (default: one for each core)", "N")
     workers: int = _option(0, int, "processes that read and classify, for an archive on a machine with many cores"
                            " (default: none, threads only)", "N")  # fmt: skip
+    power: bool = _option(False, bool, "save power: new frames wait up to a minute and are classified together, on one"
+                          " thread unless --threads says otherwise")  # fmt: skip
     second_look: bool = _option(True, bool, "look again at the region that drew attention")
     reclassify: bool = _option(False, bool, "look again at logged files with the current model; rows are added")
     json: bool = _option(False, bool, "print one JSON object per frame")

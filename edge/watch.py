@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 RESCAN_S = 600.0  # heals events that nobody noticed to be lost; costs one `stat` for each file
 POLL_S = 10.0
 TICK_S = 0.5
+GATHERING_TICK_S = 5.0
 LIMIT = 50_000  # planned visits; what exceeds it is found again by a scan
 _HANDED_LIMIT = 4096
 _STEP = 256  # files of a scan that are asked about together
@@ -31,7 +32,7 @@ class Watch:
     A file is complete when its writer closed it or moved it in (the kernel says so), or when size and modification
     time have been still for `settle_s`. `unknown` tells which of some files need a visit. Whatever events may have been
     lost (full queue, watch limit, unmounted card, network folder), a scan finds the files; with `poll_s` it is made
-    that often.
+    that often. With `gather_s` complete files wait for the next multiple of it, so that the processor sleeps between.
     """
 
     def __init__(
@@ -40,11 +41,14 @@ class Watch:
         unknown: Callable[[Sequence[Seen]], list[Seen]],
         settle_s: float = 2.0,
         poll_s: float | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self._folder = os.path.abspath(folder)
         self._unknown = unknown
         self._settle_s = settle_s
         self._poll_s = poll_s
+        self._gather_s = gather_s
+        self._tick_s = min(gather_s, GATHERING_TICK_S) if gather_s else TICK_S
         self._changed = threading.Condition()
         self._due: dict[str, tuple[float, Seen | None]] = {}
         """path -> (monotonic time of its next visit, how it looked when that was set; `None`: ready as it is)"""
@@ -91,14 +95,17 @@ class Watch:
         return self._identity is not None
 
     def frames(self, stop: threading.Event) -> Iterator[Seen | None]:
-        """Complete files, each when it is ready; `None` at least every half second while none is."""
+        """Complete files, each when it is ready; `None` at least every half second while none is.
+
+        (With `gather_s` at least every five.)
+        """
         try:
             next_tick = said_nothing = 0.0
             handed_out = False
             while not stop.is_set():
                 if time.monotonic() >= next_tick:
                     self._look_around()
-                    next_tick = time.monotonic() + TICK_S
+                    next_tick = time.monotonic() + self._tick_s
                 scanning = self._advance_scan()
                 if not scanning and not handed_out:
                     self._wait()
@@ -209,7 +216,9 @@ class Watch:
 
     def _wait(self) -> None:
         with self._changed:
-            timeout = TICK_S if not self._order else min(TICK_S, self._order[0][0] - time.monotonic())
+            timeout = self._tick_s
+            if self._order:
+                timeout = min(timeout, self._order[0][0] - time.monotonic())
             if timeout > 0:
                 self._changed.wait(timeout)
 
@@ -240,7 +249,7 @@ class Watch:
     def _complete(self, path: str) -> None:
         """Its writer closed it or moved it in."""
         if not is_temporary(os.path.basename(path)):
-            self.visit(path)
+            self.visit(path, _until_gathering_s(time.monotonic(), self._gather_s))
 
     def _growing(self, path: str) -> None:
         """It was made: should no close ever be seen, it counts as complete once it is still."""
@@ -253,6 +262,10 @@ class Watch:
             self._plan_by_age(found)
             if self._left_out:
                 return
+
+
+def _until_gathering_s(now_s: float, gather_s: float) -> float:
+    return gather_s - now_s % gather_s if gather_s else 0.0
 
 
 def _identity(folder: str) -> tuple[int, int] | None:

@@ -130,3 +130,25 @@ def test_the_mount_that_holds_a_folder(tmp_path: Path) -> None:
     assert is_silent("fuse.sshfs")
     assert is_silent("nfs4")
     assert not is_silent("exfat")
+
+
+def test_gathered_files_come_together_at_the_next_multiple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    watch = Watch(tmp_path, list, gather_s=60.0)
+    stopped = threading.Event()
+    stopped.set()
+
+    def ready(at: float) -> list[str]:
+        now[0] = at
+        return [os.path.basename(seen.path) for seen in iter(watch._ready, None)]
+
+    for name, now[0] in (("a.jpg", 1010.25), ("b.jpg", 1019.5), ("c.jpg", 1020.5)):
+        (tmp_path / name).write_bytes(b"1")
+        watch._complete(str(tmp_path / name))
+        if name == "b.jpg":
+            assert ready(1019.75) == []
+            assert ready(1020.25) == ["a.jpg", "b.jpg"]
+    assert ready(1079.75) == []
+    assert ready(1080.25) == ["c.jpg"]
+    assert list(watch.frames(stopped)) == []  # ends, and closes what it opened
