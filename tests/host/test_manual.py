@@ -2,26 +2,42 @@
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from tests.host.conftest import REPOSITORY
 from tests.host.field_host import FieldHost, until
 
 MANUAL = REPOSITORY / "docs/deploy.md"
+BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
-def commands(section: int) -> list[str]:
-    """The shell blocks of a numbered section."""
-    text = MANUAL.read_text()
-    found = re.search(rf"^## {section}\. .*?(?=^## )", text, re.MULTILINE | re.DOTALL)
+def commands(section: str) -> list[str]:
+    """The shell blocks of the section whose title begins so."""
+    found = re.search(rf"^## {section}.*?(?=^## )", MANUAL.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"section {section} is gone"
-    return re.findall(r"```sh\n(.*?)```", found[0], re.DOTALL)
+    return BLOCK.findall(found[0])
+
+
+def commands_in_sentences() -> list[str]:
+    prose = BLOCK.sub("", MANUAL.read_text())
+    return re.findall(r"`((?:sudo|systemctl|journalctl|systemd-analyze) [^`]+)`", prose)
 
 
 def type_in(host: FieldHost, script: str, folder: str = "/root") -> str:
     # edge-doctor exits with 1 here: a container has no clock of its own.
     script = re.sub(r"^(.*edge-doctor)$", r"\1 || [ $? = 1 ]", script, flags=re.MULTILINE)
     return host.run("bash", "-euo", "pipefail", "-c", f"export USER=ranger SYSTEMD_PAGER=; cd {folder}\n{script}")
+
+
+def test_every_command_of_the_manual_is_tried() -> None:
+    (collect,) = commands("1")
+    tried = [block for section in ("1", "3", "4", "5", "6", "7", "Power budget") for block in commands(section)]
+    assert BLOCK.findall(MANUAL.read_text()) == tried
+    # The stick that the tests install from is this command's, for this machine's processor.
+    dry_run = ["make", "--dry-run", *collect.split()[1:]]
+    said = subprocess.run(dry_run, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "systemd/wheelhouse.sh aarch64" in said
 
 
 def test_the_manual_works_word_by_word(bare_host: FieldHost, field_frames: list[Path]) -> None:
@@ -35,17 +51,17 @@ def test_the_manual_works_word_by_word(bare_host: FieldHost, field_frames: list[
     (host.root / "media/stick").rename(host.root / "dev-sda1/edge-classify-aarch64")
     shutil.copyfile(field_frames[0], host.root / "root/IMG_0042.JPG")
 
-    install, as_service = commands(3)
+    install, as_service = commands("3")
     said = type_in(host, install.replace("/dev/sda1", "--bind /dev-sda1"))
     assert "is running with starter.onnx" in said
     assert "problem  service" not in said
     assert "ok       database" in type_in(host, as_service) or "note     database" in type_in(host, as_service)
 
-    (first,) = commands(4)
+    (first,) = commands("4")
     type_in(host, first)
     until(lambda: host.classified() == 1, "the first detection")
 
-    restart, home, several, limits = commands(5)
+    restart, home, several, limits = commands("5")
     type_in(host, restart)
     host.run("runuser", "-u", "ranger", "--", "mkdir", "/home/ranger/captures")
     type_in(host, home)
@@ -59,16 +75,17 @@ def test_the_manual_works_word_by_word(bare_host: FieldHost, field_frames: list[
     type_in(host, limits)
     assert host.property("MemoryMax") == str(600 * 1024**2)
 
-    at_once = re.findall(r"`(sudo systemctl start edge-report|sudo usermod [^`]*)`", MANUAL.read_text())
-    assert len(at_once) == 2
-    for line in at_once:
+    host.run("useradd", "ftpcamera")
+    for line in commands_in_sentences():
         type_in(host, line)
     assert "<html" in host.run("runuser", "-u", "ranger", "--", "cat", "/var/lib/edge-classify/reports/report.html")
-    (journal,) = commands(6)
+    (journal,) = commands("6")
     type_in(host, journal)
+    (cpu_time,) = commands("Power budget")
+    assert type_in(host, cpu_time).startswith("CPUUsageNSec=")
 
     shutil.copyfile(host.root / "root/tiny.onnx", host.root / "root/impala.onnx")
-    (change,) = commands(7)
+    (change,) = commands("7")
     change = change.replace("./systemd", "/media/stick/edge-classify-aarch64/systemd")
     assert "removed. Kept:" in type_in(host, change)
     assert host.classified() == 3
