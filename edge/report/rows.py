@@ -104,10 +104,9 @@ _FIRST_AND_LAST_PATH = """
 SELECT min(path) FROM media NOT INDEXED WHERE status = 'classified' GROUP BY typeof(path)
 UNION ALL SELECT max(path) FROM media NOT INDEXED WHERE status = 'classified' GROUP BY typeof(path)
 """
-_CANDIDATES = """
-SELECT observation, taxon, probability FROM candidate WHERE observation IN (SELECT value FROM json_each(?))
-ORDER BY observation, place
-"""
+_CANDIDATES = (
+    "SELECT observation, taxon, probability FROM candidate WHERE observation {which} ORDER BY observation, place"
+)
 
 
 class Details:
@@ -184,8 +183,10 @@ class Details:
         for database in np.unique(databases).tolist():
             mine = part[databases == database]
             places = dict(zip(records.observation[mine].tolist(), mine.tolist(), strict=True))
-            for id_, taxon, probability in self._open[database].execute(_CANDIDATES, (str(sorted(places)),)):
-                yield places[id_], taxon, probability
+            which, given = _among(sorted(places))
+            for id_, taxon, probability in self._open[database].execute(_CANDIDATES.format(which=which), given):
+                if id_ in places:
+                    yield places[id_], taxon, probability
 
     def candidate_names(self) -> list[str]:
         """All that candidates are called."""
@@ -217,19 +218,23 @@ class Details:
         for database in np.unique(databases).tolist():
             places = np.flatnonzero(databases == database)
             connection = self._open[database]
-            unique = np.unique(wanted[places])
-            first, last = int(unique[0]), int(unique[-1])
-            # A dense run of ids is read as a range, which is many times quicker than one by one.
-            if len(unique) * 4 > last - first:
-                which, given = "BETWEEN ? AND ?", (first, last)
-            else:
-                which, given = "IN (SELECT value FROM json_each(?))", (str(unique.tolist()),)  # type: ignore[assignment]
+            which, given = _among(np.unique(wanted[places]).tolist())
             query = f"SELECT {columns}, id FROM {table} WHERE id {which} ORDER BY id"
             rows = connection.execute(query, given).fetchall()
-            if len(rows) == last - first + 1:
-                at = wanted[places] - first
+            if rows[-1][-1] - rows[0][-1] == len(rows) - 1:
+                at = wanted[places] - rows[0][-1]
             else:
                 at = np.searchsorted(np.array([row[-1] for row in rows], np.int64), wanted[places])
             for place, row in zip(places.tolist(), at.tolist(), strict=True):
                 found[place] = rows[row]
         return found
+
+
+def _among(ids: list[int]) -> tuple[str, tuple[int | str, ...]]:
+    """SQL that holds for ascending `ids`, and its parameters; it may hold for others between them.
+
+    A dense run of ids is read as a range, which is many times quicker than one by one.
+    """
+    if len(ids) * 4 > ids[-1] - ids[0]:
+        return "BETWEEN ? AND ?", (ids[0], ids[-1])
+    return "IN (SELECT value FROM json_each(?))", (str(ids),)
