@@ -39,9 +39,11 @@ class _Classes:
 
     @classmethod
     def of(cls, survey: Survey, details: Details) -> "_Classes":
-        taxa = {taxon.scientific_name: taxon for taxon in survey.taxa}
+        cards = [model.card for model in survey.models if model.card is not None]
+        known = [label.taxon for card in cards for label in card.labels if label.taxon is not None]
+        taxa = {taxon.scientific_name: taxon for taxon in (*survey.taxa, *known)}
         names = dict.fromkeys((*taxa, *KINDS))
-        if any(model.card is None for model in survey.models):
+        if len(cards) < len(survey.models):
             names |= dict.fromkeys(details.candidate_names())
         ids = {name: str(number) for number, name in enumerate(names, 1)}
         return cls(ids, {ids[name]: _description(taxon) for name, taxon in taxa.items()})

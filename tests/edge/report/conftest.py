@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.made_survey import make
+from edge.cli import main
+from tests.conftest import FIELD_FRAMES, keep_signals
 from tests.edge.report.by_hand import ByHand
 
 PROJECT = """
@@ -64,3 +66,22 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "study.toml"
     path.write_text(PROJECT, "utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three cameras' real frames, classified by the shipped model."""
+    if not FIELD_FRAMES.is_dir():
+        pytest.skip("no real frames in ../shared/data/field")
+    folder = tmp_path_factory.mktemp("real")
+    cameras = ("ena24", "porini", "rabbit")
+    tables = (
+        f'[deployment.{name}]\nfolder = "{FIELD_FRAMES / name}"\nlatitude = {place}.5\nlongitude = 36.5\n'
+        for place, name in enumerate(cameras)
+    )
+    settings = folder / "cameras.toml"
+    settings.write_text('time_zone = "Africa/Nairobi"\n' + "".join(tables), "utf-8")
+    with keep_signals():
+        assert main([*(str(FIELD_FRAMES / name) for name in cameras), "-q", "--config", str(settings),
+                     "--db", str(folder / "real.db")]) == 0  # fmt: skip
+    return folder / "real.db"

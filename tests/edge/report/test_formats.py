@@ -9,6 +9,7 @@ import pytest
 
 from edge.report import chunks
 from edge.report.cli import main
+from edge.report.formats import FORMATS
 
 SCHEMAS = Path(__file__).parents[4] / "shared" / "standards" / "camtrap-dp-1.0.2"
 
@@ -17,7 +18,7 @@ def report(*words: object) -> int:
     return main([str(word) for word in words])
 
 
-@pytest.fixture(params=["made", "awkward"])
+@pytest.fixture(params=["made", "awkward", "real"])
 def database(request: pytest.FixtureRequest) -> Path:
     path: Path = request.getfixturevalue(request.param)
     return path
@@ -183,6 +184,15 @@ def test_quick_csv_reads_back_as_what_was_written() -> None:
     written = zip(cells, columns["repeated"], [None] * 39, range(39), strict=True)
     assert read == [["" if cell is None else str(cell) for cell in line] for line in written]
     assert csv_lines({"path": ["=1", "-x", "@", "+", "ok"]}, ["path"]) == "'=1\n'-x\n'@\n'+\nok\n"
+
+
+@pytest.mark.parametrize("format_", [format_.name for format_ in FORMATS])
+def test_every_format_of_real_frames(format_: str, real: Path, config: Path, tmp_path: Path) -> None:
+    if format_ == "parquet":
+        pytest.importorskip("pyarrow")
+    assert report(format_, "--db", real, "--config", config, "--out", tmp_path / "out") in (0, 1)  # 1: health has found
+    made = [path for path in (tmp_path / "out").rglob("*") if path.is_file()] or [tmp_path / "out"]
+    assert all(path.stat().st_size for path in made)
 
 
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "megadetector", "parquet", "wildlife-insights", "camtrap-dp"])
