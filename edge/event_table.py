@@ -45,6 +45,7 @@ SELECT DISTINCT o.media, o.taxon, o.rank, o.common_name, o.count FROM observatio
 WHERE m.deployment IS ? AND m.captured_at >= ? AND m.captured_at <= ?
 AND o.method = 'human' AND o.subject > 0 AND o.kind = 'animal'
 """
+_FRAMES_IN = "SELECT count(*) FROM media WHERE deployment IS ? AND captured_at >= ? AND captured_at <= ?"
 _OF_STRETCH = """
 SELECT event, media FROM event_media WHERE event IN (
     SELECT em.event FROM event_media em JOIN media m ON m.id = em.media
@@ -68,26 +69,31 @@ def update_events(
     deciders: Mapping[int, Decider] | None = None,
     rules: Rules = DEFAULT_RULES,
     grouper: Grouper | None = None,
+    most_frames: int | None = None,
 ) -> int:
     """Recompute the events that the frames `media` (ids) belong to or may join; gives the number of events written.
 
     Everything within reach of a changed frame, by silences no longer than the longest interval, is grouped anew, so
     the outcome doesn't depend on the order in which frames came. `deciders` by model id; missing ones are made from
     the cards in the database; a daemon keeps the `grouper` that `make_grouper` gave and spares that. Frames without
-    a time belong to no event. Call it inside the transaction that changed the frames, or outside of one (it makes its
-    own).
+    a time belong to no event, nor do for now those of a stretch of more than `most_frames` (reports work those out,
+    where there is memory enough). Call it inside the transaction that changed the frames, or outside of one (it makes
+    its own).
     """
     with _transaction(connection):
         grouper = grouper or make_grouper(connection, deciders, rules)
         changed = list(media)
         held = _held(connection, _OF_FRAMES, (json.dumps(changed),))
-        visits: list[tuple[str | None, Visit]] = []
-        for deployment, first, last in _windows(connection, changed, rules.longest_s):
-            held |= _held(connection, _OF_STRETCH, (deployment, first, last))
-            found = grouper.visits(_sightings(connection, deployment, first, last))
-            visits += [(deployment, visit) for visit in found]
-        _replace(connection, held, visits)
-        return len(visits)
+        written = 0
+        for span in list(_windows(connection, changed, rules.longest_s)):
+            if most_frames is not None and connection.execute(_FRAMES_IN, span).fetchone()[0] > most_frames:
+                continue
+            held |= _held(connection, _OF_STRETCH, span)
+            visits = grouper.visits(_sightings(connection, *span))
+            _write(connection, span[0], visits, held)
+            written += len(visits)
+        _forget(connection, held)
+        return written
 
 
 def rebuild_events(
@@ -99,7 +105,7 @@ def rebuild_events(
         connection.execute("DELETE FROM event")
         number = 0
         for deployment, visit in all_visits(connection, deciders, rules):
-            _insert(connection, deployment, visit)
+            _write(connection, deployment, [visit], {})
             number += 1
         return number
 
@@ -178,27 +184,32 @@ def _held(connection: sqlite3.Connection, sql: str, values: tuple[str | None, ..
     return held
 
 
-def _replace(
-    connection: sqlite3.Connection, held: dict[int, set[int]], visits: Iterable[tuple[str | None, Visit]]
+def _write(
+    connection: sqlite3.Connection, deployment: str | None, visits: Iterable[Visit], held: dict[int, set[int]]
 ) -> None:
-    """Put `visits` in the place of the events in `held`, and write only what differs.
+    """Write `visits` into events of `held` that had their frames before, which are taken out of it, or into new ones.
 
-    A visit of weeks (a herd that stays, a time-lapse) would else be written anew for every frame.
+    Only what differs is written: a visit of weeks (a herd that stays, a time-lapse) grows by a frame at a time.
     """
     owner = {media: event for event, frames in held.items() for media in frames}
-    for deployment, visit in visits:
+    for visit in visits:
         frames = {s.media for s in visit.sightings}
+        row = _row(deployment, visit, len(frames))
         event = owner.get(min(frames))
-        before = set() if event is None else held.pop(event, None)
-        if event is None or before is None:
-            _insert(connection, deployment, visit)
-            continue
-        row = _row(deployment, visit)
-        connection.execute(_CHANGED, (*row, event, *row))
+        if event in held:
+            before = held.pop(event)
+            connection.execute(_CHANGED, (*row, event, *row))
+        else:
+            before = set()
+            event = connection.execute(_NEW, row).lastrowid
         connection.executemany(_LET_GO, [(event, media) for media in before - frames])
         connection.executemany(_TAKE_IN, [(event, media) for media in sorted(frames - before)])
-    connection.executemany("DELETE FROM event_media WHERE event = ?", [(event,) for event in held])
-    connection.executemany("DELETE FROM event WHERE id = ?", [(event,) for event in held])
+
+
+def _forget(connection: sqlite3.Connection, events: Iterable[int]) -> None:
+    numbers = [(event,) for event in events]
+    connection.executemany("DELETE FROM event_media WHERE event = ?", numbers)
+    connection.executemany("DELETE FROM event WHERE id = ?", numbers)
 
 
 def _sightings(connection: sqlite3.Connection, deployment: str | None, first: str, last: str) -> list[Sighting]:
@@ -230,16 +241,10 @@ def _sightings(connection: sqlite3.Connection, deployment: str | None, first: st
     return sightings
 
 
-def _row(deployment: str | None, visit: Visit) -> tuple[str | int | float | None, ...]:
+def _row(deployment: str | None, visit: Visit, frames: int) -> tuple[str | int | float | None, ...]:
     times = [s.at for s in visit.sightings]
     return (deployment, visit.kind, visit.taxon, visit.rank, visit.common_name, _text(min(times)), _text(max(times)),
-            len({s.media for s in visit.sightings}), visit.count, visit.confidence, visit.reason,
-            "human" if visit.human else "machine")  # fmt: skip
-
-
-def _insert(connection: sqlite3.Connection, deployment: str | None, visit: Visit) -> None:
-    event = connection.execute(_NEW, _row(deployment, visit)).lastrowid
-    connection.executemany(_TAKE_IN, [(event, media) for media in sorted({s.media for s in visit.sightings})])
+            frames, visit.count, visit.confidence, visit.reason, "human" if visit.human else "machine")  # fmt: skip
 
 
 @contextmanager

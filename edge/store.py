@@ -94,6 +94,7 @@ ON CONFLICT (id) DO UPDATE SET latitude = coalesce(excluded.latitude, latitude),
     folder = coalesce(excluded.folder, folder)
 """
 OWN_ENDS = re.compile(r"|-wal|-shm|-journal|\.lock|\.(damaged-|salvag).*", re.DOTALL)
+LONGEST_STRETCH = 20_000  # frames without a silence between visits: more would need the memory of a small box
 SLOW_S, UNHURRIED = 0.2, 20
 """What takes longer than `SLOW_S` is done again after `UNHURRIED` times its duration at the earliest."""
 
@@ -255,7 +256,7 @@ class Store:
         # Events can be made anew from the frames at any time (reports do it where they are missing): a fault in the
         # grouping is said, and no frame is lost for it.
         try:
-            update_events(self._connection, media, grouper=self._grouper)
+            update_events(self._connection, media, grouper=self._grouper, most_frames=LONGEST_STRETCH)
         except sqlite3.Error:
             raise
         except Exception:

@@ -42,7 +42,10 @@ def many(frames: list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize(
     "way",
     [
-        *(pytest.param(way, marks=pytest.mark.faults_long) for way in ("clean", "killed", "without its log")),
+        *(
+            pytest.param(way, marks=pytest.mark.faults_long)
+            for way in ("clean", "killed", "without its log", "its log alone")
+        ),
         "with the log of a newer one",
     ],
 )
@@ -61,14 +64,17 @@ def test_an_older_copy_put_back_while_the_daemon_is_stopped(
         subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": str(REPOSITORY)})
     whole |= _write(box, many, 40, 60)
     box.wait_for(whole)
-    if way in ("killed", "with the log of a newer one"):
+    if way in ("killed", "its log alone", "with the log of a newer one"):
         box.kill()
     else:
         box.stop()
-    if way != "with the log of a newer one":
-        for path in _companions(box.database):
-            path.unlink(missing_ok=True)
-    shutil.copyfile(old, box.database)  # people copy the one file that they see
+    if way == "its log alone":
+        box.database.unlink()
+    else:
+        if way != "with the log of a newer one":
+            for path in _companions(box.database):
+                path.unlink(missing_ok=True)
+        shutil.copyfile(old, box.database)  # people copy the one file that they see
     box.start()
     box.wait_for_word("INFO watching", 2)
     box.wait_for(whole)

@@ -1,5 +1,6 @@
 """Mutated frames through decoding and EXIF: no crash, no hang, nothing that lacks its end or warns is let through."""
 
+import io
 import random
 import re
 import time
@@ -7,9 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import simplejpeg
+from PIL import Image
 
 from edge import frame
 from edge.clock import capture_time, iso_utc
@@ -18,6 +22,7 @@ from tests.faults.conftest import LONG
 from tests.faults.daemon_process import Tally
 
 INPUTS = 21_000 if LONG else 500
+OTHERS = 16_000 if LONG else 320
 SIDE_PX = 224
 HANG_S = 2.0
 _END = b"\xff\xd9"
@@ -126,6 +131,57 @@ def test_mutated_frames(frames: list[bytes], report: Callable[[Tally], None]) ->
         for name, key in (("bit flips", "_flip"), ("zeroed blocks", "_zeros"))
     ]
     report(Tally("mutated JPEGs", INPUTS, INPUTS, 0, 0, f"slowest {1000 * slowest_s:.0f} ms; {'; '.join(words)}"))
+
+
+def _other_formats(data: bytes) -> dict[str, bytes]:
+    """One frame, small, in every way that is let in beside a baseline colour JPEG."""
+    with Image.open(io.BytesIO(data)) as opened:
+        picture = opened.convert("RGB").resize((320, 240))
+    made = {}
+    ways: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("PNG", "RGB", {}), ("PNG", "P", {}), ("PNG", "RGBA", {}), ("BMP", "RGB", {}), ("BMP", "P", {}),
+        ("WEBP", "RGB", {}), ("WEBP", "RGBA", {}), ("WEBP", "RGB", {"lossless": True}),
+        *(("TIFF", "RGB", {"compression": name}) for name in (None, "tiff_lzw", "tiff_deflate", "jpeg", "packbits")),
+        ("JPEG", "CMYK", {}), ("JPEG", "L", {}), ("JPEG", "RGB", {"progressive": True}),
+    )  # fmt: skip
+    for format_, mode, options in ways:
+        out = io.BytesIO()
+        picture.convert(mode).save(out, format_, **options)
+        made[f"{format_} {mode} {options}"] = out.getvalue()
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged tags
+def test_mutated_files_of_other_formats(frames: list[bytes], report: Callable[[Tally], None]) -> None:
+    chance = random.Random(12)
+    files = _other_formats(min(frames, key=len))
+    slowest_s, accepted = 0.0, 0
+    for number in range(OTHERS):
+        data = list(files.values())[number % len(files)]
+        mutant = bytearray(data)
+        way = number // len(files) % 4
+        if way == 0:
+            mutant[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        elif way == 1:
+            for _ in range(chance.randrange(1, 12)):
+                mutant[chance.randrange(4, 400)] = chance.choice((0, 1, 2, 127, 128, 254, 255))
+        elif way == 2:
+            del mutant[chance.randrange(len(data)) :]
+        else:
+            begin = chance.randrange(len(data))
+            del mutant[begin : begin + chance.randrange(1, len(data) - begin + 1)]
+        began = time.process_time()
+        try:
+            frame.decode(bytes(mutant), SIDE_PX)
+        except frame.BadFrame:
+            pass
+        else:
+            accepted += 1
+            assert way != 2, "half a picture was let through"
+        slowest_s = max(slowest_s, time.process_time() - began)
+    assert slowest_s < HANG_S
+    report(Tally("mutated PNG, TIFF, WebP, BMP, other JPEG", OTHERS, OTHERS, 0, 0,
+                 f"{accepted} accepted, no cut one among them; slowest {1000 * slowest_s:.0f} ms"))  # fmt: skip
 
 
 def _passes_decoder(data: bytes) -> bool:
