@@ -33,7 +33,8 @@ class Announcer:
         self._out = UnbreakableOutput(out)
         self._row_of = row_of
         self._quiet = quiet
-        self._live = out.isatty() and row_of is None and not quiet
+        self.is_live = out.isatty() and row_of is None and not quiet
+        """Whether somebody watches the count."""
         self._frame_log = FrameLog() if is_journal(out) else None
         self._total: int | None = None
         self._begun = time.monotonic()
@@ -86,20 +87,23 @@ class Announcer:
         if self._frame_log is not None:
             self._frame_log.waiting(files)
 
-    def pass_by(self) -> None:
-        """A file is logged already and was not read."""
-        self.again += 1
+    def pass_by(self, files: int) -> None:
+        """So many files are logged already and were not read."""
+        self.again += files
         self.progress()
 
     def progress(self) -> None:
-        """The line at the bottom of a terminal: done, rate, time left."""
+        """The line at the bottom of a terminal: done, rate, and time left once it is known how many are to come."""
         at = time.monotonic()
-        if not self._live or self._total is None or at < self._next_progress:
+        if not self.is_live or at < self._next_progress:
             return
         self._next_progress = at + 0.2
         rate = self.done / max(at - self._begun, 1e-9)
-        left = max(self._total - self.done, 0) / rate if rate else 0.0
-        self._out.write(f"\r\x1b[K{self.done} of {self._total} files, {rate:.0f}/s, {_duration(left)} left")
+        line = f"{self.done} files, {rate:.0f}/s"
+        if self._total is not None:
+            left = max(self._total - self.done, 0) / rate if rate else 0.0
+            line = f"{self.done} of {self._total} files, {rate:.0f}/s, {_duration(left)} left"
+        self._out.write(f"\r\x1b[K{line}")
 
     def finish(self) -> None:
         """Say what was done."""
@@ -117,7 +121,7 @@ class Announcer:
         log.info("%s in %.1f s", ", ".join(words), seconds)
 
     def _clear(self) -> None:
-        if self._live and self._total is not None:
+        if self.is_live:
             self._out.write("\r\x1b[K")
 
     def _say_row(self, result: Scored | Failed) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from errno import EINVAL
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edge.settings import Settings
     from edge.store import Store
 
+_STEP = 256  # files that the database is asked about together
 EXIT_CODES = """\
 exit codes: 0 done (unsupported files don't count); 1 done, but some files could not be read (each has its line);
 2 wrong use or setup"""
@@ -133,14 +135,16 @@ def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline:
             elif on_error:
                 on_error(OSError(EINVAL, "it is neither a file nor a folder", absolute))
 
-    announcer.expect(sum(1 for _ in files()))
+    if announcer.is_live:
+        # Beside the work: a card with a million files is listed for minutes.
+        threading.Thread(target=lambda: announcer.expect(sum(1 for _ in files())), daemon=True).start()
 
     def new() -> Iterator["Seen"]:
-        for seen in files(announcer.complain):
-            if store.is_known(seen):
-                announcer.pass_by()
-            else:
-                yield seen
+        listed = files(announcer.complain)
+        while some := list(islice(listed, _STEP)):
+            unknown = store.unknown(some)
+            announcer.pass_by(len(some) - len(unknown))
+            yield from unknown
 
     pipeline.run(new(), stop, lambda failure: True)
 

@@ -171,10 +171,6 @@ class Store:
     def close(self) -> None:
         self._connection.close()
 
-    def is_known(self, seen: Seen) -> bool:
-        """Whether this path with this size and time needs no second visit."""
-        return not self.unknown([seen])
-
     def unknown(self, files: Sequence[Seen]) -> list[Seen]:
         """Those of some files that need a visit; a few hundred at once cost little more than one."""
         files = [seen for seen in files if not self._is_own(seen.path)]
