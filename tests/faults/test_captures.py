@@ -51,6 +51,7 @@ def test_a_card_that_fails_to_give_its_bytes_for_a_while(
         report(Tally.of("EIO from half of a card's frames, then none", 4, burst.whole, box))
 
 
+@pytest.mark.faults_long
 def test_a_folder_renamed_in_mid_burst(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
 ) -> None:
@@ -188,10 +189,11 @@ def test_ended_by_the_service_manager_in_mid_burst(
     report(Tally.of("SIGTERM in mid-burst", starts, whole, box))
 
 
+@pytest.mark.faults_long
 def test_two_daemons_started_at_the_same_instant(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
 ) -> None:
-    rounds = 10 if LONG else 1
+    rounds = 10
     box, other = Box(tmp_path, tiny_model), Box(tmp_path, tiny_model)
     for number in range(rounds):
         box.start()
@@ -234,6 +236,7 @@ def test_a_start_reads_no_file_that_is_logged(
     report(Tally.of("start over logged files, two of 41 opened", 41, whole, box))
 
 
+@pytest.mark.faults_long
 @needs_root
 def test_permission_that_is_denied_for_a_while(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]

@@ -42,11 +42,11 @@ def many(frames: list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize(
     "way",
     [
+        "clean",
         *(
             pytest.param(way, marks=pytest.mark.faults_long)
-            for way in ("clean", "killed", "without its log", "its log alone")
+            for way in ("killed", "without its log", "its log alone", "with the log of a newer one")
         ),
-        "with the log of a newer one",
     ],
 )
 def test_an_older_copy_put_back_while_the_daemon_is_stopped(
@@ -62,7 +62,9 @@ def test_an_older_copy_put_back_while_the_daemon_is_stopped(
     else:
         command = [sys.executable, "-m", "edge.db_cli", "backup", str(old), "--db", str(box.database)]
         subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": str(REPOSITORY)})
-    whole |= _write(box, many, 40, 60)
+    # So many that the log was begun anew meanwhile: what it holds now does not fit what the old copy holds.
+    later = 340 if way == "with the log of a newer one" else 60
+    whole |= _write(box, many, 40, later)
     box.wait_for(whole)
     if way in ("killed", "its log alone", "with the log of a newer one"):
         box.kill()
@@ -80,7 +82,7 @@ def test_an_older_copy_put_back_while_the_daemon_is_stopped(
     box.wait_for(whole)
     box.stop()
     assert box.query("PRAGMA integrity_check") == [("ok",)], box.log
-    assert box.query(_INDEXED_OTHERWISE) == [(100,)]
+    assert box.query(_INDEXED_OTHERWISE) == [(40 + later,)]
     report(Tally.of(f"older database put back, {way}", 1, whole, box))
 
 
@@ -183,6 +185,7 @@ def test_a_damaged_database_on_a_disk_without_room_for_another(
         report(Tally.of("damaged database on a full disk, then room", 1, whole, box))
 
 
+@pytest.mark.faults_long
 def test_readers_and_backups_beside_the_daemon(
     tmp_path: Path, tiny_model: Path, many: list[bytes], report: Callable[[Tally], None]
 ) -> None:

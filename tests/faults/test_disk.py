@@ -30,7 +30,13 @@ def _fill(box: Box, frames: list[bytes], first: int = 0, count: int = FRAMES) ->
 
 @needs_strace
 @pytest.mark.parametrize(
-    ("call", "error"), [("pwrite64", "ENOSPC"), ("pwrite64", "EIO"), ("fdatasync", "EIO"), ("pread64", "EIO")]
+    ("call", "error"),
+    [
+        ("pwrite64", "ENOSPC"),
+        ("fdatasync", "EIO"),
+        pytest.param("pwrite64", "EIO", marks=pytest.mark.faults_long),
+        pytest.param("pread64", "EIO", marks=pytest.mark.faults_long),
+    ],
 )
 def test_errors_at_every_call(
     tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None], call: str, error: str

@@ -21,7 +21,7 @@ from edge.own_thumbnail import contradicts
 from tests.faults.conftest import LONG
 from tests.faults.daemon_process import Tally
 
-INPUTS = 21_000 if LONG else 500
+INPUTS = 21_000 if LONG else 300
 OTHERS = 16_000 if LONG else 320
 SIDE_PX = 224
 HANG_S = 2.0

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from edge.files import CHUNK, files_below
+from edge import files
+from edge.files import files_below
 from edge.unbreakable_output import UnbreakableOutput
+from tests.faults.conftest import LONG
 from tests.faults.daemon_process import Box, Tally, digest, wait_until
 from tests.tiny_model import tiny_card, write_tiny_model
 
+CHUNK = files.CHUNK if LONG else 2_000
 # Python runs this file at the start of every process that has it on its path, so that the decoder behaves, for one
 # kind of frame, as one with a bug would: no frame is known that really crashes it.
 _SABOTAGE = """
@@ -41,7 +44,7 @@ def test_frames_that_crash_or_hang_the_decoder(
 ) -> None:
     hook = tmp_path / "hook"
     hook.mkdir()
-    limits = "import edge.trial, edge.pipeline\nedge.trial.HANG_S = edge.pipeline.HANG_S = 3\n"
+    limits = "import edge.trial, edge.pipeline\nedge.trial.HANG_S = edge.pipeline.HANG_S = 2\n"
     (hook / "sitecustomize.py").write_text(_SABOTAGE + limits)
     box = Box(tmp_path, tiny_model, environment={"PYTHONPATH": f"{hook}:{Path(__file__).parents[2]}"})
     box.captures.mkdir()
@@ -177,8 +180,9 @@ def test_a_folder_full_of_hostile_things(
     report(Tally.of("hostile names, links, pipes, devices, bombs, a film of 20 GB", len(names) + 12, whole, box))
 
 
-def test_a_million_files_need_no_more_memory_than_a_few(tmp_path: Path) -> None:
+def test_a_million_files_need_no_more_memory_than_a_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the folder's listing; the long form measures the whole daemon."""
+    monkeypatch.setattr(files, "CHUNK", CHUNK)
     for number in range(3 * CHUNK):
         (tmp_path / f"{number:07}.jpg").touch()
     tracemalloc.start()

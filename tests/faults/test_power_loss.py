@@ -18,9 +18,9 @@ from tests.faults.daemon_process import Box, Tally, digest
 from tests.faults.power_loss import Wreck, read_trace, strace, wrecks
 
 FRAMES = 40 if LONG else 16
-POINTS = 100_000 if LONG else 60
+POINTS = 100_000 if LONG else 40
 SUBSETS = 3 if LONG else 1
-COMPLETED = 100 if LONG else 10
+COMPLETED = 100 if LONG else 6
 _HALF_LOGGED = """
 SELECT count(*) FROM media m WHERE m.status = 'classified' AND (
     (SELECT count(*) FROM observation o WHERE o.media = m.id) <> 1
