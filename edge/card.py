@@ -111,6 +111,8 @@ class Gate:
     labels: tuple[LabelProof, ...] = ()
     float_nodes: tuple[str, ...] = ()
     """Nodes left in float because the gate asked for it."""
+    finetune_steps: int = 0
+    """Steps in which the weights were fine-tuned for eight bits because the gate asked for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ def _gate(gate: Gate) -> Iterator[str]:
     yield from _figures(gate.figures)
     yield "limits        " + ", ".join(f"{name} {value:g}" for name, value in gate.limits.items())
     yield f"left in float {', '.join(gate.float_nodes) or 'nothing'}"
+    if gate.finetune_steps:
+        yield f"fine-tuned    {gate.finetune_steps} steps"
     if gate.labels:
         yield f"{'label':<28} {'images':>6} {'float':>6} {'int8':>6}  95% interval   verdict"
     for proof in gate.labels:

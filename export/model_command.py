@@ -15,6 +15,7 @@ from edge.model import Model
 from edge.taxonomy import RANKS
 from export import ExportError
 from export.calibrate import bias_array, cross_validated, prior
+from export.finetune import Tuning, feature_map, unlabelled
 from export.gate import DEFAULT_LIMITS, parse_limits, table
 from export.graph import float_graph, normalise
 from export.package import carded, check_writable, opened, toolchain, write
@@ -62,7 +63,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--percentile", type=float, default=Plan().percentile, help="for --ranges percentile")
     parser.add_argument("--region", type=float, default=0.5, metavar="FRACTION",
                         help="the second look's square over the shorter side (default %(default)s)")  # fmt: skip
+    parser.add_argument("--finetune", type=Path, nargs="+", metavar="FOLDER",
+                        help="pictures (no labels needed): when all layers in int8 miss the gate, the network is"
+                        " fine-tuned on them with int8's rounding")  # fmt: skip
+    parser.add_argument("--steps", type=int, default=300, help="of --finetune (default %(default)s)")
     given = parser.parse_args(argv)
+    if given.finetune and given.precision != "int8":
+        parser.error("--finetune is for --precision int8")
+    if given.steps < 1:
+        parser.error(f"--steps is {given.steps}, expected at least 1")
     if not 0.1 <= given.region <= 1.0:
         parser.error(f"--region is {given.region}, expected 0.1 to 1")
     if not 50.0 < given.percentile <= 100.0:
@@ -72,7 +81,11 @@ def main(argv: Sequence[str]) -> int:
     checkpoint = Checkpoint.load(given.checkpoint)
     scenes = read_scenes(given.calibrate, checkpoint.labels)
     held_out = None if given.held_out is None else read_scenes(given.held_out, checkpoint.labels)
+    pictures = unlabelled(given.finetune) if given.finetune else []
+    tuning = Tuning(checkpoint.build_network(), pictures, given.steps) if given.finetune else None
     model = float_graph(checkpoint)
+    if tuning is not None:
+        feature_map(model, tuning.network)  # say now what would fail after all other work
     card = card_of(checkpoint, given.calibrate.resolve().name)
     with opened(model, card) as float_model:
         parity = check_parity(checkpoint, float_model, scenes)
@@ -80,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
     data = describe(given.calibrate if given.held_out is None else given.held_out, held_out or scenes)
     known = prior(card, checkpoint.network.groups)
     task = Task(model, card, known, scenes, held_out, data, given.region, limits)
-    result = export_int8(task, Plan(given.ranges, given.percentile, precision=given.precision), say)
+    result = export_int8(task, Plan(given.ranges, given.percentile, precision=given.precision), say, tuning)
     decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region)
     unfitted = log_probabilities(result.looks.first + bias_array(card, known.bias), 1.0)
     measured = {f"cross-validated on {data}": scorecard(card, result.frames, decisions, unfitted)}

@@ -12,10 +12,11 @@ from edge.look import familiarity
 from edge.model import Outputs
 from export import ExportError
 from export.calibrate import Prior, bias_array, fit_calibration
+from export.finetune import Tuning, finetune
 from export.gate import Answers, failures, measure, table
 from export.looks import Looks, calibration_pixels, take_looks
 from export.package import opened
-from export.quantize import Plan, body, quantise_observed, watched
+from export.quantize import Plan, activation_ranges, body, quantise_observed, watched
 from export.ranges import observe
 from export.scenes import Scene, balanced, split_scenes
 from export.sensitivity import by_damage
@@ -64,8 +65,11 @@ class Result:
         return self.card.gate
 
 
-def export_int8(task: Task, plan: Plan, say: Callable[[str], None]) -> Result:
-    """Quantise until the gate passes. Raises `ExportError` with the gate's table when it does not."""
+def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuning | None = None) -> Result:
+    """Quantise until the gate passes: all layers, then fine-tuned where `tuning` is given, then with layers in float.
+
+    Raises `ExportError` with the gate's table when nothing passes.
+    """
     for_ranges, rest = split_scenes(task.scenes, 0.34, SEED)
     frames = list(task.scenes if task.held_out is None else task.held_out)
     gated = frames if task.held_out is not None else rest
@@ -73,24 +77,38 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None]) -> Result:
     with opened(task.model, task.card) as float_model:
         pictures = calibration_pixels(float_model, chosen, task.fraction)
         float_looks = take_looks(float_model, frames, task.fraction)
+        judged = {scene.path.resolve() for scene in gated}
+        others = [scene for scene in tuning.scenes if scene.path.resolve() not in judged] if tuning else []
+        more = calibration_pixels(float_model, others, task.fraction) if others else pictures[:0]
     say(f"ranges from {len(chosen)} frames ({len(pictures)} pictures with second looks), gate on {len(gated)} others")
-    observed = observe(task.model, watched(task.model, body(task.model)), pictures)
+    network, steps = task.model, 0
+    observed = observe(network, watched(network, body(network)), pictures)
 
     def attempt(plan: Plan) -> Result:
-        quantised = quantise_observed(task.model, observed, plan)
+        quantised = quantise_observed(network, observed, plan)
         with opened(quantised, task.card) as model:
             looks = take_looks(model, frames, task.fraction)
         calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data)
         gate = prove(task, calibration, frames, gated, float_looks, looks, plan.float_nodes)
+        gate = replace(gate, finetune_steps=steps)
         return Result(quantised, replace(task.card, calibration=calibration, gate=gate), frames, looks)
 
     result = attempt(plan)
     reasons = failures(result.gate)
     if reasons:
         say(f"all layers in int8: {reasons[0]}")
+    if reasons and tuning is not None:
+        ranges = activation_ranges(observed, plan)
+        network = finetune(network, ranges, np.concatenate([pictures, more]), tuning, say)
+        observed = observe(network, watched(network, body(network)), pictures)
+        plan, steps = replace(plan, correct_bias=False), tuning.steps  # the rounding's shift is what was learnt
+        result = attempt(plan)
+        reasons = failures(result.gate)
+        say(f"all layers in int8, fine-tuned: {reasons[0] if reasons else 'passed'}")
+    if reasons:
         say("looking for the layers that suffer most")
         step = max(1, len(pictures) // SENSITIVITY_PICTURES)
-        ranked = by_damage(task.model, observed, pictures[::step], plan)
+        ranked = by_damage(network, observed, pictures[::step], plan)
         count = 1
         while reasons and count < len(ranked) // 2:
             left = tuple(name for _, unit in ranked[:count] for name in unit)

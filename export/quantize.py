@@ -110,6 +110,11 @@ def watched(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> list[str
     return sorted({name for node in nodes for name in (*node.input, *node.output) if name in floats})
 
 
+def activation_ranges(observed: dict[str, Observed], plan: Plan) -> dict[str, tuple[float, float]]:
+    """The part of each tensor's values that eight bits cover."""
+    return {name: choose(seen, plan.ranges, plan.percentile) for name, seen in observed.items()}
+
+
 def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], plan: Plan) -> onnx.ModelProto:
     """As `quantise`, from ranges observed before. The float graph stays as it is."""
     if plan.precision != "int8":
@@ -119,7 +124,7 @@ def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], pla
     quantised = [node.name for node in body(copy) if node.name not in plan.float_nodes]
     if plan.correct_bias:
         correct_bias(copy, {name: seen.channel_means for name, seen in observed.items()}, set(quantised))
-    ranges = {name: choose(seen, plan.ranges, plan.percentile) for name, seen in observed.items()}
+    ranges = activation_ranges(observed, plan)
     ranges[NETWORK_INPUT] = ((0 - ZERO_POINT) * SCALE, (255 - ZERO_POINT) * SCALE)
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
     quantizer = QDQQuantizer(

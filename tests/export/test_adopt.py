@@ -16,6 +16,7 @@ from edge.detector import Detector, decode
 from edge.frame import Exif, Picture, fit
 from edge.model import Model, ModelError
 from export.__main__ import main
+from train.checkpoint import Checkpoint
 
 SIDE_PX = 64
 LABELS = "label,kind,common_name,scientificName,rank\nred_fox,animal,red fox,Vulpes vulpes,species\nblank,blank,,,\n"
@@ -189,6 +190,48 @@ def test_boxes_are_those_of_a_reference_decoder(layout: str, tmp_path: Path) -> 
         assert [detection.kind for detection in detections] == kinds
         total += len(shown)
     assert total > 5  # the made detector does see something
+
+
+def test_a_foreign_classifier_is_quantised_through_the_same_gate(
+    checkpoint: Checkpoint, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = checkpoint.build_network()
+    foreign = torch.nn.Sequential(network.backbone, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), network.head)
+    program = torch.onnx.export(foreign.eval(), (torch.zeros(2, 3, SIDE_PX, SIDE_PX),), dynamo=True, verbose=False,
+                                dynamic_shapes=({0: torch.export.Dim("N")},))  # fmt: skip
+    assert program is not None
+    onnx.save(program.model_proto, tmp_path / "foreign.onnx")
+    (tmp_path / "labels.csv").write_text(
+        "label,kind,scientificName,rank,family\nzebra,animal,Equus quagga,species,Equidae\n"
+        "lion,animal,Panthera leo,species,Felidae\nblank,blank,,,\n"
+    )
+    usual = ["adopt", str(tmp_path / "foreign.onnx"), "--labels", str(tmp_path / "labels.csv"), "--input", str(SIDE_PX),
+             "--mean", *["0.49803922"] * 3, "--std", *["0.50196078"] * 3, "--calibrate", str(frames),
+             "--int8"]  # fmt: skip
+    assert main([*usual, "--limits", "decision_agreement=1.5", "--out", str(tmp_path / "refused.onnx")]) == 2
+    error = capsys.readouterr().err
+    assert "the int8 model is refused: the same decision on" in error
+    assert "gate on" in error
+    assert not (tmp_path / "refused.onnx").exists()
+    assert main([*usual, "--out", str(tmp_path / "int8.onnx")]) == 0
+    assert main([*usual[:-1], "--out", str(tmp_path / "float.onnx")]) == 0
+    int8, float_ = Model(tmp_path / "int8.onnx"), Model(tmp_path / "float.onnx")
+    gate = int8.card.gate
+    assert gate is not None
+    assert gate.figures["decision_agreement"] >= gate.limits["decision_agreement"]
+    assert gate.figures["accuracy_float"] > 0.9
+    assert {proof.label for proof in gate.labels} == {"zebra", "lion", "blank"}
+    assert float_.card.gate is None
+    weights = [
+        i.data_type for i in onnx.load(tmp_path / "int8.onnx").graph.initializer if len(i.dims) == 4 and i.dims[0] > 1
+    ]
+    assert weights.count(TensorProto.INT8) >= len(weights) - len(gate.float_nodes)
+    assert TensorProto.INT8 in weights
+    pixels = np.random.default_rng(3).integers(0, 256, (4, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = foreign(torch.from_numpy((pixels.astype(np.float32) - 127) / 128).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(float_.run(pixels).logits, expected, atol=1e-3 * np.abs(expected).max())
+    assert np.corrcoef(int8.run(pixels).logits.ravel(), expected.ravel())[0, 1] > 0.95
 
 
 def test_a_classifier_is_no_detector(tiny_model: Path) -> None:

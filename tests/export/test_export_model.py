@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from export.graph import float_graph
 from export.pipeline import Result, Task, export_int8
 from export.quantize import Plan
 from export.scenes import read_scenes
+from tests.faults.test_disk import mounted, needs_root
 from train.checkpoint import Checkpoint
 
 
@@ -97,6 +99,21 @@ def test_a_full_disk_leaves_the_old_model(exported: Path, tmp_path: Path, monkey
         package.write(tmp_path / "made.onnx", exported.read_bytes())
     assert [path.name for path in tmp_path.iterdir()] == ["made.onnx"]
     assert (tmp_path / "made.onnx").read_bytes() == b"the old model"
+
+
+@needs_root
+def test_a_small_or_locked_disk_is_one_line_and_leaves_nothing(
+    checkpoint_file: Path, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=64k", "tmpfs") as folder:
+        assert run(checkpoint_file, frames, folder / "made.onnx") == 2
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert line.startswith(f"export: {folder / 'made.onnx'} was not written: No space left on device; ")
+        assert list(folder.iterdir()) == []
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        assert run(checkpoint_file, frames, folder / "made.onnx") == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()  # at once, before an hour of work
+        assert "cannot be written (Read-only file system)" in line
 
 
 def test_bad_input_is_one_line_and_no_file(

@@ -1,0 +1,283 @@
+"""Quantisation-aware fine-tuning: a few hundred steps in which the network learns to answer as before, in eight bits.
+
+The float graph's backbone runs in PyTorch with its weights and activations rounded as the int8 graph will round them;
+gradients pass the rounding as if it were none (Jacob et al. 2018, "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference"). What it learns from are the float network's own answers (distillation),
+so pictures need no labels. Ranges of activations stay those that were observed; pooling and classifier stay the same.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge.frame import IMAGE_SUFFIXES
+from export import ExportError
+from export.graph import NETWORK_INPUT, normalise
+from export.quantize import WEIGHTED_OPS, body
+from export.scenes import UNSEEN, Scene
+from train.network import Network
+
+MOST_FRAMES = 1000
+BATCH = 8
+LEARNING_RATE = 2e-5
+SEED = 0
+_SAY_EVERY = 25
+_FLOAT_DIFFERENCE = 1e-3  # of the backbone's output in PyTorch and by its nodes here, relative
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What to fine-tune, with which pictures and for how long."""
+
+    network: Network
+    """The float network that the graph was made of."""
+    scenes: Sequence[Scene]
+    """Their labels don't matter. Frames that the gate judges by are left out."""
+    steps: int
+
+
+def unlabelled(folders: Sequence[Path]) -> list[Scene]:
+    """At most `MOST_FRAMES` images below the folders, drawn at random. Raises `ExportError` for none."""
+    paths = []
+    for folder in folders:
+        found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+        if not found:
+            raise ExportError(f"{folder} holds no image; --finetune wants pictures like the device's own, at any depth")
+        paths += found
+    if len(paths) > MOST_FRAMES:
+        chosen = np.random.default_rng(SEED).choice(len(paths), MOST_FRAMES, replace=False)
+        paths = [paths[place] for place in sorted(chosen.tolist())]
+    return [Scene(path, str(path), "unknown", (), UNSEEN, str(path)) for path in paths]
+
+
+def finetune(
+    model: onnx.ModelProto, ranges: Ranges, pictures: NDArray[np.uint8], tuning: Tuning, say: Callable[[str], None]
+) -> onnx.ModelProto:
+    """The float graph with weights fine-tuned on uint8[N, H, W, 3], to be quantised without a correction of biases.
+
+    Raises `ExportError` when the backbone holds something that cannot be fine-tuned here.
+    """
+    torch.manual_seed(SEED)
+    random = np.random.default_rng(SEED)
+    teacher = tuning.network.eval()
+    student = _Backbone(model, feature_map(model, teacher), ranges)
+    optimiser = torch.optim.Adam(student.parameters(), lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, tuning.steps)
+    recent: list[float] = []
+    for step in range(tuning.steps):
+        pixels = _draw(pictures, random)
+        with torch.no_grad():
+            features = teacher.backbone(pixels)
+            wanted = _answers(teacher, features)
+        learnt = student(pixels)
+        loss = functional.kl_div(_answers(teacher, learnt), wanted, reduction="batchmean", log_target=True)
+        loss = loss + functional.mse_loss(learnt, features) / features.square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        recent.append(loss.item())
+        if (step + 1) % _SAY_EVERY == 0:
+            say(f"fine-tuning step {step + 1} of {tuning.steps}: loss {np.mean(recent[-_SAY_EVERY:]):.4f}")
+    return student.written_into(model)
+
+
+def _draw(pictures: NDArray[np.uint8], random: np.random.Generator) -> Tensor:
+    """float32[BATCH, 3, H, W] of pictures drawn at random, half of them mirrored."""
+    chosen = pictures[random.integers(0, len(pictures), BATCH)]
+    mirrored = random.random(BATCH) < 0.5
+    chosen = np.where(mirrored[:, None, None, None], chosen[:, :, ::-1], chosen)
+    return torch.from_numpy(np.ascontiguousarray(normalise(chosen)))
+
+
+def _answers(network: Network, features: Tensor) -> Tensor:
+    """float32[N, L] log-probabilities of the backbone's feature map."""
+    pooled, _ = network.pooling(features)
+    vector = pooled if network.projection is None else network.projection(pooled)
+    classes = network.head(vector)
+    return functional.log_softmax(classes if network.grouping is None else network.grouping(classes), 1)
+
+
+def feature_map(model: onnx.ModelProto, network: Network) -> str:
+    """Name of the tensor that is the backbone's output: found by its values.
+
+    Raises `ExportError` when operators that cannot be fine-tuned stand before it.
+    """
+    side_px = [axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim][1:3]
+    pixels = torch.from_numpy(np.random.default_rng(SEED).normal(0, 0.5, (1, 3, *side_px)).astype(np.float32))
+    held = {initializer.name: initializer for initializer in model.graph.initializer}
+    values = {NETWORK_INPUT: pixels}
+    with torch.no_grad():
+        expected = network.backbone(pixels)
+        for node in model.graph.node:
+            names = [name for name in node.input if name]
+            if node.op_type not in _OPERATORS or not all(name in values or name in held for name in names):
+                continue
+            for name in names:
+                if name in held and name not in values:
+                    values[name] = torch.from_numpy(numpy_helper.to_array(held[name]).copy())
+            found = values[node.output[0]] = _OPERATORS[node.op_type](
+                [values[name] if name else None for name in node.input], _attributes(node)
+            )
+            largest = _FLOAT_DIFFERENCE * expected.abs().max()
+            if found.shape == expected.shape and (found - expected).abs().max() < largest:
+                return str(node.output[0])
+    raise ExportError(
+        f"the backbone {network.spec.backbone} cannot be fine-tuned: it holds other operators than "
+        f"{', '.join(_OPERATORS)}; leave --finetune out"
+    )
+
+
+class _Backbone(nn.Module):
+    """The graph's backbone, node by node; float32[N, 3, H, W] -> the feature map."""
+
+    def __init__(self, model: onnx.ModelProto, end: str, ranges: Ranges) -> None:
+        super().__init__()
+        quantised = body(model)
+        self._end = end
+        self._nodes = _leading_to(model, self._end)
+        self._constants: dict[str, Tensor] = {}
+        self._weights = nn.ParameterDict()
+        held = {initializer.name: initializer for initializer in model.graph.initializer}
+        for node in self._nodes:
+            for place, name in enumerate(node.input):
+                if name in held:
+                    value = torch.from_numpy(numpy_helper.to_array(held[name]).copy())
+                    if node.op_type in WEIGHTED_OPS and place > 0:
+                        self._weights[_key(name)] = nn.Parameter(value)
+                    else:
+                        self._constants[name] = value
+        self._ranges = _rounded_tensors(quantised, ranges)
+        self._rounds_weight = {node.name for node in quantised if node.op_type in WEIGHTED_OPS}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        values: dict[str, Tensor] = {NETWORK_INPUT: pixels}
+        for node in self._nodes:
+            inputs = [self._input(node, place, name, values) for place, name in enumerate(node.input)]
+            result = _OPERATORS[node.op_type](inputs, _attributes(node))
+            name = node.output[0]
+            values[name] = _round_activation(result, *self._ranges[name]) if name in self._ranges else result
+        return values[self._end]
+
+    def written_into(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """A copy of the graph with the weights as they are now."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        for initializer in copy.graph.initializer:
+            if _key(initializer.name) in self._weights:
+                value = self._weights[_key(initializer.name)].detach().numpy()
+                initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
+        return copy
+
+    def _input(self, node: onnx.NodeProto, place: int, name: str, values: Mapping[str, Tensor]) -> Tensor | None:
+        if not name:
+            return None  # an optional input that is left out
+        if name in values:
+            return values[name]
+        if _key(name) not in self._weights:
+            return self._constants[name]
+        weight = self._weights[_key(name)]
+        return _round_weight(weight) if place == 1 and node.name in self._rounds_weight else weight
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # a parameter's name may hold no dot
+
+
+def _leading_to(model: onnx.ModelProto, end: str) -> list[onnx.NodeProto]:
+    """The nodes between the network's input and the tensor `end`, in order."""
+    wanted, kept = {end}, []
+    for node in reversed(model.graph.node):
+        if wanted & set(node.output) and NETWORK_INPUT not in node.output:
+            wanted |= set(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _rounded_tensors(quantised: Sequence[onnx.NodeProto], ranges: Ranges) -> dict[str, tuple[float, int]]:
+    """(scale, zero point) of the tensors that the int8 graph rounds: not those that go straight into a Clip or Relu."""
+    clipped = {node.input[0] for node in quantised if node.op_type in ("Clip", "Relu")}
+    rounded = {}
+    for name in (name for node in quantised for name in node.output if name not in clipped):
+        low, high = ranges[name]
+        scale = max(high - low, 1e-12) / 255
+        rounded[name] = (scale, int(np.clip(round(-low / scale), 0, 255)))
+    return rounded
+
+
+def _round_activation(values: Tensor, scale: float, zero_point: int) -> Tensor:
+    rounded: Tensor = torch.fake_quantize_per_tensor_affine(values, scale, zero_point, 0, 255)
+    return rounded
+
+
+def _round_weight(weight: Tensor) -> Tensor:
+    """As the int8 graph holds it: symmetric, one scale for each output channel."""
+    scale = weight.detach().flatten(1).abs().amax(1).clamp_min(1e-12) / 127
+    zero_points = torch.zeros(len(weight), dtype=torch.int32)
+    rounded: Tensor = torch.fake_quantize_per_channel_affine(weight, scale, zero_points, 0, -127, 127)
+    return rounded
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _convolve(inputs: list[Any], given: dict[str, Any]) -> Tensor:
+    values, weight, bias = [*inputs, None][:3]
+    size = weight.ndim - 2
+    begin, end = given.get("pads", [0] * 2 * size)[:size], given.get("pads", [0] * 2 * size)[size:]
+    if any(begin) or any(end):
+        # PyTorch counts from the last axis on.
+        sides = [side for axis in reversed(range(size)) for side in (begin[axis], end[axis])]
+        values = functional.pad(values, sides)
+    result: Tensor = functional.conv2d(
+        values, weight, bias, stride=given.get("strides", [1] * size), dilation=given.get("dilations", [1] * size),
+        groups=given.get("group", 1),
+    )  # fmt: skip
+    return result
+
+
+def _highest(inputs: list[Any], given: dict[str, Any]) -> Tensor:
+    top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
+    values = functional.pad(inputs[0], [left, right, top, bottom], value=-torch.inf)
+    return functional.max_pool2d(
+        values, given["kernel_shape"], given.get("strides", [1, 1]), ceil_mode=bool(given.get("ceil_mode"))
+    )
+
+
+def _mean(inputs: list[Any], given: dict[str, Any]) -> Tensor:
+    top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
+    if (top, left) != (bottom, right):
+        raise ExportError("an AveragePool with uneven padding cannot be fine-tuned; leave --finetune out")
+    return functional.avg_pool2d(
+        inputs[0], given["kernel_shape"], given.get("strides", [1, 1]), [top, left], bool(given.get("ceil_mode")),
+        bool(given.get("count_include_pad")),
+    )  # fmt: skip
+
+
+def _clip(inputs: list[Any], given: dict[str, Any]) -> Tensor:
+    return torch.clamp(inputs[0], *inputs[1:])
+
+
+_OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Tensor]] = {
+    "Conv": _convolve,
+    "Clip": _clip,
+    "Relu": lambda inputs, given: functional.relu(inputs[0]),
+    "Sigmoid": lambda inputs, given: torch.sigmoid(inputs[0]),
+    "Add": lambda inputs, given: inputs[0] + inputs[1],
+    "Mul": lambda inputs, given: inputs[0] * inputs[1],
+    "Concat": lambda inputs, given: torch.cat(inputs, given["axis"]),
+    "MaxPool": _highest,
+    "AveragePool": _mean,
+    "Identity": lambda inputs, given: inputs[0],
+}

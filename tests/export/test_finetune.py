@@ -1,0 +1,115 @@
+"""Quantisation-aware fine-tuning: it trains what the int8 graph does, it helps, and it is done when asked for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from edge.look import log_probabilities
+from edge.model import Model
+from export import ExportError, finetune, model_command, package
+from export.__main__ import main
+from export.finetune import Tuning, feature_map, unlabelled
+from export.graph import float_graph, normalise
+from export.quantize import Plan, activation_ranges, body, quantise_observed, watched
+from export.ranges import Observed, observe
+from tests.export.conftest import LABELS, made_picture
+from train.checkpoint import Checkpoint
+from train.network import NetworkSpec, build
+
+
+def pictures(seed: int, each: int) -> NDArray[np.uint8]:
+    random = np.random.default_rng(seed)
+    return np.stack([made_picture(label.name, random) for label in LABELS for _ in range(each)])
+
+
+@pytest.fixture(scope="module")
+def seen() -> NDArray[np.uint8]:
+    return pictures(5, 12)
+
+
+@pytest.fixture(scope="module")
+def graph(checkpoint: Checkpoint) -> onnx.ModelProto:
+    return float_graph(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def observed(graph: onnx.ModelProto, seen: NDArray[np.uint8]) -> dict[str, Observed]:
+    return observe(graph, watched(graph, body(graph)), seen)
+
+
+def logs_of(model: onnx.ModelProto, checkpoint: Checkpoint, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with package.opened(model, model_command.card_of(checkpoint, "made")) as opened:
+        return log_probabilities(opened.run(pixels).logits, 1.0)
+
+
+def test_training_rounds_as_the_int8_graph_does(
+    graph: onnx.ModelProto, observed: dict[str, Observed], checkpoint: Checkpoint
+) -> None:
+    plan, network, shown = Plan("minmax", correct_bias=False), checkpoint.build_network(), pictures(6, 10)
+    student = finetune._Backbone(graph, feature_map(graph, network), activation_ranges(observed, plan))
+    with torch.no_grad():
+        pixels = torch.from_numpy(np.ascontiguousarray(normalise(shown)))
+        trained = np.exp(finetune._answers(network, student(pixels)).numpy())
+    int8 = np.exp(logs_of(quantise_observed(graph, observed, plan), checkpoint, shown))
+    float_ = np.exp(logs_of(graph, checkpoint, shown))
+    assert np.abs(trained - int8).max() < 0.5 * np.abs(float_ - int8).max()
+
+
+def test_it_brings_a_coarse_int8_model_closer_to_the_float_one(
+    graph: onnx.ModelProto, observed: dict[str, Observed], seen: NDArray[np.uint8], checkpoint: Checkpoint
+) -> None:
+    plan, unseen = Plan("percentile", percentile=90.0, correct_bias=False), pictures(7, 20)
+    wanted = logs_of(graph, checkpoint, unseen)
+
+    def divergence(model: onnx.ModelProto) -> float:
+        answers = logs_of(quantise_observed(model, observed, plan), checkpoint, unseen)
+        return float((np.exp(wanted) * (wanted - answers)).sum(axis=1).mean())
+
+    tuning = Tuning(checkpoint.build_network(), [], 30)
+    tuned = finetune.finetune(graph, activation_ranges(observed, plan), seen, tuning, lambda line: None)
+    assert divergence(tuned) < divergence(graph) / 2
+    again = finetune.finetune(graph, activation_ranges(observed, plan), seen, tuning, lambda line: None)
+    assert again.SerializeToString(deterministic=True) == tuned.SerializeToString(deterministic=True)
+
+
+def test_the_command_fine_tunes_only_what_misses_the_gate(
+    checkpoint_file: Path, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = ["model", str(checkpoint_file), "--calibrate", str(frames), "--finetune", str(frames), "--steps", "20"]
+    assert main([*usual, "--out", str(tmp_path / "good.onnx")]) == 0
+    gate = Model(tmp_path / "good.onnx").card.gate
+    assert gate is not None
+    assert gate.finetune_steps == 0  # it passed without
+    capsys.readouterr()
+    coarse = ["--ranges", "percentile", "--percentile", "94", "--limits", "decision_agreement=0.9", "label_images=100"]
+    assert main([*usual, *coarse, "--out", str(tmp_path / "coarse.onnx")]) == 0
+    said = capsys.readouterr().err
+    assert "fine-tuning" not in said or "all layers in int8, fine-tuned" in said
+    gate = Model(tmp_path / "coarse.onnx").card.gate
+    assert gate is not None
+    assert gate.finetune_steps == 20
+
+
+def test_what_cannot_be_fine_tuned_is_said_before_any_work(
+    frames: Path, checkpoint_file: Path, checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    out = str(tmp_path / "model.onnx")
+    usual = ["model", str(checkpoint_file), "--calibrate", str(frames), "--out", out]
+    assert main([*usual, "--finetune", str(tmp_path / "empty")]) == 2
+    assert "holds no image" in capsys.readouterr().err.splitlines()[-1]
+    squeezing = replace(checkpoint, network=NetworkSpec("test_efficientnet", blank=2))
+    squeezing = replace(squeezing, state=build(squeezing.network, len(LABELS)).state_dict())
+    with pytest.raises(ExportError, match="test_efficientnet cannot be fine-tuned: it holds other operators"):
+        feature_map(float_graph(squeezing), squeezing.build_network())
+
+
+def test_frames_to_learn_from_need_no_labels(frames: Path) -> None:
+    found = unlabelled([frames])
+    assert len(found) == 48
+    assert {scene.label for scene in found} == {-1}
