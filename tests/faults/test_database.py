@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.daemon_process import REPOSITORY, Box, Tally, digest, wait_until
-from tests.faults.test_disk import mounted, needs_root
+from tests.faults.test_disk import mounted, needs_root, needs_strace
 
 _INDEXED_OTHERWISE = """
 SELECT count(*) FROM media NOT INDEXED WHERE status = 'classified'
@@ -158,6 +158,41 @@ def test_a_repair_that_is_killed_at_random_moments(
     assert box.query("PRAGMA integrity_check") == [("ok",)]
     assert not [path.name for path in tmp_path.iterdir() if "salvag" in path.name], "a killed repair left something"
     report(Tally.of("repair of a damaged database, killed", kills, whole, box, f"{struck} before the repair's end"))
+
+
+@pytest.mark.faults_long
+@needs_strace
+def test_a_repair_that_is_killed_at_each_step(
+    tmp_path: Path, tiny_model: Path, many: list[bytes], report: Callable[[Tally], None]
+) -> None:
+    """Killed at every renaming: the damaged file goes aside and the new one comes into its place."""
+    first, whole, damaged = _damaged(tmp_path, tiny_model, many)
+    steps = 0
+    while True:
+        box = Box(tmp_path / str(steps), tiny_model)
+        box.folder.mkdir()
+        box.database.write_bytes(damaged)
+        box.wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e",
+                       f"inject=rename:signal=SIGKILL:when={steps + 1}"]  # fmt: skip
+        box.start(watch=first.captures)
+        wait_until(lambda: box.has_ended or "INFO watching" in box.log, 60, box.log)  # noqa: B023
+        if not box.has_ended:
+            box.kill(15)
+            break
+        steps += 1
+        assert any(path.read_bytes() == damaged for path in box.folder.iterdir() if path.is_file())
+        box.wrapper = ()
+        box.start(watch=first.captures)
+        box.wait_for_word("INFO watching")
+        box.wait_for(whole)
+        box.stop()
+        assert box.query("PRAGMA integrity_check") == [("ok",)]
+        assert any(path.read_bytes() == damaged for path in box.folder.iterdir() if path.is_file())
+        assert not [path.name for path in box.folder.iterdir() if "salvag" in path.name]
+        tally = Tally.of("repair of a damaged database, killed at each renaming", steps, whole, box)
+        assert tally.is_clean
+    assert steps >= 3
+    report(tally)
 
 
 @pytest.mark.faults_long
