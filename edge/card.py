@@ -153,7 +153,11 @@ class Card:
     licence: str = ""
     toolchain: dict[str, str] = field(default_factory=dict)
     prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Label -> embedding (L2-normalised) of enrolled species."""
+    """Label -> embedding (L2-normalised), of enrolled species and of those that they are told from."""
+    enrolled: tuple[str, ...] = ()
+    """Names of the last labels, which the network has no output for: their prototypes answer (`edge.prototypes`)."""
+    prototype_scale: float = 0.0
+    """Factor of the cosines of prototypes; above 0 where species are enrolled."""
     notes: tuple[str, ...] = ()
     """Known weaknesses, in plain words."""
     card_version: int = CARD_VERSION

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge.card import METADATA_KEY, Card, CardError
 from edge.frame import Picture, Pixels, fit
+from edge.prototypes import Prototypes
 
 # From 1.32 on ONNX Runtime for Linux keeps a device id and a queue of usage events under ~/.cache, to be sent home. A
 # box in a forest reports to its owner alone. Read once, when the runtime is loaded; its own call comes too late.
@@ -49,6 +50,7 @@ class Model:
             )
         try:
             self.card = Card.from_json(text)
+            self._prototypes = Prototypes(self.card) if self.card.enrolled else None
         except CardError as error:
             raise ModelError(f"{self.path}: {error}") from error
         self.blank_labels = np.array([label.kind == "blank" for label in self.card.labels])
@@ -65,7 +67,10 @@ class Model:
     def run(self, pixels: Pixels) -> Outputs:
         """Run the network on uint8[N, H, W, 3]."""
         named = self.outputs(pixels)
-        return Outputs(named["logits"], named.get("embedding"), named.get("attention"))
+        logits, embedding = named["logits"], named.get("embedding")
+        if self._prototypes is not None and embedding is not None:
+            logits = self._prototypes.extend(logits, embedding)
+        return Outputs(logits, embedding, named.get("attention"))
 
     def outputs(self, pixels: Pixels) -> dict[str, NDArray[np.float32]]:
         """Everything that the graph gives for uint8[N, H, W, 3], by name: what a detector's reader needs."""

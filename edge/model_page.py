@@ -119,7 +119,8 @@ def _labels(card: Card) -> Iterator[str]:
     yield from ("", title, "-" * len(title))
     for label in card.labels:
         taxon = label.kind if label.taxon is None else f"{label.taxon.scientific_name} ({label.taxon.rank})"
-        yield f"{label.name:<28} {label.common_name:<32} {taxon}"
+        enrolled = ", enrolled" if label.name in card.enrolled else ""
+        yield f"{label.name:<28} {label.common_name:<32} {taxon}{enrolled}"
 
 
 if __name__ == "__main__":

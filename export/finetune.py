@@ -26,7 +26,7 @@ from export.quantize import WEIGHTED_OPS, body
 from export.scenes import UNSEEN, Scene
 from train.network import Network
 
-MOST_FRAMES = 1000
+MOST_FRAMES = 300
 BATCH = 8
 LEARNING_RATE = 2e-5
 SEED = 0

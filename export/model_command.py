@@ -14,7 +14,7 @@ from edge.look import log_probabilities
 from edge.model import Model
 from edge.taxonomy import RANKS
 from export import ExportError
-from export.calibrate import bias_array, cross_validated, prior
+from export.calibrate import UNPROVEN_THRESHOLD, bias_array, cross_validated, prior
 from export.finetune import Tuning, feature_map, unlabelled
 from export.gate import DEFAULT_LIMITS, parse_limits, table
 from export.graph import float_graph, normalise
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region)
     unfitted = log_probabilities(result.looks.first + bias_array(card, known.bias), 1.0)
     measured = {f"cross-validated on {data}": scorecard(card, result.frames, decisions, unfitted)}
-    final = replace(result.card, metrics=checkpoint.metrics | measured)
+    final = with_enrolled(replace(result.card, metrics=checkpoint.metrics | measured), checkpoint)
     content = carded(result.model, final)
     digest = write(given.out, content)
     if given.float_out is not None:
@@ -135,6 +135,29 @@ def card_of(checkpoint: Checkpoint, calibration_data: str) -> Card:
         licence=checkpoint.licence,
         toolchain=toolchain(),
         notes=checkpoint.notes,
+    )
+
+
+def with_enrolled(card: Card, checkpoint: Checkpoint) -> Card:
+    """The card with the enrolled species. Nothing was fitted or proven on them, so they need more than others."""
+    if not checkpoint.enrolled:
+        return card
+    names = tuple(label.name for label in checkpoint.enrolled)
+    told = {label.name for label in (*card.labels, *checkpoint.enrolled)}
+    unproven = dict.fromkeys(names, UNPROVEN_THRESHOLD)
+    note = f"Enrolled by a few pictures, without training; no figure here covers it: {', '.join(names)}."
+    return replace(
+        card,
+        labels=(*card.labels, *checkpoint.enrolled),
+        enrolled=names,
+        prototype_scale=checkpoint.prototype_scale,
+        prototypes={
+            name: tuple(round(value, 4) for value in vector)
+            for name, vector in checkpoint.prototypes.items()
+            if name in told
+        },
+        calibration=replace(card.calibration, label_thresholds=card.calibration.label_thresholds | unproven),
+        notes=(*card.notes, note),
     )
 
 

@@ -51,6 +51,10 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Label -> embedding (L2-normalised), of trained and enrolled species."""
+    enrolled: tuple[Label, ...] = ()
+    """Species that have a prototype and no output of the network."""
+    prototype_scale: float = 0.0
+    """Factor of the cosines of prototypes, fitted when species were enrolled."""
 
     def build_network(self) -> Network:
         """The network with these weights, in evaluation mode. Raises `CheckpointError` when they do not fit."""

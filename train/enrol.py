@@ -4,8 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
 from train.predictions import prototypes
+
+SCALES = (0.0, float(np.log(100.0)))
+"""Logarithms of the least and the largest scale of cosines: a hundred pictures cannot prove a larger one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,8 @@ class Enrolment:
     """Of each new label: share of its images that are nearest to its prototype when they take no part in it."""
     taken: dict[str, float]
     """Of each trained label: share of its training images that a new prototype takes away."""
+    scale: float
+    """Factor of the cosines with which softmax gives the images' own labels the highest likelihood."""
 
 
 def enrol(
@@ -33,7 +39,7 @@ def enrol(
     """Add `new_labels` (embeddings float32[N, D] with places in them) to those of a training."""
     added = prototypes(new_embedding, new_truth, len(new_labels))
     together = np.concatenate([known_prototypes, added])
-    recall = {}
+    recall, without_itself = {}, []
     for place, label in enumerate(new_labels):
         own = np.flatnonzero(new_truth == place)
         hits = 0
@@ -41,7 +47,8 @@ def enrol(
             rest = np.setdiff1d(own, left_out)
             table = together.copy()
             table[len(known_labels) + place] = prototypes(new_embedding[rest], np.zeros(len(rest), np.int64), 1)[0]
-            hits += int((table @ new_embedding[left_out]).argmax() == len(known_labels) + place)
+            without_itself.append((table @ new_embedding[left_out], len(known_labels) + place))
+            hits += int(without_itself[-1][0].argmax() == len(known_labels) + place)
         recall[label] = hits / len(own)
     nearest = (known_embedding @ together.T).argmax(1)
     before = (known_embedding @ known_prototypes.T).argmax(1)
@@ -49,4 +56,20 @@ def enrol(
     for place, label in enumerate(known_labels):
         own_right = (known_truth == place) & (before == place)
         taken[label] = float(np.mean(nearest[own_right] >= len(known_labels))) if own_right.any() else 0.0
-    return Enrolment((*known_labels, *new_labels), together, recall, taken)
+    likeness = np.concatenate([known_embedding @ together.T, [row for row, _ in without_itself]])
+    truth = np.concatenate([known_truth, [label for _, label in without_itself]])
+    return Enrolment((*known_labels, *new_labels), together, recall, taken, _fit_scale(likeness, truth))
+
+
+def _fit_scale(likeness: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
+    """The scale of least negative log-likelihood, in which each label counts once."""
+    kept = truth >= 0
+    likeness, truth = likeness[kept].astype(np.float64), truth[kept]
+    weights = 1.0 / np.bincount(truth)[truth]
+
+    def loss(log_scale: float) -> float:
+        scaled = np.exp(log_scale) * likeness
+        logs = scaled[np.arange(len(truth)), truth] - np.logaddexp.reduce(scaled, axis=1)
+        return float(-(weights * logs).sum())
+
+    return round(float(np.exp(minimize_scalar(loss, bounds=SCALES, method="bounded").x)), 3)

@@ -6,14 +6,20 @@ import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from edge.card import METADATA_KEY
+from edge import Classifier
+from edge.card import METADATA_KEY, Calibration, Card, CardError, Label
+from edge.look import calibrated, log_probabilities
 from edge.model import Model
+from edge.prototypes import Prototypes
+from edge.taxonomy import Taxon
 from export import ExportError, model_command, package
 from export.__main__ import main
 from export.calibrate import prior
@@ -22,8 +28,11 @@ from export.graph import float_graph
 from export.pipeline import Result, Task, export_int8
 from export.quantize import Plan
 from export.scenes import read_scenes
+from tests.export.conftest import LABELS, made_picture
 from tests.faults.test_disk import mounted, needs_root
 from train.checkpoint import Checkpoint
+from train.enrol import enrol
+from train.predictions import prototypes
 
 
 def run(checkpoint: Path, frames: Path, out: Path, *more: str) -> int:
@@ -179,3 +188,63 @@ def test_the_card_says_nothing_of_the_machine_that_made_it(exported: Path) -> No
     document = json.loads({p.key: p.value for p in onnx.load(exported).metadata_props}[METADATA_KEY])
     assert document["created"] == "2026-01-01T00:00:00Z"
     assert hashlib.sha256(content).hexdigest() == Model(exported).sha256
+
+
+def test_an_enrolled_species_is_answered_beside_the_trained_ones(
+    checkpoint: Checkpoint, frames: Path, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(8)
+
+    def striped(count: int) -> NDArray[np.uint8]:
+        """Pictures of a kind that no label is about: wide red and white bars."""
+        bars = (np.arange(64) // 16 % 2)[None, :, None] * np.array([30, 200, 200]) + np.array([200, 20, 20])
+        noisy = bars + random.normal(0, 20, (count, 64, 64, 3))
+        made: NDArray[np.uint8] = np.clip(noisy, 0, 255).astype(np.uint8)
+        return made
+
+    def embedding(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            planes = torch.from_numpy((pixels.astype(np.float32) - 127) / 128).permute(0, 3, 1, 2)
+            found: NDArray[np.float32] = checkpoint.build_network()(planes).embedding.numpy()
+        return found
+
+    trained = [label.name for label in checkpoint.labels]
+    shown = np.stack([made_picture(name, random) for name in trained for _ in range(12)])
+    truth = np.repeat(np.arange(3), 12)
+    known = embedding(shown)
+    new = embedding(striped(5))
+    made = enrol(tuple(trained), prototypes(known, truth, 3), known, truth, ("okapi",), new, np.zeros(5, np.int64))
+    okapi = Label("okapi", "animal", "okapi", Taxon("Okapia johnstoni", "species", "okapi", family="Giraffidae"))
+    vectors = {name: tuple(map(float, row)) for name, row in zip(made.labels, made.prototypes, strict=True)}
+    taught = replace(checkpoint, prototypes=vectors, enrolled=(okapi,), prototype_scale=made.scale)
+    taught.save(tmp_path / "taught.pt")
+    assert run(tmp_path / "taught.pt", frames, tmp_path / "taught.onnx") == 0
+    model = Model(tmp_path / "taught.onnx")
+    assert model.card.enrolled == ("okapi",)
+    assert model.card.gate is not None
+    assert {proof.label for proof in model.card.gate.labels} == set(trained)
+    names = [label.name for label in model.card.labels]
+    told = np.exp(calibrated(model, model.run(striped(20)).logits))
+    np.testing.assert_allclose(told.sum(axis=1), 1, rtol=1e-4)
+    assert [names[place] for place in told.argmax(axis=1)].count("okapi") >= 18
+    usual = model.run(np.stack([made_picture(name, random) for name in trained for _ in range(20)])).logits
+    right = np.exp(calibrated(model, usual)).argmax(axis=1) == np.repeat(np.arange(3), 20)
+    assert right.mean() > 0.9
+    # The trained labels keep their proportions: what the network says of them is not changed.
+    alone = log_probabilities((usual + model.label_bias)[:, :3], model.card.calibration.temperature)
+    together = calibrated(model, usual)[:, :3]
+    np.testing.assert_allclose(together - together[:, :1], alone - alone[:, :1], atol=1e-3)
+    assert Classifier(tmp_path / "taught.onnx").card.labels[-1] == okapi
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({"prototype_scale": 0.0}, "has no prototype"), ({"prototypes": {}}, "has no prototype"),
+     ({"enrolled": ("zebra",)}, "are not the last labels")],
+)  # fmt: skip
+def test_a_card_whose_prototypes_do_not_hold_together_is_refused(change: dict[str, Any], expected: str) -> None:
+    card = Card("made", "1", "", LABELS, 64, 64, Calibration(1.0, {"species": 0.5}), enrolled=(LABELS[-1].name,),
+                prototypes={label.name: (1.0, 0.0) for label in LABELS}, prototype_scale=10.0)  # fmt: skip
+    assert Prototypes(card).outputs == 2
+    with pytest.raises(CardError, match=expected):
+        Prototypes(replace(card, **change))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.taxonomy import Taxon
 from train import TrainError
 from train.checkpoint import Checkpoint
 from train.datasets import read_dataset
@@ -15,6 +16,8 @@ from train.predictions import run_network
 from train.processes import started
 from train.recipe import recipe_from_document
 from train.run_folder import CHECKPOINT, PROTOTYPES
+from train.sample import Sample
+from train.taxa_table import card_labels
 from train.trainer import pixel_source
 
 
@@ -43,13 +46,20 @@ def main(argv: Sequence[str]) -> int:
     truth = np.array([new.index(sample.label) for sample in samples], np.int64)
     made = enrol(trained, known["prototypes"], known["embedding"], known["truth"], new, embedding, truth)
     vectors = {label: tuple(map(float, row)) for label, row in zip(made.labels, made.prototypes, strict=True)}
-    replace(checkpoint, prototypes=vectors).save(options.out)
+    enrolled = card_labels(new, _taxa(samples) | dataset.taxa)
+    replace(checkpoint, prototypes=vectors, enrolled=enrolled, prototype_scale=made.scale).save(options.out)
     for label in new:
         print(f"{label}: {int((truth == new.index(label)).sum())} images, {made.recall[label]:.0%} told when left out")
     for label, share in made.taken.items():
         if share > 0:
             print(f"{label}: the new prototypes take {share:.1%} of its training images")
     return 0
+
+
+def _taxa(samples: Sequence[Sample]) -> dict[str, Taxon]:
+    """Of labels whose samples give a species' scientific name."""
+    named = {sample.label: sample.scientific_name for sample in samples if " " in sample.scientific_name}
+    return {label: Taxon(name, "species", label, genus=name.split()[0], species=name) for label, name in named.items()}
 
 
 def _parser() -> argparse.ArgumentParser:
