@@ -160,12 +160,15 @@ class _Said:
         classified = ",".join([f'["{id_}",{_number(p)}]' for id_, p in ordered])
         extra = f',"classifications":[{classified}]' if classified else ""
         category = _CATEGORY_OF_KIND[KINDS[kind]]
-        own = [
-            (1.0 if b[7] is None else float(b[7]), b[3:7]) for b in boxes if bool(b[0]) == human and b[1] == KINDS[kind]
-        ]
+        # A person gives one record for each taxon; a model gives one for the frame, and boxes of other kinds beside it.
+        drawn = [b for b in boxes if bool(b[0]) == human and (not human or b[1] == KINDS[kind])]
+        found = [(_CATEGORY_OF_KIND[b[1]], 1.0 if b[7] is None else float(b[7]), b[3:7]) for b in drawn]
+        if all(other != category for other, _, _ in found):
+            found.insert(0, (category, confidence, self._regions.get(record, WHOLE_FRAME)))
         return [
-            f'{{"category":"{category}","conf":{_number(sure)},"bbox":[{",".join(map(_number, box))}]{extra}}}'
-            for sure, box in own or [(confidence, self._regions.get(record, WHOLE_FRAME))]
+            f'{{"category":"{other}","conf":{_number(sure)},"bbox":[{",".join(map(_number, box))}]'
+            f"{extra if other == category else ''}}}"
+            for other, sure, box in found
         ]
 
 

@@ -340,7 +340,7 @@ def test_reports_count_and_export_the_boxes(tmp_path: Path, run: Run) -> None:
     )
     assert run(detector, "--config", str(config), "--deployment", "ford") == 0
     common = ["--db", str(tmp_path / "d.db"), "--config", str(config)]
-    for form, out in (("csv", "t.csv"), ("events", "e.csv"), ("camtrap-dp", "package")):
+    for form, out in (("csv", "t.csv"), ("events", "e.csv"), ("camtrap-dp", "package"), ("megadetector", "md.json")):
         assert report([form, *common, "--out", str(tmp_path / out)]) == 0
     table = list(csv.DictReader((tmp_path / "t.csv").read_text("utf-8").splitlines()))
     assert [line["count"] for line in table] == ["2", "2", "2"]
@@ -350,6 +350,11 @@ def test_reports_count_and_export_the_boxes(tmp_path: Path, run: Run) -> None:
     media = [line for line in observations if line["observationLevel"] == "media"]
     assert [line["bboxX"] for line in media][:2] == ["0.1", "0.6"]
     assert {line["count"] for line in media if line["observationType"] == "animal"} == {"1"}
+    images = json.loads((tmp_path / "md.json").read_text())["images"]
+    for image in images:
+        assert [detection["category"] for detection in image["detections"]] == ["1", "1", "2", "3"]
+        np.testing.assert_allclose([d["conf"] for d in image["detections"][2:]], [0.5, 0.3], atol=1e-4)
+        np.testing.assert_allclose(image["detections"][2]["bbox"], [0.4, 0.1, 0.1, 0.3], atol=1e-4)
 
 
 def wait_for_rows(box: Daemon, path: str) -> None:
