@@ -103,7 +103,8 @@ def checkout(arm64: Chroot, tmp_path_factory: pytest.TempPathFactory, field_fram
     )  # fmt: skip
     shutil.copytree(wheels, arm64.root / "test-wheels")
     arm64.pip("/test-wheels", "pytest onnx")
-    shutil.copytree(REPOSITORY / "tests", arm64.root / "checkout/tests")
+    for folder in ("tests", "benchmarks"):  # the makers of surveys are there
+        shutil.copytree(REPOSITORY / folder, arm64.root / "checkout" / folder)
     shutil.copy(REPOSITORY / "pyproject.toml", arm64.root / "checkout")
     shutil.copytree(REPOSITORY.parent / "shared/standards", arm64.root / "shared/standards")
     beside = arm64.root / "shared/data/field/frames"
