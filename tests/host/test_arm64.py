@@ -15,6 +15,18 @@ from tests.host.field_host import INSIDE, layered
 
 EMULATOR = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
 PROCESSOR = "cortex-a76"  # a Cortex-A53 or A72 (Raspberry Pi 3 and 4) gave the same numbers
+CPUINFO = """\
+processor\t: 0
+BogoMIPS\t: 108.00
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x4
+CPU part\t: 0xd0b
+CPU revision\t: 1
+
+"""
+"""What a Raspberry Pi 5 says of each of its processors; the emulator shows those of the machine that it runs on."""
 FRAMES = 100
 ALIKE = 98
 INSTALLED_MB = 370
@@ -68,6 +80,16 @@ class Chroot:
             return database.execute(DECISIONS).fetchall()
 
 
+def show_processor(root: Path) -> None:
+    text = root / "cpuinfo"
+    text.write_text(CPUINFO)
+    subprocess.run(["mount", "--bind", str(text), str(root / "proc/cpuinfo")], check=True)
+    folder = root / "sys/devices/system/cpu"
+    folder.mkdir(parents=True)
+    for name in ("possible", "present"):
+        (folder / name).write_text("0\n")
+
+
 @pytest.fixture(scope="module")
 def machine(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with ExitStack() as stack:
@@ -75,9 +97,11 @@ def machine(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         def machine(architecture: str, platform: str) -> Chroot:
             scratch = tmp_path_factory.mktemp(architecture)
             root = stack.enter_context(layered([debian(cache, "bookworm", architecture)], scratch))
-            # The runtime reads /proc/cpuinfo to choose its kernels.
+            # The runtime reads /proc/cpuinfo to choose its kernels, and warns where it finds none of these.
             subprocess.run(["mount", "-t", "proc", "proc", str(root / "proc")], check=True)
             stack.callback(subprocess.run, ["umount", "--lazy", str(root / "proc")], check=True)
+            if architecture == "arm64":
+                show_processor(root)
             return Chroot(root, usb_stick(platform))
 
         yield machine
@@ -91,7 +115,7 @@ def arm64(cache: Path, machine: Machine) -> Chroot:
 
 
 @pytest.fixture(scope="module")
-def checkout(arm64: Chroot, tmp_path_factory: pytest.TempPathFactory, field_frames: list[Path]) -> Chroot:
+def checkout(arm64: Chroot, tmp_path_factory: pytest.TempPathFactory) -> Chroot:
     """The tests, and what they need beside the installed wheels; edge itself is the installed one."""
     wheels = tmp_path_factory.mktemp("wheels") / "test-wheels"
     platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)]
@@ -106,11 +130,8 @@ def checkout(arm64: Chroot, tmp_path_factory: pytest.TempPathFactory, field_fram
     for folder in ("tests", "benchmarks"):  # the makers of surveys are there
         shutil.copytree(REPOSITORY / folder, arm64.root / "checkout" / folder)
     shutil.copy(REPOSITORY / "pyproject.toml", arm64.root / "checkout")
-    shutil.copytree(REPOSITORY.parent / "shared/standards", arm64.root / "shared/standards")
-    beside = arm64.root / "shared/data/field/frames"
-    beside.mkdir(parents=True)
-    for frame in field_frames[:5]:
-        shutil.copy(frame, beside)
+    for folder in ("standards", "data/field/frames"):
+        shutil.copytree(REPOSITORY.parent / "shared" / folder, arm64.root / "shared" / folder)
     return arm64
 
 
