@@ -21,6 +21,7 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, Te
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from export.bias import correct_bias
+from export.exact import integer_means, tie_free
 from export.graph import NETWORK_INPUT, SCALE, ZERO_POINT
 from export.integer_products import multiply_integers
 from export.narrow import narrow_weights
@@ -124,7 +125,7 @@ def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], pla
     quantised = [node.name for node in body(copy) if node.name not in plan.float_nodes]
     if plan.correct_bias:
         correct_bias(copy, {name: seen.channel_means for name, seen in observed.items()}, set(quantised))
-    ranges = activation_ranges(observed, plan)
+    ranges = tie_free(copy, quantised, activation_ranges(observed, plan))
     ranges[NETWORK_INPUT] = ((0 - ZERO_POINT) * SCALE, (255 - ZERO_POINT) * SCALE)
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
     quantizer = QDQQuantizer(
@@ -146,6 +147,7 @@ def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], pla
     _pin_float_layers(result, {node.name for node in body(model)} - set(quantised))
     narrow_weights(result, ("Gemm", "MatMul"))
     multiply_integers(result)
+    integer_means(result)
     del result.graph.value_info[:]
     onnx.checker.check_model(result, full_check=True)
     return result

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from edge.report.rows import CHUNK, Columns, Details, long_table
@@ -25,16 +26,15 @@ def in_chunks(survey: Survey, size: int, make: Callable[[Details, slice], Made])
     The processes share the survey's memory as it was when they began; only what they made is handed over.
     """
     parts = [slice(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK)]
-    workers = min(_processors(), len(parts), AT_MOST)
-    if workers < 2:
-        with Details(survey) as details:
-            for part in parts:
-                yield make(details, part)
-        return
     global _make
     _make = make
     try:
-        with _forked(workers, survey) as pool:
+        pool = _forked(min(_processors(), len(parts), AT_MOST), survey)
+        if pool is None:
+            with Details(survey) as details:
+                yield from (make(details, part) for part in parts)
+            return
+        with pool:
             yield from pool.imap(_made, parts)
     finally:
         _make = None
@@ -47,10 +47,14 @@ def table_chunks(study: Study, make: Callable[[Columns], Made]) -> Iterator[Made
 
 
 def _forked(workers: int, survey: Survey) -> Any:
-    with warnings.catch_warnings():
+    """A pool of processes; `None` where one process is enough, or all that the system lets us have (no /dev/shm)."""
+    if workers < 2:
+        return None
+    with warnings.catch_warnings(), suppress(OSError):
         # Python warns of threads, of which numpy keeps some for products of matrices; they are idle here.
         warnings.simplefilter("ignore", DeprecationWarning)
         return multiprocessing.get_context("fork").Pool(workers, _begin, (survey,))
+    return None
 
 
 def _processors() -> int:
