@@ -1,18 +1,23 @@
 """The same answers on every processor: sums of which none stands on the edge between two roundings.
 
 Products of bytes are integers and come out alike everywhere. Runtimes differ where quantised tensors are added (in
-float on x86-64, in fixed point on ARM) and where a float mean is summed in another order: a sum that is nearly half
-way between two bytes is then rounded up here and down there, and each byte changes its neighbours behind it
-(measured in docs/results.md).
+float on x86-64, in fixed point on ARM) and where floats are summed in another order: a sum that is nearly half way
+between two bytes is then rounded up here and down there, and each byte changes its neighbours behind it (measured in
+docs/results.md).
 """
 
 from collections.abc import Collection, Mapping
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 Range = tuple[float, float]
 PARTS = 1001  # odd, so no fraction with this denominator is a half
+MANTISSA_BITS = 24
+STEP_BITS = 11  # of an activation between two float layers; the weights behind it get what the mantissa leaves
+_ROUNDER = 1.5 * 2.0**23  # added to a float of less than 2**22, and taken off again, it leaves the nearest integer
 
 
 def tie_free(model: onnx.ModelProto, quantised: Collection[str], ranges: Mapping[str, Range]) -> dict[str, Range]:
@@ -68,3 +73,105 @@ def integer_means(model: onnx.ModelProto) -> None:
         graph.node.insert(
             place, helper.make_node("Cast", [quantised], [wide], f"{node.name}/Cast", to=TensorProto.FLOAT)
         )
+
+
+def sum_exactly(model: onnx.ModelProto, names: Collection[str]) -> None:
+    """Let float convolutions sum exactly, in place: where all products are integers and no sum needs more bits than a
+    float's mantissa has, every order gives the same sum.
+
+    Of the nodes `names` left in float this holds for those that stand one behind the other at the picture: the first
+    reads centred bytes, each other one what a Clip lets through. Between two of them activations are rounded to
+    integers of `STEP_BITS`; weights and biases are rounded to what the remaining bits hold.
+    """
+    graph = model.graph
+    layers = _chain_at_bytes(graph, names)
+    if not layers:
+        return
+    constants = {initializer.name: initializer for initializer in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+    scaled = producers[layers[0].input[0]]  # centred bytes times their scale, which goes into the weights
+    zero_point = int(_value(constants[producers[producers[scaled.input[0]].input[1]].input[0]]))
+    unit, largest = float(_value(constants[scaled.input[1]])), float(max(zero_point, 255 - zero_point))
+    layers[0].input[0] = scaled.input[0]
+    for layer, reader in zip(layers, [*layers[1:], None], strict=True):
+        clip = None if reader is None else producers[reader.input[0]]
+        high = 0.0 if clip is None else float(_value(constants[clip.input[2]]))
+        steps = 1.0 if clip is None else 2.0 ** np.floor(np.log2(2**STEP_BITS / high))
+        given, offset = (_value(constants[name]).astype(np.float64) for name in layer.input[1:3])
+        weights, bias = _on_grid(given * unit * steps, offset * steps, largest)
+        constants[layer.input[1]].CopyFrom(numpy_helper.from_array(weights, layer.input[1]))
+        constants[layer.input[2]].CopyFrom(numpy_helper.from_array(bias, layer.input[2]))
+        if clip is not None and reader is not None:
+            unit, largest = 1 / steps, high * steps
+            _clip_to_integers(graph, clip, reader, largest, len(bias))
+    graph.node.remove(scaled)
+    used = {name for node in graph.node for name in node.input}
+    for constant in [constant for constant in graph.initializer if constant.name not in used]:
+        graph.initializer.remove(constant)
+
+
+def _chain_at_bytes(graph: onnx.GraphProto, names: Collection[str]) -> list[onnx.NodeProto]:
+    """Float convolutions with a bias: the first reads scaled, centred bytes, each other one the clipped sums of the one
+    before, which nothing else reads.
+    """
+    producers = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    floats = [node for node in graph.node if node.name in names and node.op_type == "Conv" and len(node.input) == 3]
+    chain = [node for node in floats if producers.get(node.input[0], node).name == f"{node.name}/float/Mul"][:1]
+    while chain:
+        clips = readers.get(chain[-1].output[0], [])
+        behind = readers.get(clips[0].output[0], []) if len(clips) == 1 and clips[0].op_type == "Clip" else []
+        if len(behind) != 1 or behind[0] not in floats:
+            break
+        chain.append(behind[0])
+    return chain
+
+
+def _value(tensor: onnx.TensorProto) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = numpy_helper.to_array(tensor)
+    return array
+
+
+def _on_grid(
+    weights: NDArray[np.float64], bias: NDArray[np.float64], largest: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """float[O, ...] weights and float[O] biases as multiples of a power of two for each output channel.
+
+    It is the smallest one with which no sum over inputs of up to `largest` needs more bits than the mantissa has.
+    """
+    most = np.abs(weights).reshape(len(weights), -1).sum(axis=1) * largest + np.abs(bias)
+    step = 2.0 ** (np.ceil(np.log2(np.maximum(most, 1e-30) * 1.001)) - MANTISSA_BITS)
+    wide = step.reshape(-1, *[1] * (weights.ndim - 1))
+    return (np.rint(weights / wide) * wide).astype(np.float32), (np.rint(bias / step) * step).astype(np.float32)
+
+
+def _clip_to_integers(
+    graph: onnx.GraphProto, clip: onnx.NodeProto, reader: onnx.NodeProto, high: float, channels: int
+) -> None:
+    """Round and clip what `reader` reads: two convolutions of one weight, which the runtime keeps in its own layout.
+
+    (A Round between two float convolutions makes it change the layout twice: 5% of the network's time.)
+    """
+    source = clip.input[0]
+    names = [f"{clip.name}/{part}" for part in ("one", "up", "down", "low", "high", "raised", "clipped", "integers")]
+    one, up, down, low, top, raised, clipped, integers = names
+    constants = {one: np.ones((channels, 1, 1, 1)), up: np.full(channels, _ROUNDER), down: np.full(channels, -_ROUNDER),
+                 low: np.array(_ROUNDER), top: np.array(_ROUNDER + high)}  # fmt: skip
+    graph.initializer.extend(numpy_helper.from_array(v.astype(np.float32), name) for name, v in constants.items())
+    nodes = [
+        helper.make_node(
+            "Conv", [source, one, up], [raised], f"{clip.name}/Raise", group=channels, kernel_shape=[1, 1]
+        ),
+        helper.make_node("Clip", [raised, low, top], [clipped], f"{clip.name}/Clip"),
+        helper.make_node(
+            "Conv", [clipped, one, down], [integers], f"{clip.name}/Lower", group=channels, kernel_shape=[1, 1]
+        ),
+    ]
+    place = list(graph.node).index(clip)
+    graph.node.remove(clip)
+    for step, node in enumerate(nodes):
+        graph.node.insert(place + step, node)
+    reader.input[0] = integers

@@ -12,6 +12,7 @@ from edge.look import familiarity
 from edge.model import Outputs
 from export import ExportError
 from export.calibrate import Prior, bias_array, fit_calibration
+from export.exact import sum_exactly
 from export.finetune import Tuning, finetune
 from export.gate import Answers, failures, measure, table
 from export.looks import Looks, calibration_pixels, take_looks
@@ -86,6 +87,8 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
 
     def attempt(plan: Plan) -> Result:
         quantised = quantise_observed(network, observed, plan)
+        if plan.precision == "int8":
+            sum_exactly(quantised, plan.float_nodes)
         with opened(quantised, task.card) as model:
             looks = take_looks(model, frames, task.fraction)
         calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data)

@@ -1,15 +1,18 @@
 """No processor may round a sum another way than the next one."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx.reference
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
 from edge.frame import decode
-from export.exact import integer_means
+from edge.look import FloatArray
+from export.exact import integer_means, sum_exactly
 from export.graph import float_graph
 from export.quantize import Plan, quantise
 from train.checkpoint import Checkpoint
@@ -63,3 +66,52 @@ def test_means_are_taken_of_whole_numbers() -> None:
     assert [node.op_type for node in model.graph.node if mean.input[0] in node.output] == ["Cast"]
     (found,) = onnx.reference.ReferenceEvaluator(model).run(None, {"bytes": pixels})
     assert found == pytest.approx(((pixels.astype(np.float64) - 7) * 0.013).mean(axis=(2, 3)), abs=1e-6)
+
+
+def test_float_layers_sum_exactly() -> None:
+    """What the runtime finds in float is what 64 bits find, to the bit, and close to what the layers said before."""
+    chance = np.random.default_rng(1)
+    sizes = (3, 8, 5)
+    weights = [chance.normal(0, 0.4, (out, into, 1, 1)).astype(np.float32) for into, out in pairwise(sizes)]
+    biases = [chance.normal(0, 0.5, size).astype(np.float32) for size in sizes[1:]]
+    node = onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [
+            node("Cast", ["bytes"], ["wide"], "first/float/Cast", to=onnx.TensorProto.FLOAT),
+            node("Cast", ["zero"], ["middle"], "first/float/Cast_2", to=onnx.TensorProto.FLOAT),
+            node("Sub", ["wide", "middle"], ["centred"], "first/float/Sub"),
+            node("Mul", ["centred", "scale"], ["value"], "first/float/Mul"),
+            node("Conv", ["value", "w0", "b0"], ["sums"], "first"),
+            node("Clip", ["sums", "low", "high"], ["clipped"], "first/Clip"),
+            node("Conv", ["clipped", "w1", "b1"], ["found"], "second"),
+        ],
+        "two float layers",
+        [onnx.helper.make_tensor_value_info("bytes", onnx.TensorProto.UINT8, (1, 3, 16, 16))],
+        [onnx.helper.make_tensor_value_info("found", onnx.TensorProto.FLOAT, (1, 5, 16, 16))],
+        [
+            numpy_helper.from_array(np.array(127, np.uint8), "zero"),
+            *(
+                numpy_helper.from_array(np.asarray(value, np.float32), name)
+                for name, value in (("scale", 1 / 128), ("low", 0.0), ("high", 6.0), ("w0", weights[0]),
+                                    ("w1", weights[1]), ("b0", biases[0]), ("b1", biases[1]))
+            ),
+        ],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    pixels = chance.integers(0, 256, (1, 3, 16, 16), np.uint8)
+    before = _run(model, pixels)
+    sum_exactly(model, ("first", "second"))
+    onnx.checker.check_model(model, full_check=True)
+    after = _run(model, pixels)
+    assert after == pytest.approx(before, abs=0.02)
+    values = {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in model.graph.initializer}
+    sums = np.einsum("oi,nihw->nohw", values["w0"][:, :, 0, 0], pixels - 127.0) + values["b0"][:, None, None]
+    steps = np.clip(np.rint(sums), 0.0, 6.0 * 256)
+    exact = np.einsum("oi,nihw->nohw", values["w1"][:, :, 0, 0], steps) + values["b1"][:, None, None]
+    assert np.array_equal(after.astype(np.float64), exact)
+
+
+def _run(model: onnx.ModelProto, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> FloatArray:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found: FloatArray = session.run(None, {"bytes": pixels})[0]
+    return found
