@@ -5,21 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import edge
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        "from edge.model import Model; Model(sys.argv[1])",
-        "import export.foreign, onnx; export.foreign._session(onnx.load(sys.argv[1]))",
-        "import export.ranges, onnx; export.ranges._session_with_outputs(onnx.load(sys.argv[1]), ['logits'])",
-        "from pathlib import Path; import export.bench_command as bench; bench._peak_bytes(Path(sys.argv[1]))",
-    ],
-)
-def test_the_runtime_keeps_no_record_of_its_use(program: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_the_runtime_keeps_no_record_of_its_use(tiny_model: Path, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(Path(edge.__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", f"import sys; {program}", str(tiny_model)], env=environment, check=True)
+    program = "import sys; from edge.model import Model; Model(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, str(tiny_model)], env=environment, check=True)
     assert [path.name for path in tmp_path.rglob("*")] == []
