@@ -70,9 +70,28 @@ def _moved(table: Any, by: int) -> Any:
     return type(table)(table.frame + np.int32(by), *(getattr(table, name) for name in table.__slots__[1:]))
 
 
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """The observation table as it was read, in columns; what repeats is numbered in `keys`."""
+
+    id: Array
+    media: Array
+    coded: Array
+    confidence: Array
+    count: Array
+    keys: KeyCodes
+
+
+def read_observations(connection: sqlite3.Connection) -> Observations:
+    """Read the whole table."""
+    keys = KeyCodes()
+    id_, media, coded, confidence, count = read_columns(connection, _OBSERVATIONS, (int64, int64, keys, float32, int32))
+    return Observations(id_, media, coded, confidence, count, keys)
+
+
 @dataclass(slots=True)
 class _Rows:
-    """The observation table in columns."""
+    """The observation table in columns, each with the place of its frame."""
 
     id: Array
     frame: Array
@@ -95,18 +114,18 @@ class _Rows:
 
 
 def choose(
-    connection: sqlite3.Connection,
+    said: Observations,
     media: NDArray[np.int64],
     models: dict[int, int],
     preferred: tuple[int | None, bool],
     book: TaxonBook,
 ) -> Answers:
-    """Read all observations and keep what counts.
+    """Keep what counts of all that was said.
 
     `media` are the frames' ids, ascending; `models` gives each model id its place in the survey; `preferred` is the
     model id whose answers count and whether no other's may stand in.
     """
-    rows = _read(connection, media, book)
+    rows = _rows(said, media, book)
     model_place = np.full(max(models, default=0) + 2, -1, np.int32)
     for id_, place in models.items():
         model_place[id_] = place
@@ -123,30 +142,29 @@ def choose(
     return Answers(counted, _pairs(human, machine), _people(rows, human, looked), bool(rows.box.any()))
 
 
-def _read(connection: sqlite3.Connection, media: NDArray[np.int64], book: TaxonBook) -> _Rows:
-    keys = KeyCodes()
-    ids, of, coded, confidence, count = read_columns(connection, _OBSERVATIONS, (int64, int64, keys, float32, int32))
+def _rows(said: Observations, media: NDArray[np.int64], book: TaxonBook) -> _Rows:
+    keys, coded = said.keys, said.coded
     parts = [key_parts(text) for text in keys.codes]
     book.learn_common_names((part[2], part[3], part[9]) for part in parts)
     reviewers = {name: i for i, name in enumerate(sorted({part[8] for part in parts if part[0] == "human"}))}
-    place = np.searchsorted(media, of)
+    place = np.searchsorted(media, said.media)
     rows = _Rows(
-        ids,
+        said.id,
         place.astype(np.int32),
         keys.table(lambda part: int(part[5] or -1), np.int32)[coded],
         keys.table(lambda part: part[0] == "human", np.bool_)[coded],
         keys.table(lambda part: int(part[6]), np.int32)[coded],
         keys.table(lambda part: KINDS.index(part[1]), np.int8)[coded],
         keys.table(lambda part: book.code(part[2], part[3]), np.int32)[coded],
-        confidence,
-        count,
+        said.confidence,
+        said.count,
         keys.table(lambda part: REASONS.index(part[4]), np.int8)[coded],
         keys.table(lambda part: part[7] not in ("", "attention"), np.bool_)[coded],
         keys.table(lambda part: reviewers.get(part[8], -1) if part[0] == "human" else -1, np.int32)[coded],
     )
     if not len(media):
         return rows.take(np.zeros(len(rows), bool))
-    known = media[np.minimum(place, len(media) - 1)] == of
+    known = media[np.minimum(place, len(media) - 1)] == said.media
     return rows if known.all() else rows.take(known)
 
 

@@ -19,7 +19,7 @@ from edge.report.database import ReportError
 from edge.report.deployment import Deployment
 from edge.report.file_paths import PublicPaths, media_type
 from edge.report.local_time import DAY_S, NO_TIME, day_text, local_text, offset_s
-from edge.report.output import Output, replacing
+from edge.report.output import Output, replacing, utf8
 from edge.report.rows import CHUNK, DOUBT_TEXTS, Details, picked
 from edge.report.study import Study
 from edge.report.survey import BLANK, CLASSIFIED, KINDS, REASONS
@@ -113,16 +113,15 @@ def _write_package(study: Study, folder: Path, output: Output) -> None:
     with Details(study.survey) as details:
         paths = PublicPaths.of(study, details)
 
-    def lines(details: Details, part: slice) -> tuple[str, str]:
+    def lines(details: Details, part: slice) -> tuple[bytes, bytes]:
         """Of both tables, for some frames."""
         frame = frames[part]
         seen = details.media(frame)
         first, last = np.searchsorted(study.survey.records.frame[records], [frame[0], frame[-1] + 1])
         digests = [seen[at][1] for at in np.searchsorted(frame, study.survey.records.frame[records[first:last]])]
         media = _media_columns(study, paths, frame, seen)
-        return csv_lines(media, MEDIA), csv_lines(
-            _observation_columns(study, details, records[first:last], digests, blank_event), OBSERVATIONS
-        )
+        said = _observation_columns(study, details, records[first:last], digests, blank_event)
+        return utf8(csv_lines(media, MEDIA)), utf8(csv_lines(said, OBSERVATIONS))
 
     with (
         ColumnFile(folder / "media.csv", MEDIA) as media_file,

@@ -1,9 +1,5 @@
 """Long tables by the chunk: each chunk's text is made in a process of its own, on as many as there are processors."""
 
-import multiprocessing
-import os
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -11,6 +7,7 @@ from typing import Any, TypeVar
 from edge.report.rows import CHUNK, Columns, Details, long_table
 from edge.report.study import Study
 from edge.report.survey import Survey
+from edge.report.two_readers import forking, processors
 
 Made = TypeVar("Made")
 AT_MOST = 4  # more processes wait for the disk and for the one that writes
@@ -29,7 +26,7 @@ def in_chunks(survey: Survey, size: int, make: Callable[[Details, slice], Made])
     global _make
     _make = make
     try:
-        pool = _forked(min(_processors(), len(parts), AT_MOST), survey)
+        pool = _forked(min(processors(), len(parts), AT_MOST), survey)
         if pool is None:
             with Details(survey) as details:
                 yield from (make(details, part) for part in parts)
@@ -50,16 +47,9 @@ def _forked(workers: int, survey: Survey) -> Any:
     """A pool of processes; `None` where one process is enough, or all that the system lets us have (no /dev/shm)."""
     if workers < 2:
         return None
-    with warnings.catch_warnings(), suppress(OSError):
-        # Python warns of threads, of which numpy keeps some for products of matrices; they are idle here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return multiprocessing.get_context("fork").Pool(workers, _begin, (survey,))
+    with forking() as processes, suppress(OSError):
+        return processes.Pool(workers, _begin, (survey,))
     return None
-
-
-def _processors() -> int:
-    """How many there are for us; 1 where a process cannot be forked safely."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
 def _begin(survey: Survey) -> None:

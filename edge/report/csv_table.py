@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edge.report.chunks import table_chunks
-from edge.report.output import Output
+from edge.report.output import Output, utf8
 from edge.report.rows import CHUNK, COLUMNS, Columns
 from edge.report.study import Study
 
@@ -38,9 +38,9 @@ def write_table(file: TextIO, columns: Iterable[str], lines: Iterable[Iterable[A
 
 def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     """One line for each frame and taxon."""
-    with output.text() as file:
-        file.write(",".join(COLUMNS) + "\n")
-        for done, lines in enumerate(table_chunks(study, lambda columns: csv_lines(columns, COLUMNS))):
+    with output.binary() as file:
+        file.write(utf8(",".join(COLUMNS) + "\n"))
+        for done, lines in enumerate(table_chunks(study, lambda columns: utf8(csv_lines(columns, COLUMNS)))):
             file.write(lines)
             output.say(f"csv: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
     output.say("")
@@ -97,8 +97,8 @@ class ColumnFile:
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self._names = names
-        self._file = path.open("w", encoding="utf-8", newline="", errors="backslashreplace")
-        self._file.write(",".join(names) + "\n")
+        self._file = path.open("wb")
+        self._file.write(utf8(",".join(names) + "\n"))
 
     def __enter__(self) -> "ColumnFile":
         return self
@@ -108,10 +108,10 @@ class ColumnFile:
 
     def write(self, columns: Mapping[str, list[Any] | str]) -> None:
         """Add lines; text is defused."""
-        self.append(csv_lines(columns, self._names))
+        self.append(utf8(csv_lines(columns, self._names)))
 
-    def append(self, lines: str) -> None:
-        """Add lines that `csv_lines` made."""
+    def append(self, lines: bytes) -> None:
+        """Add lines that `csv_lines` made, in UTF-8."""
         self._file.write(lines)
 
 

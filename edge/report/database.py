@@ -36,7 +36,7 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises `ReportError` when the file is no detections database.
     """
-    connection = _open(path)
+    connection = open_for_reading(path)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
@@ -56,7 +56,8 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A read-only connection; raises `ReportError` for what is no database or cannot be read here."""
     try:
         connection = open_database(path, read_only=True)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from edge.report.chunks import table_chunks
-from edge.report.output import Output
+from edge.report.output import Output, utf8
 from edge.report.rows import CHUNK, Columns
 from edge.report.study import Study
 
@@ -14,8 +14,8 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     """One line for each frame and taxon."""
-    with output.text() as file:
-        for done, lines in enumerate(table_chunks(study, json_lines)):
+    with output.binary() as file:
+        for done, lines in enumerate(table_chunks(study, lambda columns: utf8(json_lines(columns)))):
             file.write(lines)
             output.say(f"jsonl: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
     output.say("")

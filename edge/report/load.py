@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.event import DEFAULT_RULES, Rules, copied_together
-from edge.report.answers import Answers, choose
+from edge.report.answers import Answers, Observations, choose, read_observations
 from edge.report.columns import KeyCodes, int64, joined, key_of, key_parts, read_columns, seconds_of
-from edge.report.database import ReportError, connect
+from edge.report.database import ReportError
 from edge.report.deployment import Deployment, utc_seconds, zone_named
 from edge.report.local_time import NO_TIME, to_local
 from edge.report.selection import Selection
@@ -29,7 +29,8 @@ from edge.report.survey import (
     Problem,
     Survey,
 )
-from edge.report.votes import stored_votes, votes_missing, worked_out_votes
+from edge.report.two_readers import connect_with_help
+from edge.report.votes import read_events, stored_votes, votes_missing, worked_out_votes
 from edge.taxon_book import Model, TaxonBook, read_models
 
 _PROBLEMS = """
@@ -96,9 +97,9 @@ def load(
     parts = []
     for number, path in enumerate(paths):
         say(f"reading {path.name}" + (f" ({number + 1} of {len(paths)})" if len(paths) > 1 else ""))
-        with connect(path) as connection:
+        with connect_with_help(path, read_observations) as (connection, said):
             try:
-                parts.append(_read(connection, path, len(paths) > 1, book, models, places, selection, rules, say))
+                parts.append(_read(connection, said, path, len(paths) > 1, book, models, places, selection, rules, say))
             except sqlite3.DatabaseError as error:
                 raise ReportError(
                     f"{path}: {error}; is it a detections database? `edge-db salvage` mends one"
@@ -110,6 +111,7 @@ def load(
 
 def _read(
     connection: sqlite3.Connection,
+    said: Callable[[], Observations],
     path: Path,
     several: bool,
     book: TaxonBook,
@@ -144,8 +146,9 @@ def _read(
     while unnamed in places.known and places.known[unnamed].named:
         unnamed += "-unnamed"
     part = _read_media(connection, several, unnamed, places)
-    part.answers = choose(connection, part.media, codes, _preferred(connection, own_models, selection), book)
-    stored = stored_votes(connection, part.media, book)
+    events = read_events(connection)  # before what is read beside is waited for
+    part.answers = choose(said(), part.media, codes, _preferred(connection, own_models, selection), book)
+    stored = stored_votes(events, part.media, book)
     if votes_missing(part.answers.records, part.at, stored):
         say("working out events")
         stored = worked_out_votes(connection, part.media, book, rules)

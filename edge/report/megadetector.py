@@ -17,7 +17,7 @@ from edge import __version__
 from edge.report.chunks import in_chunks
 from edge.report.file_paths import PublicPaths
 from edge.report.local_time import NO_TIME, local_text
-from edge.report.output import Output
+from edge.report.output import Output, utf8
 from edge.report.rows import CHUNK, Details
 from edge.report.study import Study
 from edge.report.survey import ANIMAL, BLANK, CLASSIFIED, KINDS, UNREADABLE, Survey
@@ -66,26 +66,25 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     with Details(survey) as details:
         classes, paths = _Classes.of(survey, details), PublicPaths.of(study, details)
 
-    def images(details: Details, part: slice) -> str:
-        return ",\n".join(_images(study, details, classes, paths, wanted[part]))
+    def images(details: Details, part: slice) -> bytes:
+        return utf8(",\n".join(_images(study, details, classes, paths, wanted[part])))
 
-    with output.text() as file:
+    with output.binary() as file:
         info = {
             "format_version": FORMAT_VERSION,
             "detector": "edge-classify",
             "classifier": ", ".join(model.title for model in survey.models),
             "detector_metadata": {"edge_classify_version": __version__},
         }
-        file.write('{"info":' + json.dumps(info) + ',"detection_categories":' + json.dumps(CATEGORIES))
-        file.write(',"images":[')
+        categories = json.dumps(CATEGORIES)
+        file.write(utf8(f'{{"info":{json.dumps(info)},"detection_categories":{categories},"images":['))
         for done, text in enumerate(in_chunks(survey, len(wanted), images)):
-            file.write((",\n" if done else "\n") + text)
+            file.write((b",\n" if done else b"\n") + text)
             output.say(f"megadetector: {(done + 1) * CHUNK} of {len(wanted)} frames")
         names = {id_: name for name, id_ in classes.ids.items()}
-        file.write(
-            '\n],"classification_categories":' + json.dumps(names)
-            + ',"classification_category_descriptions":' + json.dumps(classes.descriptions) + "}\n"
-        )  # fmt: skip
+        described = json.dumps(classes.descriptions)
+        end = f'"classification_categories":{json.dumps(names)},"classification_category_descriptions":{described}'
+        file.write(utf8(f"\n],{end}}}\n"))
     output.say("")
     return 0
 

@@ -6,10 +6,19 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from edge.report.database import ReportError
+
+ERRORS = "backslashreplace"
+"""What becomes of bytes in names that are no UTF-8."""
+
+
+def utf8(text: str) -> bytes:
+    """Text as it goes into files."""
+    return text.encode("utf-8", ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +35,25 @@ class Output:
         print(f"edge-report: {line}", file=sys.stderr)
 
     @contextmanager
-    def text(self) -> Iterator[TextIO]:
-        """UTF-8 text with the line ends as written; replaces the file when all of it is there."""
+    def binary(self) -> Iterator[BinaryIO]:
+        """For bytes; replaces the file when all of it is there."""
         if self.path is None:
-            if hasattr(sys.stdout, "reconfigure"):
-                sys.stdout.reconfigure(encoding="utf-8", newline="", errors="backslashreplace")
-            yield sys.stdout
             sys.stdout.flush()
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
             return
-        with replacing(self.path) as file, os.fdopen(os.dup(file.fileno()), "w", encoding="utf-8", newline="",
-                                                     errors="backslashreplace") as text:  # fmt: skip
-            yield text
+        with replacing(self.path) as file:
+            yield file
+
+    @contextmanager
+    def text(self) -> Iterator[TextIO]:
+        """The same for text, written as UTF-8 with the line ends as they are."""
+        with self.binary() as file:
+            text = TextIOWrapper(file, encoding="utf-8", newline="", errors=ERRORS, write_through=True)
+            try:
+                yield text
+            finally:
+                text.detach()  # `file` is not ours to close
 
     def folder(self) -> Path:
         """The folder that --out named, made if need be."""

@@ -100,9 +100,9 @@ ORDER BY o.media, o.subject, o.id
 """
 
 
+# As bytes, since text of any kind sorts before what is no UTF-8.
 _FIRST_AND_LAST_PATH = """
-SELECT min(path) FROM media NOT INDEXED WHERE status = 'classified' GROUP BY typeof(path)
-UNION ALL SELECT max(path) FROM media NOT INDEXED WHERE status = 'classified' GROUP BY typeof(path)
+SELECT min(CAST(path AS BLOB)), max(CAST(path AS BLOB)) FROM media NOT INDEXED WHERE status = 'classified'
 """
 _CANDIDATES = (
     "SELECT observation, taxon, probability FROM candidate WHERE observation {which} ORDER BY observation, place"
@@ -135,7 +135,10 @@ class Details:
     def common_folder(self) -> str:
         """The folder that all classified frames of all databases lie below; empty when there is none."""
         edges = [
-            readable_path(path) for connection in self._open for (path,) in connection.execute(_FIRST_AND_LAST_PATH)
+            readable_path(path)
+            for connection in self._open
+            for path in connection.execute(_FIRST_AND_LAST_PATH).fetchone()
+            if path is not None
         ]
         # What the first and the last in the order of the alphabet share, all between them share too.
         folders = [path.rpartition("/")[0] for path in edges]

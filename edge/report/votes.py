@@ -27,17 +27,34 @@ class Votes:
     confidence: NDArray[np.float32]
 
 
-def stored_votes(connection: sqlite3.Connection, media: NDArray[np.int64], book: TaxonBook) -> Votes:
-    """Read the `event` table; `media` are the frames' ids, ascending."""
-    votes = _nothing(len(media))
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The `event` table and its members as they were read, in columns."""
+
+    id: NDArray[np.int64]
+    coded: NDArray[np.int32]
+    confidence: NDArray[np.float32]
+    keys: KeyCodes
+    member_event: NDArray[np.int64]
+    member_media: NDArray[np.int64]
+
+
+def read_events(connection: sqlite3.Connection) -> Events:
+    """Read both tables."""
     keys = KeyCodes()
-    events, coded, confidence = read_columns(connection, _EVENTS, (int64, keys, float32))
-    event, member = read_columns(connection, _MEMBERS, (int64, int64))
-    which = coded[np.searchsorted(events, event)]
-    place = np.searchsorted(media, member)
-    votes.kind[place] = keys.table(lambda part: KINDS.index(part[0]), np.int8)[which]
-    votes.taxon[place] = keys.table(lambda part: book.code(part[1], part[2]), np.int32)[which]
-    votes.confidence[place] = confidence[np.searchsorted(events, event)]
+    id_, coded, confidence = read_columns(connection, _EVENTS, (int64, keys, float32))
+    return Events(id_, coded, confidence, keys, *read_columns(connection, _MEMBERS, (int64, int64)))
+
+
+def stored_votes(events: Events, media: NDArray[np.int64], book: TaxonBook) -> Votes:
+    """What each of `media` (ids, ascending) counts for by the events that the daemon stored."""
+    votes = _nothing(len(media))
+    event = np.searchsorted(events.id, events.member_event)
+    which = events.coded[event]
+    place = np.searchsorted(media, events.member_media)
+    votes.kind[place] = events.keys.table(lambda part: KINDS.index(part[0]), np.int8)[which]
+    votes.taxon[place] = events.keys.table(lambda part: book.code(part[1], part[2]), np.int32)[which]
+    votes.confidence[place] = events.confidence[event]
     return votes
 
 

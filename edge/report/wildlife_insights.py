@@ -10,7 +10,7 @@ from edge.report.chunks import in_chunks
 from edge.report.csv_table import ColumnFile, csv_lines
 from edge.report.file_paths import PublicPaths
 from edge.report.local_time import NO_TIME, local_text, offset_s
-from edge.report.output import Output
+from edge.report.output import Output, utf8
 from edge.report.rows import CHUNK, Details, picked
 from edge.report.study import Study
 from edge.report.survey import ANIMAL, CLASSIFIED
@@ -37,8 +37,8 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     with Details(study.survey) as details:
         paths = PublicPaths.of(study, details)
 
-    def lines(details: Details, part: slice) -> str:
-        return csv_lines(_images(study, details, paths, project, wanted[part]), IMAGES)
+    def lines(details: Details, part: slice) -> bytes:
+        return utf8(csv_lines(_images(study, details, paths, project, wanted[part]), IMAGES))
 
     with ColumnFile(folder / "images.csv", IMAGES) as file:
         for done, text in enumerate(in_chunks(study.survey, len(wanted), lines)):

@@ -204,7 +204,7 @@ def test_chunks_made_by_processes_give_the_same_file(
     words = (format_, "--db", database, "--config", config, "--out")
     assert report(*words, tmp_path / "one") == 0
     monkeypatch.setattr(chunks, "CHUNK", 7)
-    monkeypatch.setattr(chunks, "_processors", lambda: 3)
+    monkeypatch.setattr(chunks, "processors", lambda: 3)
     assert report(*words, tmp_path / "many") == 0
     if format_ == "parquet":
         from pyarrow import parquet  # type: ignore[import-untyped,unused-ignore]
