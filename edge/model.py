@@ -1,7 +1,6 @@
 """The ONNX file: verify it, run it."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,8 @@ from numpy.typing import NDArray
 
 from edge.card import METADATA_KEY, Card, CardError
 from edge.frame import Picture, Pixels, fit
+from edge.onnx_session import open_session
 from edge.prototypes import Prototypes
-
-# From 1.32 on ONNX Runtime for Linux keeps a device id and a queue of usage events under ~/.cache, to be sent home. A
-# box in a forest reports to its owner alone. Read once, when the runtime is loaded; its own call comes too late.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 STARTER = Path(__file__).parent / "models" / "starter.onnx"
 
@@ -42,7 +38,7 @@ class Model:
     def __init__(self, path: Path | str = STARTER, threads: int = 1) -> None:
         self.path = Path(path)
         self.sha256 = _verified_sha256(self.path)
-        self._session = _open_session(self.path, threads)
+        self._session = _session(self.path, threads)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise ModelError(
@@ -101,20 +97,9 @@ def _verified_sha256(path: Path) -> str:
     return actual
 
 
-def _open_session(path: Path, threads: int) -> Any:
-    # Imported here: the runtime takes a tenth of a second to load, and `--version` needs none of it.
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(3)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads answer a little sooner and burn the battery while they wait.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # x86 without VNNI adds pairs of int8 products in 16 bits, which can overflow: ask for its exact kernels.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+def _session(path: Path, threads: int) -> Any:
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return open_session(path, threads)
     except Exception as error:  # the runtime's own exception types share no public base
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason}); is it an ONNX model?") from error

@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from edge.card import METADATA_KEY
 from edge.model import Model
+from edge.onnx_session import open_session
 from export import ExportError
 
 THREADS, BATCHES = (1, 2, 4), (1, 8)
@@ -76,7 +77,7 @@ def measure(paths: Sequence[Path], seconds: float) -> list[Speed]:
     for threads in THREADS:
         if threads > (os.cpu_count() or 1):
             continue
-        sessions = [_session(path, threads) for path in paths]
+        sessions = [open_session(path, threads) for path in paths]
         for batch in BATCHES:
             times = _interleaved(sessions, batch, seconds)
             for place, values in enumerate(times):
@@ -84,7 +85,7 @@ def measure(paths: Sequence[Path], seconds: float) -> list[Speed]:
     return [_speed(path, latency) for path, latency in zip(paths, latencies, strict=True)]
 
 
-def _interleaved(sessions: Sequence[onnxruntime.InferenceSession], batch: int, seconds: float) -> list[list[float]]:
+def _interleaved(sessions: Sequence[Any], batch: int, seconds: float) -> list[list[float]]:
     inputs = [_picture(session, batch) for session in sessions]
     times: list[list[float]] = [[] for _ in sessions]
     for session, pixels in zip(sessions, inputs, strict=True):
@@ -100,7 +101,7 @@ def _interleaved(sessions: Sequence[onnxruntime.InferenceSession], batch: int, s
 
 def _speed(path: Path, latency: dict[str, float]) -> Speed:
     began = time.perf_counter()
-    _session(path, 1)
+    open_session(path, 1)
     load_ms = (time.perf_counter() - began) * 1e3
     model = onnx.load(path)
     card = {prop.key: prop.value for prop in model.metadata_props}.get(METADATA_KEY, "")
@@ -110,18 +111,7 @@ def _speed(path: Path, latency: dict[str, float]) -> Speed:
     )
 
 
-def _session(path: Path, threads: int, profile: Path | None = None) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    if profile is not None:
-        options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _picture(
-    session: onnxruntime.InferenceSession, batch: int
-) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def _picture(session: Any, batch: int) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
     entry = session.get_inputs()[0]
     shape = [batch, *(size if isinstance(size, int) else 1 for size in entry.shape[1:])]
     return {entry.name: np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)}
@@ -129,7 +119,7 @@ def _picture(
 
 def _profile(path: Path, runs: int = 20) -> tuple[dict[str, int], dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="edge-classify-") as folder:
-        session = _session(path, 1, Path(folder) / "profile")
+        session = open_session(path, 1, Path(folder) / "profile")
         pixels = _picture(session, 1)
         for _ in range(runs):
             session.run(None, pixels)
@@ -150,7 +140,7 @@ def _peak_bytes(path: Path | None) -> int:
     code = "import sys, numpy, onnxruntime\n"
     if path is not None:
         code += (
-            "s = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
+            "from edge.onnx_session import open_session\ns = open_session(sys.argv[1])\n"
             "i = s.get_inputs()[0]\n"
             "s.run(None, {i.name: numpy.zeros([1, *i.shape[1:]], numpy.uint8)})\n"
         )

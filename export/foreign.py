@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
+from edge.onnx_session import open_session
 from export import ExportError
 from export.graph import INPUT, IR_VERSION
 
@@ -164,7 +164,7 @@ def _free_batch(model: onnx.ModelProto, height_px: int, width_px: int) -> None:
         if entry.type.tensor_type.shape.dim:
             entry.type.tensor_type.shape.dim[0].dim_param = "N"
     try:
-        session = _session(model)
+        session = open_session(model.SerializeToString())
         session.run(None, {INPUT: np.zeros((2, height_px, width_px, 3), np.uint8)})
     except Exception as error:  # the runtime's exception types share no public base
         reason = " ".join(str(error).split())[:160]
@@ -181,16 +181,10 @@ def _chosen_output(graph: onnx.GraphProto, output: str | None) -> str:
 
 
 def _answer(model: onnx.ModelProto, name: str, batch: int) -> NDArray[np.float32]:
-    session = _session(model)
+    session = open_session(model.SerializeToString())
     shape = session.get_inputs()[0].shape[1:]
     answer: NDArray[np.float32] = session.run([name], {INPUT: np.full((batch, *shape), 127, np.uint8)})[0]
     return answer
-
-
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

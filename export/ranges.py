@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from edge.onnx_session import open_session
 from export.graph import INPUT
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
@@ -109,18 +109,16 @@ def _divergence(histogram: NDArray[np.int64], centres: NDArray[np.float64], low:
     return float((a * np.log(a / b)).sum() + missing)
 
 
-def _session_with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnxruntime.InferenceSession:
+def _session_with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> Any:
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
     watched.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(watched.SerializeToString())
 
 
 def _run(
-    session: onnxruntime.InferenceSession, tensors: Sequence[str], pictures: NDArray[np.uint8]
+    session: Any, tensors: Sequence[str], pictures: NDArray[np.uint8]
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for start in range(0, len(pictures), BATCH):
         yield from zip(tensors, session.run(list(tensors), {INPUT: pictures[start : start + BATCH]}), strict=True)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from edge.look import FloatArray, log_probabilities
+from edge.onnx_session import open_session
 from export.graph import INPUT
 from export.quantize import WEIGHTED_OPS, Plan, body, quantise_observed
 from export.ranges import Observed
@@ -37,9 +37,7 @@ def by_damage(
 
 
 def _log_probabilities(model: onnx.ModelProto, pictures: NDArray[np.uint8]) -> FloatArray:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString())
     return log_probabilities(
         np.concatenate([session.run(["logits"], {INPUT: picture[None]})[0] for picture in pictures]), 1.0
     )

@@ -13,7 +13,7 @@ import edge
 @pytest.mark.parametrize(
     "program",
     [
-        "import export.foreign, onnx; export.foreign._session(onnx.load(sys.argv[1]))",
+        "import export.foreign, onnx; export.foreign._answer(onnx.load(sys.argv[1]), 'logits', 1)",
         "import export.ranges, onnx; export.ranges._session_with_outputs(onnx.load(sys.argv[1]), ['logits'])",
         "from pathlib import Path; import export.bench_command as bench; bench._peak_bytes(Path(sys.argv[1]))",
     ],
