@@ -125,7 +125,8 @@ class Decider:
         return Decision("animal", taxon.scientific_name, taxon.rank, common_name, confidence, reason, candidates)
 
     def _candidates(self, p: NDArray[np.float64]) -> tuple[Candidate, ...]:
-        order = [i for i in np.argsort(-p, kind="stable") if self._allowed[i]][:CANDIDATES_KEPT]
+        order = np.argsort(-p, kind="stable")
+        order = order[self._allowed[order]][:CANDIDATES_KEPT].tolist()
         answers = []
         for i in order:
             label = self.card.labels[i]

@@ -46,10 +46,12 @@ def read_bytes(path: str, limit: int) -> bytes:
     """At most `limit` bytes of a regular file. Raises `OSError`; never waits for the other end of a pipe."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY)
     with os.fdopen(handle, "rb", buffering=0) as file:
-        if not stat_module.S_ISREG(os.fstat(handle).st_mode):
+        status = os.fstat(handle)
+        if not stat_module.S_ISREG(status.st_mode):
             raise OSError(f"{path} is no regular file any more")
         parts: list[bytes] = []
-        while limit > 0 and (part := file.read(limit)):
+        # One byte more shows whether it has grown. Room for `limit` bytes would be fetched from the kernel each time.
+        while limit > 0 and (part := file.read(min(limit, status.st_size + 1))):
             parts.append(part)
             limit -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -16,11 +16,19 @@ def is_infrared(pixels: Pixels) -> bool:
     sample = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_NEAREST)
     strip = round(len(sample) * _STRIP_FRACTION)
     middle = sample[strip:-strip]
-    spread = middle.max(axis=2) - middle.min(axis=2)
-    return bool(np.count_nonzero(spread >= _COLOUR_SPREAD) < 0.05 * spread.size)
+    red, green, blue = cv2.split(middle)  # plane by plane is ten times quicker than along the last axis
+    spread = cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue)
+    return bool(np.count_nonzero(spread >= _COLOUR_SPREAD) < 0.05 * red.size)
 
 
 def miniature(pixels: Pixels) -> Pixels:
     """uint8[12, 16]: the frame in grey, small enough to keep for every frame."""
-    small = cv2.resize(pixels, (MINIATURE_WIDTH_PX, MINIATURE_HEIGHT_PX), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    # By a power of two first: a network's input is a multiple of it, and that is several times quicker.
+    height, width = (
+        max(least, side // 2 ** (max(side // least, 1).bit_length() - 1))
+        for side, least in zip(grey.shape, (MINIATURE_HEIGHT_PX, MINIATURE_WIDTH_PX), strict=True)
+    )
+    coarse = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(coarse, (MINIATURE_WIDTH_PX, MINIATURE_HEIGHT_PX), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
