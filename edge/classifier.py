@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edge import frame, look
+from edge.answer import answer
 from edge.card import Card
 from edge.decide import Decider, Decision
 from edge.detector import Detector
 from edge.model import STARTER, classifier
 from edge.model_choice import Models
-from edge.subjects import look_at_boxes
 
 
 class Classifier:
@@ -55,9 +55,6 @@ class Classifier:
         """
         name = "" if isinstance(source, bytes) else str(source)
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        model, decider, detector = self._models.classifier, self._models.decider, self._models.detector
         picture = frame.decode(data, self._models.decode_side_px, name)
-        if detector is not None:
-            return look_at_boxes(detector, model, decider, picture, self._least_blank).decision
-        (seen,) = look.look(model, [look.view(model, picture)], self._second_look, decider.is_settled)
-        return decider.decide(seen.log_probabilities, seen.familiarity)
+        view = look.view(self._models.classifier, picture)
+        return answer(self._models, view, self._second_look, self._least_blank).decision

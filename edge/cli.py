@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from edge.settings import Settings
     from edge.store import Store
 
-_STEP = 256  # files that the database is asked about together
 EXIT_CODES = """\
 exit codes: 0 done (unsupported files don't count); 1 done, but some files could not be read (each has its line);
 2 wrong use or setup"""
@@ -124,7 +123,7 @@ def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
 
 def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline: "Pipeline",
           announcer: "Announcer", stop: threading.Event) -> None:  # fmt: skip
-    from edge.files import files_below, see
+    from edge.files import STEP, files_below, see
 
     def files(on_error: Callable[[OSError], None] | None = None) -> Iterator["Seen"]:
         for path in paths:
@@ -143,7 +142,7 @@ def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline:
 
     def new() -> Iterator["Seen"]:
         listed = files(announcer.complain)
-        while some := list(islice(listed, _STEP)):
+        while some := list(islice(listed, STEP)):
             unknown = store.unknown(some)
             announcer.pass_by(len(some) - len(unknown))
             yield from unknown

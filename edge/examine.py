@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import frame, look
+from edge.answer import answer
 from edge.clock import CaptureTime, capture_time, now, zone_named
 from edge.files import Seen, read_bytes, see
 from edge.model_choice import Models
 from edge.result import Again, Failed, Result, Scored
 from edge.scene import is_infrared, miniature
 from edge.settings import Settings
-from edge.subjects import look_at_boxes
 from edge.trial import TRIES, Undecided
 
 _FINAL = ("unsupported_format", "too_large")  # more bytes would change nothing
@@ -134,19 +134,10 @@ class Examiner:
         return earlier[1] if frame.digest(memoryview(data)[: earlier[0]]) == earlier[1] else None
 
     def answer(self, item: Decoded) -> Scored:
-        """Look at a decoded frame and decide.
-
-        One frame at a time: a batch saves the network no CPU time and costs memory (docs/results.md).
-        """
-        classifier, decider, detector = self._models.classifier, self._models.decider, self._models.detector
+        """Look at a decoded frame and decide."""
+        least_blank = self._settings.thresholds.get("blank", 0.0)
+        said = answer(self._models, item.view, self._settings.second_look, least_blank)
         picture = item.view.picture
-        if detector is not None:
-            least_blank = self._settings.thresholds.get("blank", 0.0)
-            boxed = look_at_boxes(detector, classifier, decider, picture, least_blank)
-            decision, logs, region, subjects = boxed.decision, boxed.log_probabilities, None, boxed.subjects
-        else:
-            (seen,) = look.look(classifier, [item.view], self._settings.second_look, decider.is_settled)
-            decision = decider.decide(seen.log_probabilities, seen.familiarity)
-            logs, region, subjects = seen.log_probabilities, seen.region, ()
         return Scored(item.seen, item.digest, picture.width_px, picture.height_px, item.captured, item.deployment,
-                      decision, logs, region, item.infrared, item.scene, subjects)  # fmt: skip
+                      said.decision, said.log_probabilities, said.region, item.infrared, item.scene,
+                      said.subjects)  # fmt: skip

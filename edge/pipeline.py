@@ -23,7 +23,7 @@ from edge.trial import Suspicion
 
 log = logging.getLogger(__name__)
 
-GROUP = 16  # frames logged in one transaction while there is a backlog
+GROUP = 8  # frames logged in one transaction while there is a backlog
 POWER_GROUP = 32  # the same where power counts more than what a power cut makes us look at again
 RETRY_FIRST_S, RETRY_AT_MOST_S = 0.2, 5.0
 HANG_S = 300  # a decoder or a network that takes so long never comes back

@@ -20,14 +20,14 @@ from edge import __version__
 from edge.clock import iso_utc, now
 from edge.clock_order import ClockOrder
 from edge.damage import open_or_repair
-from edge.decide import Decider, Decision
+from edge.decide import Decision
 from edge.event_table import make_grouper, update_events
 from edge.files import Seen
 from edge.heartbeat import Pulse
 from edge.look import Box
 from edge.model_choice import Models
 from edge.result import Again, Failed, Result, Scored
-from edge.settings import Deployment, Settings, read_species_list
+from edge.settings import Deployment, Settings
 
 log = logging.getLogger(__name__)
 
@@ -152,10 +152,7 @@ class Store:
             for deployment in self._settings.deployments:
                 self._save(deployment)
         self._used_models, self._model, self._run = models, model_id, run
-        listed = self._settings.species_list
-        allowed = None if listed is None else read_species_list(listed)
-        decider = Decider(models.card, allowed, self._settings.thresholds)
-        self._grouper = make_grouper(self._connection, {model_id: decider})
+        self._grouper = make_grouper(self._connection, {model_id: models.decider})
         self._model_name = f"{models.name} {models.card.version}"
 
     def end(self) -> None:

@@ -19,18 +19,18 @@ from pathlib import Path
 from threading import Lock
 
 from edge import frame, look
+from edge.answer import answer
 from edge.decide import Decider
 from edge.detector import Detector
 from edge.files import read_bytes
 from edge.model import STARTER, Model
 from edge.model_choice import Models
 from edge.settings import Settings
-from edge.subjects import look_at_boxes
 
 TRIES = 3
 HANG_S = 60  # the largest picture that is let in takes a Raspberry Pi a quarter of it
 DETECTOR_HANG_S = 300  # a large one takes most of a minute on such a processor
-SUSPECTS = 64  # more than can be in hand at once
+SUSPECTS = 128  # more than can be in hand at once, also with --power
 _IDLE_S = 60.0
 _NOBODYS_FAULT = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # someone ended the service
 
@@ -162,10 +162,7 @@ def main(arguments: Sequence[str]) -> int:
         faulthandler.dump_traceback_later(hang_s, exit=True)
         try:
             picture = frame.decode(data, models.decode_side_px, path)
-            if models.detector is None:
-                look.look(model, [look.view(model, picture)])
-            else:
-                look_at_boxes(models.detector, model, models.decider, picture)
+            answer(models, look.view(model, picture))
         except frame.BadFrame:
             pass  # refused, which is safe
         faulthandler.cancel_dump_traceback_later()

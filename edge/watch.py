@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from edge.files import Seen, files_below, is_temporary, see
+from edge.files import STEP, Seen, files_below, is_temporary, see
 from edge.kernel_events import KernelEvents
 from edge.mounts import Mount, MountChanges, is_silent, mounts_of, read_mounts
 
@@ -22,7 +22,6 @@ TICK_S = 0.5
 GATHERING_TICK_S = 5.0
 LIMIT = 50_000  # planned visits; what exceeds it is found again by a scan
 _HANDED_LIMIT = 4096
-_STEP = 256  # files of a scan that are asked about together
 _UNHURRIED = 20  # a scan's pause is at least this many times its duration
 
 
@@ -175,7 +174,7 @@ class Watch:
         room = LIMIT - len(self._due)
         if room <= 0:
             return False
-        found = list(islice(self._scan, min(_STEP, room)))
+        found = list(islice(self._scan, min(STEP, room)))
         for file in self._unknown([one for one in found if one.path not in self._due and not self._is_handed(one)]):
             self._doubt_events(file)
             self._plan_by_age(file)

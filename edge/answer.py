@@ -1,0 +1,35 @@
+"""A decoded frame to its answer: by looks at the whole and at what drew attention, or by a detector's boxes."""
+
+from dataclasses import dataclass
+
+from edge import look
+from edge.decide import Decision
+from edge.look import Box, FloatArray, View
+from edge.model_choice import Models
+from edge.subjects import Subject, look_at_boxes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The decision on one frame, and what it rests on."""
+
+    decision: Decision
+    log_probabilities: FloatArray | None
+    """float32[L], calibrated, before any species list; `None` where no box was classified."""
+    region: Box | None
+    """Where the attention went; `None` with a detector or without attention."""
+    subjects: tuple[Subject, ...]
+    """The detector's boxes."""
+
+
+def answer(models: Models, view: View, second_look: bool = True, least_blank: float = 0.0) -> Answer:
+    """Look at one frame and decide. With less than `least_blank` for a blank, one without boxes is `unknown`.
+
+    One frame at a time: a batch saves the network no CPU time and costs memory (docs/results.md).
+    """
+    if models.detector is not None:
+        boxed = look_at_boxes(models.detector, models.classifier, models.decider, view.picture, least_blank)
+        return Answer(boxed.decision, boxed.log_probabilities, None, boxed.subjects)
+    (seen,) = look.look(models.classifier, [view], second_look, models.decider.is_settled)
+    decision = models.decider.decide(seen.log_probabilities, seen.familiarity)
+    return Answer(decision, seen.log_probabilities, seen.region, ())
