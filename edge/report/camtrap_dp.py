@@ -4,35 +4,23 @@ import argparse
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import __version__
+from edge.report.camtrap_dp_package import as_list, dated_frames, descriptor, refuse_what_is_missing
 from edge.report.chunks import in_chunks
 from edge.report.csv_table import ColumnFile, csv_lines
-from edge.report.database import ReportError
 from edge.report.deployment import Deployment
 from edge.report.file_paths import PublicPaths, media_type
-from edge.report.local_time import DAY_S, NO_TIME, day_text, local_text, offset_s
+from edge.report.local_time import DAY_S, NO_TIME, local_text, offset_s
 from edge.report.output import Output, replacing, utf8
 from edge.report.rows import CHUNK, DOUBT_TEXTS, Details, picked
 from edge.report.study import Study
 from edge.report.survey import BLANK, CLASSIFIED, KINDS, REASONS
 from edge.report.visits import frame_bursts
-from edge.taxonomy import ROOT_NAME
-
-VERSION = "1.0.2"
-BASE = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}/"
-SAMPLING_DESIGNS = (
-    "simpleRandom", "systematicRandom", "clusteredRandom", "experimental", "targeted", "opportunistic",
-)  # fmt: skip
-CAPTURE_METHODS = ("activityDetection", "timeLapse")
-ROLES = ("contact", "principalInvestigator", "rightsHolder", "publisher", "contributor")
 
 # All columns of the standard: some validators want each of them named, also where nothing is known.
 DEPLOYMENTS = (
@@ -71,41 +59,8 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def refuse_what_is_missing(study: Study) -> None:
-    """Raise `ReportError` naming every key that only a person can fill in."""
-    project, missing, wrong = study.project, [], []
-    missing += [f"[project] {key}" for key in ("title", "contributors", "sampling_design", "capture_method")
-                if not project.get(key)]  # fmt: skip
-    for key, allowed in (("sampling_design", SAMPLING_DESIGNS), ("capture_method", CAPTURE_METHODS)):
-        for value in _list(project.get(key)):
-            if value not in allowed:
-                wrong.append(f"[project] {key} is {value!r}, expected one of {', '.join(allowed)}")
-    for person in _list(project.get("contributors")):
-        if not isinstance(person, dict) or not person.get("title"):
-            wrong.append('[project] contributors: each is {title = "Name", role = "contact"}')
-        elif person.get("role", "contributor") not in ROLES:
-            wrong.append(f"[project] contributors: role {person['role']!r} is none of {', '.join(ROLES)}")
-    for place, deployment in enumerate(study.survey.deployments):
-        if not (_dated(study) & (study.survey.frames.deployment == place)).any():
-            continue
-        keys = [key for key in ("latitude", "longitude") if getattr(deployment, key) is None]
-        name = (
-            f"[deployment.{json.dumps(deployment.name)}]"
-            if deployment.named
-            else "[deployment.ID] (none is named: --deployment ID of edge-classify)"
-        )
-        missing += [f"{name} {key}" for key in keys]
-    if missing or wrong:
-        what = "; ".join(([f"missing in --config: {', '.join(missing)}"] if missing else []) + wrong)
-        raise ReportError(f"Camtrap DP needs what only a person knows; {what}")
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value] if value else []
-
-
 def _write_package(study: Study, folder: Path, output: Output) -> None:
-    dated = _dated(study)
+    dated = dated_frames(study)
     frames = np.flatnonzero(dated).astype(np.int32)
     records = np.flatnonzero(dated[study.survey.records.frame])
     periods = _write_deployments(study, folder / "deployments.csv")
@@ -133,16 +88,11 @@ def _write_package(study: Study, folder: Path, output: Output) -> None:
             output.say(f"{(done + 1) * CHUNK} of {len(frames)} frames")
         observations_file.write(_event_columns(study))
         observations_file.write(_blank_event_columns(study, blank_event))
-    descriptor = _descriptor(study, periods)
-    (folder / "datapackage.json").write_text(json.dumps(descriptor, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    said = json.dumps(descriptor(study, periods), ensure_ascii=False, indent=2)
+    (folder / "datapackage.json").write_text(said + "\n", "utf-8")
     lost = int((~dated & (study.survey.frames.status == CLASSIFIED)).sum())
     if lost:
         output.warn(f"{lost} frames without a time are not in the package: the standard wants a time for each")
-
-
-def _dated(study: Study) -> NDArray[np.bool_]:
-    frames = study.survey.frames
-    return np.asarray((frames.status == CLASSIFIED) & (frames.at != NO_TIME))
 
 
 def _stamps(at: NDArray[np.int64], local: NDArray[np.int64]) -> list[str]:
@@ -154,7 +104,7 @@ def _write_deployments(study: Study, path: Path) -> list[tuple[int, int]]:
     survey, periods = study.survey, []
     with ColumnFile(path, DEPLOYMENTS) as file:
         for place, (deployment, effort) in enumerate(zip(survey.deployments, study.efforts, strict=True)):
-            mine = (survey.frames.deployment == place) & _dated(study)
+            mine = (survey.frames.deployment == place) & dated_frames(study)
             if not mine.any():
                 continue
             period = deployment_period(deployment, survey.frames.at[mine])
@@ -195,7 +145,7 @@ def _media_columns(
     study: Study, paths: PublicPaths, frame: NDArray[np.int32], seen: list[tuple[str, str]]
 ) -> dict[str, Any]:
     frames = study.survey.frames
-    methods = _list(study.project.get("capture_method"))
+    methods = as_list(study.project.get("capture_method"))
     public = [
         paths.public(path, deployment)
         for (path, _), deployment in zip(seen, frames.deployment[frame].tolist(), strict=True)
@@ -307,86 +257,3 @@ def _counts(counts: NDArray[np.int32]) -> list[Any]:
 def _probabilities(confidence: NDArray[np.float32]) -> list[Any]:
     rounded = np.round(confidence.astype(np.float64), 4)
     return [None if value != value else value for value in rounded.tolist()]
-
-
-def _descriptor(study: Study, periods: list[tuple[int, int]]) -> dict[str, Any]:
-    project, survey = study.project, study.survey
-    used = np.unique(np.concatenate([survey.records.taxon, study.visits.taxon]))
-    places = [
-        (d.longitude, d.latitude)
-        for i, d in enumerate(survey.deployments)
-        if d.longitude is not None
-        and d.latitude is not None
-        and (_dated(study) & (survey.frames.deployment == i)).any()
-    ]
-    today = day_text(int(datetime.now(UTC).timestamp()) // DAY_S)
-    optional = {
-        key: project[key]
-        for key in ("id", "description", "version", "keywords", "homepage", "licenses", "bibliographicCitation")
-        if project.get(key)
-    }
-    precision = max((d.precision_deg for d in survey.deployments if d.precision_deg), default=None)
-    return {
-        "profile": f"{BASE}camtrap-dp-profile.json",
-        "name": _slug(str(project["title"])),
-        **optional,
-        **({"coordinatePrecision": precision} if precision else {}),
-        "title": project["title"],
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "contributors": [{"role": "contributor", **person} for person in project["contributors"]],
-        "sources": [
-            {"title": "edge-classify", "version": __version__},
-            *({"title": model.name, "version": model.version} for model in survey.models),
-        ],
-        "project": {
-            "title": project["title"],
-            "samplingDesign": project["sampling_design"],
-            "captureMethod": _list(project["capture_method"]),
-            "individualAnimals": bool(project.get("individual_animals", False)),
-            "observationLevel": ["media", "event"],
-        },
-        "spatial": _spatial(places),
-        "temporal": {
-            "start": day_text(min(p[0] for p in periods)) if periods else today,
-            "end": day_text(max(p[1] for p in periods)) if periods else today,
-        },
-        "taxonomic": [_taxonomic(survey.taxa[code]) for code in used.tolist() if code >= 0],
-        "resources": [
-            {
-                "name": name,
-                "path": f"{name}.csv",
-                "profile": "tabular-data-resource",
-                "format": "csv",
-                "mediatype": "text/csv",
-                "encoding": "utf-8",
-                "schema": f"{BASE}{name}-table-schema.json",
-            }
-            for name in ("deployments", "media", "observations")
-        ],
-    }
-
-
-def _slug(title: str) -> str:
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in title.lower())
-    return "-".join(part for part in kept.split("-") if part) or "camera-traps"
-
-
-def _spatial(places: Iterable[tuple[float, float]]) -> dict[str, Any]:
-    """The rectangle around the cameras as GeoJSON; a point when there is one place."""
-    points = list(dict.fromkeys(places))
-    if len(points) == 1:
-        return {"type": "Point", "coordinates": list(points[0])}
-    if not points:
-        return {"type": "MultiPoint", "coordinates": []}
-    west, east = min(p[0] for p in points), max(p[0] for p in points)
-    south, north = min(p[1] for p in points), max(p[1] for p in points)
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    return {"type": "Polygon", "bbox": [west, south, east, north], "coordinates": [ring]}
-
-
-def _taxonomic(taxon: Any) -> dict[str, Any]:
-    line = {"class": taxon.class_, "order": taxon.order, "family": taxon.family, "genus": taxon.genus}
-    known = {"kingdom": ROOT_NAME, **{rank: name for rank, name in line.items() if name}}
-    names = {"vernacularNames": {"eng": taxon.common_name}} if taxon.common_name else {}
-    rank = {"taxonRank": taxon.rank} if taxon.rank else {}
-    return {"scientificName": taxon.scientific_name, **rank, **known, **names}

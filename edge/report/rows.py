@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.report.database import connect
-from edge.report.load import readable_path
 from edge.report.local_time import NO_TIME, local_text
+from edge.report.one_database import readable_path
 from edge.report.study import Study
 from edge.report.survey import DOUBTS, KINDS, REASONS, Survey
 
