@@ -1,38 +1,51 @@
-"""Whether decoding at a scale changes any decision, against decoding every pixel.
+"""Whether decoding at a scale changes any decision, or how good they are, against decoding every pixel.
 
-python -m benchmarks.decode_scale ../shared/data/field/frames [--model FILE]
+python -m benchmarks.decode_scale ../shared/data/field [--model FILE]
 """
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
-from benchmarks.backlog import field_frames
 from edge import frame, look
-from edge.decide import Decider
+from edge.answer import answer
+from edge.decide import Decider, Decision
 from edge.model import STARTER, Model
+from edge.model_choice import Models
+from edge.taxonomy import Tree
+from export.judge import judge
+from export.scenes import read_scenes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path)
+    parser.add_argument("data", type=Path, help="folder with labels.csv")
     parser.add_argument("--model", type=Path, default=STARTER)
     given = parser.parse_args()
     model = Model(given.model)
-    decider = Decider(model.card)
-    paths = field_frames(given.source)
+    card = model.card
+    models = Models(model, Decider(card))
+    tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
+    scenes = read_scenes(given.data, card.labels)
+    sides: dict[str, int | None] = {"scaled": models.decode_side_px, "full": None}
+    verdicts: dict[str, Counter[str]] = {name: Counter() for name in sides}
     differing = []
-    for path in paths:
-        answers = []
-        for side_px in (look.decode_side_px(model), None):
-            picture = frame.decode(path.read_bytes(), side_px)
-            (seen,) = look.look(model, [look.view(model, picture)])
-            answers.append(decider.decide(seen.log_probabilities, seen.familiarity))
-        scaled, full = answers
-        if (scaled.kind, scaled.taxon) != (full.kind, full.taxon):
-            differing.append(f"{path.name}: scaled {scaled.taxon or scaled.kind} {scaled.confidence:.3f}, "
-                             f"full {full.taxon or full.kind} {full.confidence:.3f}")  # fmt: skip
-    same = len(paths) - len(differing)
-    print(f"{same} of {len(paths)} decisions are the same ({same / len(paths):.1%})")
+    for scene in scenes:
+        said: dict[str, Decision] = {}
+        for name, side_px in sides.items():
+            picture = frame.decode(scene.path.read_bytes(), side_px)
+            said[name] = answer(models, look.view(model, picture)).decision
+            verdict = "unknown" if said[name].kind == "unknown" else judge(said[name], scene, tree)
+            verdicts[name][verdict] += 1
+        if len({(decision.kind, decision.taxon) for decision in said.values()}) > 1:
+            both = ", ".join(f"{name} {d.taxon or d.kind} {d.confidence:.3f}" for name, d in said.items())
+            differing.append(f"{scene.path.name}: {both}")
+    same = len(scenes) - len(differing)
+    print(f"{same} of {len(scenes)} decisions are the same ({same / len(scenes):.1%})")
+    for name, counts in verdicts.items():
+        print(
+            f"{name:8}" + ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("right", "wrong", "open", "unknown"))
+        )
     print("\n".join(differing))
 
 

@@ -11,7 +11,7 @@ from edge import __version__, backup, prune, retime
 from edge.imports import cli as imports
 from edge.schema import SchemaError
 
-DONE, PROBLEM, WRONG_USE = 0, 1, 2
+DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"edge-db: {error}", file=sys.stderr)
     except sqlite3.DatabaseError as error:
         print(f"edge-db: {arguments.db}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return WRONG_USE
 
 

@@ -1,5 +1,6 @@
 """Long tables by the chunk: each chunk's text is made in a process of its own, on as many as there are processors."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -54,6 +55,7 @@ def _forked(workers: int, survey: Survey) -> Any:
 
 def _begin(survey: Survey) -> None:
     global _details
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that ends this one
     _details = Details(survey).__enter__()  # until the process ends
 
 

@@ -19,7 +19,7 @@ from edge.report.output import Output
 from edge.report.selection import Selection, moment, until_moment
 from edge.report.study import Study
 
-DONE, PROBLEM, WRONG_USE = 0, 1, 2
+DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except KeyboardInterrupt:
+        print("\nedge-report: interrupted; a report that is not whole was not put in place", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _parser(formats: Sequence[Format]) -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sqlite3
 import sys
 import warnings
@@ -89,6 +90,7 @@ def _received(helper: Connection, together: bool, connection: sqlite3.Connection
 
 def _help(path: Path, read: Read[object], parents: Connection, pipe: Connection) -> None:
     """In the process beside: begin as often as asked, then read."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that ends this one
     parents.close()
     try:
         with pipe, connect(path) as connection:

@@ -3,11 +3,11 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from edge.report import chunks
+from edge.report import chunks, csv_table
 from edge.report.cli import main
 from edge.report.formats import FORMATS
 
@@ -216,3 +216,17 @@ def test_chunks_made_by_processes_give_the_same_file(
     assert len(made["one"]) == len(made["many"])
     for one, many in zip(made["one"], made["many"], strict=True):
         assert one.read_bytes() == many.read_bytes(), one.name
+
+
+def test_ctrl_c_ends_in_one_line_and_leaves_the_old_report(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    (tmp_path / "out.csv").write_text("the old one")
+    monkeypatch.setattr(csv_table, "csv_lines", interrupted)
+    assert report("csv", "--db", made, "--out", tmp_path / "out.csv") == 130
+    assert capsys.readouterr().err.strip().startswith("edge-report: interrupted")
+    assert [path.name for path in tmp_path.glob("*out*")] == ["out.csv"]
+    assert (tmp_path / "out.csv").read_text() == "the old one"
