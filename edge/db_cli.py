@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "edge-db",
         description="Look after a database of detections.",
-        epilog="exit codes: 0 done; 1 done, but a check found a problem; 2 wrong use",
+        epilog="exit codes: 0 done; 1 done, but a check found a problem; 2 wrong use; 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"edge-db {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
