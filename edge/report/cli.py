@@ -65,7 +65,8 @@ def _parser(formats: Sequence[Format]) -> argparse.ArgumentParser:
         prog="edge-report",
         description="Write reports and exports of one or many detections databases. Databases are only read, "
         "also while edge-classify fills them.",
-        epilog="Exit codes: 0 done; 1 done, and a check found a problem; 2 wrong use or nothing to read; 130 interrupted.",
+        epilog="Exit codes: 0 done; 1 done, and a check found a problem; 2 wrong use or nothing to read; "
+        "130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"edge-report {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="FORMAT", required=True)
