@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from edge.frame import IMAGE_SUFFIXES
 from export import ExportError
+from export.exact import tie_free
 from export.graph import NETWORK_INPUT, normalise
 from export.quantize import WEIGHTED_OPS, body
 from export.scenes import UNSEEN, Scene
@@ -157,7 +158,7 @@ class _Backbone(nn.Module):
                         self._weights[_key(name)] = nn.Parameter(value)
                     else:
                         self._constants[name] = value
-        self._ranges = _rounded_tensors(quantised, ranges)
+        self._ranges = _rounded_tensors(quantised, tie_free(model, {node.name for node in quantised}, ranges))
         self._rounds_weight = {node.name for node in quantised if node.op_type in WEIGHTED_OPS}
 
     def forward(self, pixels: Tensor) -> Tensor:
