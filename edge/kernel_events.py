@@ -1,9 +1,12 @@
 """inotify events of a folder, at any depth, with what they don't tell: whether some were lost or never promised."""
 
 import glob
+import logging
 import os
 import threading
 import time
+import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +17,9 @@ _SHARE = 4  # at least one in so many entries of the queue is passed on; the oth
 class KernelEvents:
     """Calls `on_complete`, `on_growing` (a file's path) and `on_folder` (a new folder's path) from a thread.
 
-    The library hides overflows of the kernel's queue, and folders that it could not watch; both show from outside:
-    an overflow needs as many events at once as the queue holds, and the kernel lists the watches of a process.
+    The library hides folders that it could not watch; the kernel lists the watches of a process. Of an overflow of the
+    kernel's queue it only warns in its log, since version 7, and drops what it held back; older ones hide that too, and
+    then it shows by as many events at once as the queue holds.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class KernelEvents:
         self._queue_length = _queue_length()
         self._lock = threading.Lock()
         self._storm_began, self._storm_events = 0.0, 0
+        self._warned = threading.Event()
 
     def start(self) -> str | None:
         """Watch (anew); gives the reason when the kernel refuses."""
@@ -46,6 +51,9 @@ class KernelEvents:
         from watchdog.observers.inotify import InotifyObserver
 
         self.stop()
+        _LIBRARY.tell(self._warned)
+        # It watches a folder twice that is made while it looks through the one above; once is enough, and no harm done.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         take = self._take
 
         class Handler(FileSystemEventHandler):
@@ -71,13 +79,14 @@ class KernelEvents:
             observer.join(10.0)
         with self._lock:
             self._storm_events = 0
+        self._warned.clear()
 
     def may_have_lost_some(self) -> bool:
         """Whether the queue may have overflowed, or the library's threads ended, since the last `start`."""
         with self._lock:
             overflowed = self._storm_events * _SHARE >= self._queue_length
         observer = self._observer
-        return overflowed or (observer is not None and not _is_alive(observer))
+        return overflowed or self._warned.is_set() or (observer is not None and not _is_alive(observer))
 
     def watched_folders(self) -> int | None:
         """How many folders the kernel watches for this process; `None` when there are no events or nobody can tell."""
@@ -106,6 +115,25 @@ class KernelEvents:
                 self._on_complete(path)
         else:
             self._on_growing(path)
+
+
+class _Warnings(logging.Handler):
+    """Tells whoever asked that the library warned of something: whatever it is, events may be missing."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._told: weakref.WeakSet[threading.Event] = weakref.WeakSet()
+        logging.getLogger("watchdog.observers").addHandler(self)
+
+    def tell(self, warned: threading.Event) -> None:
+        self._told.add(warned)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for warned in tuple(self._told):
+            warned.set()
+
+
+_LIBRARY = _Warnings()
 
 
 def _is_alive(observer: Any) -> bool:

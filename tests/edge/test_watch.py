@@ -1,5 +1,6 @@
 """Which files are given out, and when; the daemon as a process is attacked in tests/faults."""
 
+import logging
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from edge import watch as watch_module
 from edge.files import Seen, files_below, read_bytes, see
+from edge.kernel_events import KernelEvents
 from edge.mounts import Mount, is_silent, mounts_of
 from edge.watch import Watch
 
@@ -152,3 +154,16 @@ def test_gathered_files_come_together_at_the_next_multiple(tmp_path: Path, monke
     assert ready(1079.75) == []
     assert ready(1080.25) == ["c.jpg"]
     assert list(watch.frames(stopped)) == []  # ends, and closes what it opened
+
+
+def test_whatever_the_library_warns_of_may_have_cost_events(tmp_path: Path) -> None:
+    events = KernelEvents(str(tmp_path), lambda path: None, lambda path: None, lambda path: None)
+    assert events.start() is None
+    try:
+        assert not events.may_have_lost_some()
+        logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed")
+        assert events.may_have_lost_some()
+        events.start()  # and then everything is looked through
+        assert not events.may_have_lost_some()
+    finally:
+        events.stop()

@@ -24,7 +24,7 @@ def test_a_kernel_queue_that_overflows(
     length = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text("ascii"))
     os.kill(box.process.pid, signal.SIGSTOP)
     noise = box.captures / ".noise.tmp"
-    for _ in range(length // 2 + 100):  # made and closed: two events that the queue cannot join into one
+    for _ in range(length):  # made and closed: two events that the queue cannot join into one
         noise.touch()
         noise.unlink()
     burst.write(box.captures, 10)
