@@ -1,14 +1,13 @@
 """Long tables by the chunk: each chunk's text is made in a process of its own, on as many as there are processors."""
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from edge.report.processes import forking, leave_ctrl_c, processors
 from edge.report.rows import CHUNK, Columns, Details, long_table
 from edge.report.study import Study
 from edge.report.survey import Survey
-from edge.report.two_readers import forking, processors
 
 Made = TypeVar("Made")
 AT_MOST = 4  # more processes wait for the disk and for the one that writes
@@ -55,7 +54,7 @@ def _forked(workers: int, survey: Survey) -> Any:
 
 def _begin(survey: Survey) -> None:
     global _details
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that ends this one
+    leave_ctrl_c()
     _details = Details(survey).__enter__()  # until the process ends
 
 

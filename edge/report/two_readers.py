@@ -1,38 +1,20 @@
 """A large database read by two processes at once, both in the same state of it while a daemon writes on."""
 
-import multiprocessing
 import os
-import signal
 import sqlite3
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from edge.report.database import ReportError, connect, open_for_reading
+from edge.report.processes import forking, leave_ctrl_c, processors
 
 Made = TypeVar("Made")
 Read = Callable[[sqlite3.Connection], Made]
 WORTH_A_PROCESS_BYTES = 50_000_000
 _TRIES = 100
-
-
-def processors() -> int:
-    """How many there are for us; 1 where a process cannot be forked safely."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-
-
-@contextmanager
-def forking() -> Iterator[Any]:
-    """`multiprocessing` by forks, without Python's warning of threads: numpy keeps some for products of matrices,
-    idle here.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield multiprocessing.get_context("fork")
 
 
 @contextmanager
@@ -90,7 +72,7 @@ def _received(helper: Connection, together: bool, connection: sqlite3.Connection
 
 def _help(path: Path, read: Read[object], parents: Connection, pipe: Connection) -> None:
     """In the process beside: begin as often as asked, then read."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that ends this one
+    leave_ctrl_c()
     parents.close()
     try:
         with pipe, connect(path) as connection:

@@ -1,61 +1,13 @@
-"""Sums of int8 products are exact on whatever processor the tests run on.
-
-`python -m tests.export.test_int8_sums` writes the probe that the device asks.
-"""
+"""Sums of int8 products are exact on whatever processor the tests run on."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from edge import onnx_session
 from edge.onnx_session import PROBE, open_session, overflows
-
-CHANNELS, SIDE_PX, LEVEL = 64, 4, 200
-
-
-def probe() -> bytes:
-    """Convolutions of a picture of 255 with weights of 127, of which two products are too much for 16 bits.
-
-    To integers, and to bytes that should be `LEVEL`: the runtime has other kernels for these.
-    """
-    constants: dict[str, Any] = {
-        "one": np.float32(1),
-        "zero": np.uint8(0),
-        "level": np.int32(LEVEL),
-    }
-    nodes, outputs = [], []
-    for kernel in (1, 3):
-        total = 255 * 127 * CHANNELS * kernel**2
-        first, second, scale, sum_, byte = (f"{name}{kernel}" for name in ("first", "second", "scale", "sum", "byte"))
-        weights = np.full((16, CHANNELS, kernel, kernel), 127, np.int8)
-        constants |= {
-            first: weights,
-            second: weights,  # each its own: the runtime cannot make one constant exact twice
-            f"zero{kernel}": np.int8(0),
-            scale: np.float32(total / LEVEL),
-            f"total{kernel}": np.int32(total),
-        }
-        quantised = ["pixels", "one", "zero", second, "one", f"zero{kernel}", scale, "zero"]
-        nodes += [
-            helper.make_node("ConvInteger", ["pixels", first], [sum_]),
-            helper.make_node("Sub", [sum_, f"total{kernel}"], [f"{sum_}_error"]),
-            helper.make_node("QLinearConv", quantised, [byte]),
-            helper.make_node("Cast", [byte], [f"{byte}_number"], to=TensorProto.INT32),
-            helper.make_node("Sub", [f"{byte}_number", "level"], [f"{byte}_error"]),
-        ]
-        outputs += [f"{sum_}_error", f"{byte}_error"]
-    graph = helper.make_graph(
-        nodes,
-        "int8 probe",
-        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, [1, CHANNELS, SIDE_PX, SIDE_PX])],
-        [helper.make_tensor_value_info(name, TensorProto.INT32, None) for name in outputs],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_version="")
-    return bytes(model.SerializeToString())
+from export.int8_probe import CHANNELS, SIDE_PX, probe
 
 
 def test_the_probe_is_the_one_that_is_shipped() -> None:
@@ -77,7 +29,3 @@ def test_kernels_that_overflow_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "wrong.onnx").write_bytes(wrong)
     monkeypatch.setattr(onnx_session, "PROBE", tmp_path / "wrong.onnx")
     assert overflows.__wrapped__()
-
-
-if __name__ == "__main__":
-    PROBE.write_bytes(probe())

@@ -1,0 +1,30 @@
+"""Processes beside a long report: how many, how they are made, how they end."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def processors() -> int:
+    """How many there are for us; 1 where a process cannot be forked safely."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+
+
+@contextmanager
+def forking() -> Iterator[Any]:
+    """`multiprocessing` by forks, without Python's warning of threads: numpy keeps some for products of matrices,
+    idle here.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield multiprocessing.get_context("fork")
+
+
+def leave_ctrl_c() -> None:
+    """In a process beside: Ctrl-C is for the one that ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
