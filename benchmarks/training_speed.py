@@ -5,11 +5,15 @@ python -m benchmarks.training_speed ../shared/data/cub100 [--size 224] [--batch 
 
 The reference is the data path and step of pytorch/vision `references/classification` (`train.py`, `presets.py`): class
 folders read by PIL, RandomResizedCrop, flip, PILToTensor, float, normalise; cross-entropy, SGD with momentum. Ours is
-the loop of `train/` with the same techniques, and then with the augmentation of the recipe `porini`. Rounds alternate,
-so that a machine that is shared is as slow for each; what counts is the ratio.
+the loop of `train/` with the same techniques, and then with the augmentation of the recipe `porini`. Each runs in a
+process of its own, started as its users start it: ours with the memory settings that `python -m train` gives itself.
+Rounds alternate, so that a machine that is shared is as slow for each; what counts is the ratio.
 """
 
 import argparse
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -27,12 +31,16 @@ from torchvision.transforms import v2
 from train.augment.pictures import TrainingPictures
 from train.datasets import read_dataset
 from train.fit import Task, _Training
+from train.memory import settings
 from train.network import NetworkSpec, build
 from train.order import BatchOrder
 from train.pixels import PixelSource
 from train.processes import Processes
 from train.recipe import AugmentSettings, OptimiserSettings, Recipe, load_recipe
 from train.sample import Sample
+
+REFERENCE, SAME = "torchvision reference", "ours, same techniques"
+LOOPS = (REFERENCE, SAME, "ours, recipe porini")
 
 
 def main() -> None:
@@ -44,33 +52,44 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--loop", choices=LOOPS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.loop:
+        print(_speed(options))
+        return
+    speeds: dict[str, list[float]] = {name: [] for name in LOOPS}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(options.rounds):
+            for name, values in speeds.items():
+                command = [*sys.orig_argv, "--loop", name, "--folder", folder]
+                environment = {**os.environ, **({} if name == REFERENCE else settings(os.environ))}
+                values.append(float(subprocess.check_output(command, env=environment).split()[-1]))
+    base = median(speeds[REFERENCE])
+    print("| loop | images/s (median) | ratio |\n|---|---|---|")
+    for name, values in speeds.items():
+        print(f"| {name} | {median(values):.1f} | {median(values) / base:.2f} |")
+
+
+def _speed(options: argparse.Namespace) -> float:
+    """Images per second of one loop, after a first epoch that warms up."""
     if options.threads:
         torch.set_num_threads(options.threads)
     samples = tuple(read_dataset(options.data).samples[: options.steps * options.batch])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    plain = Recipe(
-        "plain",
-        optimiser=OptimiserSettings(name="sgd", batch=options.batch, channels_last=True),
-        augment=AugmentSettings(view_scale=(0.08, 1.0)),
-        weights="none",
-    )
-    full = replace(load_recipe("porini"), weights="none")
-    with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "cache"
-        turns: dict[str, Iterator[float]] = {
-            "torchvision reference": _reference(samples, options, device, Path(folder) / "folders"),
-            "ours, same techniques": _ours(plain, samples, options, device, cache),
-            "ours, recipe porini": _ours(full, samples, options, device, cache),
-        }
-        speeds: dict[str, list[float]] = {name: [] for name in turns}
-        for _ in range(options.rounds + 1):
-            for name, turn in turns.items():
-                speeds[name].append(next(turn))
-    base = median(speeds["torchvision reference"][1:])
-    print("| loop | images/s (median) | ratio |\n|---|---|---|")
-    for name, values in speeds.items():
-        print(f"| {name} | {median(values[1:]):.1f} | {median(values[1:]) / base:.2f} |")  # the first round warms up
+    if options.loop == REFERENCE:
+        epochs = _reference(samples, options, device, options.folder / "folders")
+    else:
+        plain = Recipe(
+            "plain",
+            optimiser=OptimiserSettings(name="sgd", batch=options.batch, channels_last=True),
+            augment=AugmentSettings(view_scale=(0.08, 1.0)),
+            weights="none",
+        )
+        recipe = plain if options.loop == SAME else replace(load_recipe("porini"), weights="none")
+        epochs = _ours(recipe, samples, options, device, options.folder / "cache")
+    next(epochs)
+    return next(epochs)
 
 
 def _reference(
@@ -79,7 +98,8 @@ def _reference(
     for sample in samples:
         link = folder / sample.label / f"{sample.path.parent.name}-{sample.path.name}"
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(sample.path.resolve())
+        if not link.is_symlink():
+            link.symlink_to(sample.path.resolve())
     transform = v2.Compose(
         [
             v2.RandomResizedCrop(options.size, antialias=True),

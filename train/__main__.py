@@ -6,6 +6,7 @@ from importlib import import_module
 
 from edge.card import CardError
 from train import TrainError
+from train.memory import keep_freed_memory
 
 # command -> (module, what it does in one line)
 COMMANDS = {
@@ -43,4 +44,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main(sys.argv[1:]))

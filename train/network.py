@@ -16,6 +16,7 @@ from train import TrainError
 
 Pooling = Literal["average", "attention", "parts"]
 Head = Literal["linear", "metric"]
+LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class NetworkSpec:
     head: Head = "linear"
     metric_scale: float = 30.0
     """Factor of the cosine similarities (`head = "metric"`)."""
+    colour: bool = True
+    """`False`: only luminance is seen, so that a camera's colour cast cannot stand for a species."""
     drop_rate: float = 0.0
     """Share of the pooled features that training leaves out before the head."""
     groups: tuple[tuple[int, ...], ...] | None = None
@@ -90,7 +93,7 @@ class Network(nn.Module):
         self.grouping = None if spec.groups is None else Grouping(spec.groups, classes)
 
     def forward(self, pixels: Tensor) -> Outputs:
-        features: Tensor = self.backbone(pixels)
+        features: Tensor = self.backbone(pixels if self.spec.colour else luminance(pixels))
         pooled, maps = self.pooling(features)
         vector = pooled if self.projection is None else self.projection(pooled)
         embedding = functional.normalize(vector, dim=1)
@@ -121,6 +124,12 @@ class Network(nn.Module):
         if self.projection is not None:
             direction = direction @ self.projection.weight.detach()
         return torch.einsum("nd,ndhw->nhw", direction, features)[:, None]
+
+
+def luminance(pixels: Tensor) -> Tensor:
+    """float32[N, 3, H, W] with three equal channels: the luma of ITU-R BT.601, as JPEG has it."""
+    weights = torch.tensor(LUMA, dtype=pixels.dtype, device=pixels.device)
+    return torch.einsum("nchw,c->nhw", pixels, weights)[:, None].expand_as(pixels)
 
 
 class AveragePooling(nn.Module):
