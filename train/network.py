@@ -17,6 +17,7 @@ from train import TrainError
 Pooling = Literal["average", "attention", "parts"]
 Head = Literal["linear", "metric"]
 LUMA = (0.299, 0.587, 0.114)
+SPREAD, LEAST_SPREAD = 0.45, 0.04  # of (uint8 - 127) / 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class NetworkSpec:
     """Factor of the cosine similarities (`head = "metric"`)."""
     colour: bool = True
     """`False`: only luminance is seen, so that a camera's colour cast cannot stand for a species."""
+    standardise: bool = False
+    """Each channel of a picture is brought to the same mean and spread: dim, hazy and tinted pictures look alike."""
     drop_rate: float = 0.0
     """Share of the pooled features that training leaves out before the head."""
     groups: tuple[tuple[int, ...], ...] | None = None
@@ -93,7 +96,11 @@ class Network(nn.Module):
         self.grouping = None if spec.groups is None else Grouping(spec.groups, classes)
 
     def forward(self, pixels: Tensor) -> Outputs:
-        features: Tensor = self.backbone(pixels if self.spec.colour else luminance(pixels))
+        if not self.spec.colour:
+            pixels = luminance(pixels)
+        if self.spec.standardise:
+            pixels = standardised(pixels)
+        features: Tensor = self.backbone(pixels)
         pooled, maps = self.pooling(features)
         vector = pooled if self.projection is None else self.projection(pooled)
         embedding = functional.normalize(vector, dim=1)
@@ -130,6 +137,16 @@ def luminance(pixels: Tensor) -> Tensor:
     """float32[N, 3, H, W] with three equal channels: the luma of ITU-R BT.601, as JPEG has it."""
     weights = torch.tensor(LUMA, dtype=pixels.dtype, device=pixels.device)
     return torch.einsum("nchw,c->nhw", pixels, weights)[:, None].expand_as(pixels)
+
+
+def standardised(pixels: Tensor) -> Tensor:
+    """float32[N, 3, H, W], each channel of each picture with mean 0 and spread `SPREAD`, as natural pictures have it.
+
+    What a sensor's gains and a scene's light do to a channel is linear, so it is undone (von Kries adaptation, with the
+    grey-world assumption for its means). A channel of less than `LEAST_SPREAD` is mostly noise and grows no further.
+    """
+    spread, mean = torch.std_mean(pixels, dim=(2, 3), keepdim=True, correction=0)
+    return (pixels - mean) * (SPREAD / spread.clamp_min(LEAST_SPREAD))
 
 
 class AveragePooling(nn.Module):
