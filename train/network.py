@@ -16,7 +16,6 @@ from train import TrainError
 
 Pooling = Literal["average", "attention", "parts"]
 Head = Literal["linear", "metric"]
-LUMA = (0.299, 0.587, 0.114)
 SPREAD, LEAST_SPREAD = 0.45, 0.04  # of (uint8 - 127) / 128
 
 
@@ -34,8 +33,6 @@ class NetworkSpec:
     head: Head = "linear"
     metric_scale: float = 30.0
     """Factor of the cosine similarities (`head = "metric"`)."""
-    colour: bool = True
-    """`False`: only luminance is seen, so that a camera's colour cast cannot stand for a species."""
     standardise: bool = False
     """Each channel of a picture is brought to the same mean and spread: dim, hazy and tinted pictures look alike."""
     drop_rate: float = 0.0
@@ -96,8 +93,6 @@ class Network(nn.Module):
         self.grouping = None if spec.groups is None else Grouping(spec.groups, classes)
 
     def forward(self, pixels: Tensor) -> Outputs:
-        if not self.spec.colour:
-            pixels = luminance(pixels)
         if self.spec.standardise:
             pixels = standardised(pixels)
         features: Tensor = self.backbone(pixels)
@@ -131,12 +126,6 @@ class Network(nn.Module):
         if self.projection is not None:
             direction = direction @ self.projection.weight.detach()
         return torch.einsum("nd,ndhw->nhw", direction, features)[:, None]
-
-
-def luminance(pixels: Tensor) -> Tensor:
-    """float32[N, 3, H, W] with three equal channels: the luma of ITU-R BT.601, as JPEG has it."""
-    weights = torch.tensor(LUMA, dtype=pixels.dtype, device=pixels.device)
-    return torch.einsum("nchw,c->nhw", pixels, weights)[:, None].expand_as(pixels)
 
 
 def standardised(pixels: Tensor) -> Tensor:

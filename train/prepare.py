@@ -9,6 +9,8 @@ from edge.card import Label
 from edge.taxonomy import Taxon
 from train.datasets import read_dataset
 from train.faults import find_faults, report_faults, without_faults
+from train.near_copies import MOST_SAMPLES, find_near_copies, joined
+from train.pixels import PixelSource
 from train.recipe import Recipe
 from train.sample import DataError, Sample
 from train.split import Fold, find_leak, folds
@@ -34,8 +36,9 @@ class Prepared:
         return tuple(label.name for label in self.labels)
 
 
-def prepare(path: Path, format_: str, recipe: Recipe, skip_bad: bool) -> Prepared:
-    """Read, check and filter. All faults are listed on standard error before anything else is done.
+def prepare(path: Path, format_: str, recipe: Recipe, skip_bad: bool, cache: Path | None = None) -> Prepared:
+    """Read, check and filter. All faults are listed on standard error before anything else is done. `cache` keeps what
+    is decoded to look for near copies, for training to use.
 
     Raises `DataError` when there are faults that are not to be skipped, or nothing is left.
     """
@@ -46,7 +49,8 @@ def prepare(path: Path, format_: str, recipe: Recipe, skip_bad: bool) -> Prepare
     if faults:
         print(report_faults(faults), file=sys.stderr, flush=True)
     dataset = without_faults(dataset, faults, skip_bad)
-    large = [sample for sample in dataset.samples if _min_side_px(sample, recipe.data.min_side_px)]
+    large: Sequence[Sample] = [sample for sample in dataset.samples if _min_side_px(sample, recipe.data.min_side_px)]
+    large = _settle_near_copies(large, recipe, cache)
     seen = tuple(sample for sample in large if sample.label not in recipe.data.exclude)
     unseen = tuple(sample for sample in large if sample.label in recipe.data.exclude)
     names = tuple(sorted({sample.label for sample in seen}))
@@ -55,6 +59,11 @@ def prepare(path: Path, format_: str, recipe: Recipe, skip_bad: bool) -> Prepare
     taxa = {name: table.get(name) or dataset.taxa.get(name) for name in names}
     labels = card_labels(names, {name: taxon for name, taxon in taxa.items() if taxon is not None})
     return Prepared(dataset.name, seen, unseen, labels, higher)
+
+
+def pixel_source(recipe: Recipe, cache: Path | None) -> PixelSource:
+    """How this recipe's samples are read, in training as in evaluation."""
+    return PixelSource(recipe.input.size_px, recipe.input.crop_margin, cache)
 
 
 def choose_folds(prepared: Prepared, recipe: Recipe) -> tuple[Fold, ...]:
@@ -71,6 +80,41 @@ def read_backgrounds(path: Path) -> tuple[Sample, ...]:
     samples: Sequence[Sample] = read_dataset(path).samples
     blanks = tuple(sample for sample in samples if sample.label.lower() in _BLANK_NAMES)
     return blanks or tuple(samples)
+
+
+def _settle_near_copies(samples: Sequence[Sample], recipe: Recipe, cache: Path | None) -> Sequence[Sample]:
+    """What the recipe wants done about them; what is found is told on standard error."""
+    settings = recipe.data
+    wanted = settings.near_copies == "join" or settings.contradicted == "leave_out"
+    if not wanted and (settings.near_copies == "ignore" or settings.split == "official"):
+        return samples
+    if len(samples) > MOST_SAMPLES:
+        if not wanted:
+            return samples
+        raise DataError(
+            f"near copies are looked for among {MOST_SAMPLES:,} samples at most, not {len(samples):,}; "
+            "set data.near_copies=ignore and data.contradicted=keep"
+        )
+    copies = find_near_copies(samples, pixel_source(recipe, cache))
+    contradicted = copies.contradicted([sample.label for sample in samples])
+    across = copies.across([sample.sequence or str(sample.path) for sample in samples])
+    if settings.contradicted == "leave_out":
+        for place in contradicted:
+            _say(f"contradicted: {samples[place].name}: its near copies are not {samples[place].label}")
+        _say(f"{len(contradicted)} samples are left out, for their near copies have another label")
+    elif contradicted:
+        _say(f"warning: {len(contradicted)} samples have another label than their near copies; see data.contradicted")
+    if settings.near_copies == "join":
+        _say(f"{across} samples have near copies in another sequence: those sequences count as one")
+        samples = joined(samples, copies)
+    elif across:
+        _say(f"warning: {across} samples have near copies in another sequence; see data.near_copies")
+    left_out = set(contradicted) if settings.contradicted == "leave_out" else set()
+    return [sample for place, sample in enumerate(samples) if place not in left_out]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _min_side_px(sample: Sample, least: int) -> bool:

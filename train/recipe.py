@@ -28,6 +28,12 @@ class DataSettings:
     """Labels left out of training; in evaluation they are the unseen species."""
     taxa: str = ""
     """A table (CSV: label, scientificName, rank, common_name, class, order, family, genus), relative to the recipe."""
+    near_copies: Literal["ignore", "warn", "join"] = "warn"
+    """Pictures of different sequences that show nearly the same. `join`: their sequences are one, and their locations,
+    for the split and for all figures; `warn`: they are counted before training."""
+    contradicted: Literal["keep", "leave_out"] = "keep"
+    """Pictures whose near copies mostly have another label. `leave_out` is for crops: whole frames of one camera are
+    near copies with and without an animal."""
     balance: Literal["plain", "class", "class_and_sequence"] = "plain"
     """`class`: each label is drawn equally often. `class_and_sequence`: and within it each sequence, by the square root
     of its size, so that one long event does not stand for a species."""

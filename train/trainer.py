@@ -18,7 +18,7 @@ from train.gallery import choose_for_gallery, draw_gallery, make_tiles
 from train.network import Network
 from train.pixels import PixelSource
 from train.predictions import UNSEEN, Predictions, predict, prototypes, run_network
-from train.prepare import Prepared
+from train.prepare import Prepared, pixel_source
 from train.processes import Processes
 from train.recipe import Recipe
 from train.retrieval import retrieval_figures
@@ -36,11 +36,6 @@ class How:
     tensorboard: bool = False
     cache: Path | None = None
     backgrounds: tuple[Sample, ...] = ()
-
-
-def pixel_source(recipe: Recipe, cache: Path | None) -> PixelSource:
-    """How this recipe's samples are read, in training as in evaluation."""
-    return PixelSource(recipe.input.size_px, recipe.input.crop_margin, cache)
 
 
 def train_fold(

@@ -13,12 +13,12 @@ from train.checkpoint import Checkpoint
 from train.datasets import read_dataset
 from train.enrol import enrol
 from train.predictions import run_network
+from train.prepare import pixel_source
 from train.processes import started
 from train.recipe import recipe_from_document
 from train.run_folder import CHECKPOINT, PROTOTYPES
 from train.sample import Sample
 from train.taxa_table import card_labels
-from train.trainer import pixel_source
 
 
 def main(argv: Sequence[str]) -> int:

@@ -12,11 +12,12 @@ from train.checkpoint import Checkpoint
 from train.datasets import read_dataset
 from train.pixels import default_cache
 from train.predictions import Predictions, predict
+from train.prepare import pixel_source
 from train.processes import started
 from train.recipe import recipe_from_document
 from train.report import report_predictions, report_run
 from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES
-from train.trainer import draw_galleries, pixel_source
+from train.trainer import draw_galleries
 
 
 def main(argv: Sequence[str]) -> int:

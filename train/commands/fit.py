@@ -32,12 +32,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(recipe: Recipe, options: argparse.Namespace, processes: Processes, command: list[str]) -> int:
-    prepared = prepare(options.data, options.format, recipe, options.skip_bad)
+    cache = None if options.no_cache else options.cache
+    prepared = prepare(options.data, options.format, recipe, options.skip_bad, cache)
     how = How(
         options.resume,
         options.workers,
         options.tensorboard,
-        None if options.no_cache else options.cache,
+        cache,
         read_backgrounds(options.backgrounds) if options.backgrounds else (),
     )
     out: Path = options.out

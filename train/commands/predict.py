@@ -8,11 +8,11 @@ from edge.frame import IMAGE_SUFFIXES
 from train import TrainError
 from train.checkpoint import Checkpoint
 from train.gallery import draw_gallery, make_tiles
+from train.prepare import pixel_source
 from train.processes import started
 from train.recipe import recipe_from_document
 from train.run_folder import CHECKPOINT
 from train.sample import Sample
-from train.trainer import pixel_source
 
 
 def main(argv: Sequence[str]) -> int:
