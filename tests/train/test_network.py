@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train import TrainError
-from train.network import Grouping, NetworkSpec, build
+from train.network import Grouping, NetworkSpec, build, standardised
 
 
 @pytest.fixture
@@ -69,3 +69,10 @@ def test_wrong_specs_are_refused_in_one_line() -> None:
         build(NetworkSpec("nosuchnet"), 3)
     with pytest.raises(TrainError, match="2 groups of classes for 3 labels"):
         build(NetworkSpec("resnet10t", groups=((0,), (1,))), 3)
+
+
+def test_standardised_pictures_look_alike_whatever_their_cast(pictures: torch.Tensor) -> None:
+    gains, floors = torch.tensor([0.3, 1.2, 0.6])[:, None, None], torch.tensor([0.5, -0.4, 0.1])[:, None, None]
+    torch.testing.assert_close(standardised(pictures), standardised(pictures * gains + floors), atol=1e-5, rtol=1e-4)
+    faint = standardised(torch.full((1, 3, 8, 8), -0.9) + 0.001 * torch.randn(1, 3, 8, 8))
+    assert float(faint.abs().max()) < 0.1  # noise is not made a picture
