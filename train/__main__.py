@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": ("train.commands.evaluate", "figures of a run, or of its model on other data"),
     "predict": ("train.commands.predict", "a gallery of pictures with answers and attention"),
     "frames": ("train.commands.frames", "an exported model on whole frames, both looks"),
+    "compose": ("train.commands.compose", "whole frames out of crops, to calibrate a crop-trained model with"),
     "enrol": ("train.commands.enrol", "new species from a few images, without training"),
     "ablate": ("train.commands.ablate", "each technique alone against the plain recipe, in one table"),
     "compare": ("train.commands.compare", "two runs on the same held-out images"),

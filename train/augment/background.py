@@ -36,19 +36,32 @@ def paste_into(scene: Scene, frame: Pixels | None, side: tuple[float, float], rn
     high, wide = max(8, round(height * share)), max(8, round(width * share))
     top, left = int(rng.integers(0, height - high + 1)), int(rng.integers(0, width - wide + 1))
     if frame is None:
-        behind = cv2.GaussianBlur(_covering(scene.pixels, height, width, rng), (0, 0), width * 0.04).astype(np.float32)
+        behind = cv2.GaussianBlur(_covering(scene.pixels, height, width, rng), (0, 0), width * 0.04)
     else:
         behind = _matched(_covering(frame, height, width, rng), scene.pixels)
-    canvas, mask = behind.copy(), np.zeros((height, width), np.float32)
-    canvas[top : top + high, left : left + wide] = cv2.resize(scene.pixels, (wide, high), interpolation=cv2.INTER_AREA)
-    edge = max(1, round(0.06 * min(high, wide)))
-    mask[top + edge : top + high - edge, left + edge : left + wide - edge] = 1
-    soft = cv2.GaussianBlur(mask, (0, 0), edge / 2)[..., None]
+    pixels = _blended(behind, scene.pixels, top, left, high, wide)
     inner = scene.box or Box(0.0, 0.0, 1.0, 1.0)
     sx, sy = wide / width, high / height
     box = Box(left / width + inner.x * sx, top / height + inner.y * sy, inner.width * sx, inner.height * sy)
     points = {n: (left / width + x * sx, top / height + y * sy) for n, (x, y) in scene.keypoints.items()}
-    return Scene((canvas * soft + behind * (1 - soft)).astype(np.uint8), box, points)
+    return Scene(pixels, box, points)
+
+
+def place_in(frame: Pixels, crop: Pixels, top: int, left: int, high: int, wide: int) -> Pixels:
+    """`frame`, in the light and colours of the crop, with the crop as its part of `high` x `wide` pixels."""
+    return _blended(_matched(frame, crop), crop, top, left, high, wide)
+
+
+def _blended(behind: np.ndarray, crop: Pixels, top: int, left: int, high: int, wide: int) -> Pixels:
+    """The border of the crop fades into what is behind it, so that no edge tells."""
+    behind = behind.astype(np.float32)
+    canvas, mask = behind.copy(), np.zeros(behind.shape[:2], np.float32)
+    method = cv2.INTER_AREA if high <= crop.shape[0] and wide <= crop.shape[1] else cv2.INTER_LINEAR
+    canvas[top : top + high, left : left + wide] = cv2.resize(crop, (wide, high), interpolation=method)
+    edge = max(1, round(0.06 * min(high, wide)))
+    mask[top + edge : top + high - edge, left + edge : left + wide - edge] = 1
+    soft = cv2.GaussianBlur(mask, (0, 0), edge / 2)[..., None]
+    return np.asarray((canvas * soft + behind * (1 - soft)).astype(np.uint8))
 
 
 def _covering(frame: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:

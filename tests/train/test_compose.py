@@ -1,0 +1,37 @@
+"""Whole frames out of crops: the crop is where the table says, at the size that was asked for."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.train.made_animals import write_animals
+from train.__main__ import main
+from train.commands.compose import composed
+from train.datasets import read_dataset
+
+
+def test_the_crop_is_in_its_box() -> None:
+    crop, frame = np.full((60, 80, 3), (200, 40, 40), np.uint8), np.zeros((300, 400, 3), np.uint8)
+    crop[20:40, 30:50] = (40, 200, 40)
+    pixels, box = composed(crop, frame, 0.25, np.random.default_rng(0))
+    assert pixels.shape == (480, 640, 3)
+    assert box.height == pytest.approx(0.25)
+    middle = pixels[round((box.y + box.height / 2) * 480), round((box.x + box.width / 2) * 640)]
+    assert np.abs(middle.astype(int) - (40, 200, 40)).max() < 10
+
+
+def test_a_dataset_comes_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_animals(tmp_path / "crops", each=4)
+    cv2.imwrite(str(tmp_path / "empty.jpg"), np.full((200, 300, 3), 90, np.uint8))
+    (tmp_path / "manifest.csv").write_text("path,label\nempty.jpg,blank\n")
+    arguments = ["compose", "--recipe", "porini-plain", "--data", str(data), "--backgrounds", str(tmp_path)]
+    arguments += ["--set", "data.taxa=''", "--set", "data.min_side_px=0", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--height", "0.6", "0.1"]) == 2
+    assert "the smaller first" in capsys.readouterr().err
+    assert main([*arguments, "--height", "0.2", "0.3"]) == 0
+    made = read_dataset(tmp_path / "out")
+    assert made.counts() == {"disc": 4, "bar": 4, "cross": 4}
+    assert {sample.sequence for sample in made.samples} == {s.sequence for s in read_dataset(data).samples}
+    assert all(sample.box and 0.19 < sample.box.height < 0.31 for sample in made.samples)

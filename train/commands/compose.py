@@ -1,0 +1,100 @@
+"""`python -m train compose`: whole frames out of crops, for calibrating a model that was trained on crops.
+
+On crops an animal fills the picture, so nothing can be learned from them of what a second look is worth, nor how sure a
+first look may be. The frames made here are no test: a figure of whole frames comes from frames that a camera took.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.frame import Pixels
+from train import TrainError
+from train.augment.background import place_in
+from train.pixels import PixelSource
+from train.prepare import prepare, read_backgrounds
+from train.recipe import load_recipe
+from train.sample import Box
+
+SIDE_PX = (480, 1440)
+"""Shorter side of the frames; within it an animal keeps the pixels that its crop has."""
+COLUMNS = ("path", "label", "scientificName", "site", "event", "width_px", "height_px",
+           "box_x", "box_y", "box_width", "box_height")  # fmt: skip
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code."""
+    options = _parser().parse_args(argv)
+    least, most = options.height
+    if not 0.02 <= least <= most <= 0.95:
+        raise TrainError(f"--height is {least} {most}; expected two fractions from 0.02 to 0.95, the smaller first")
+    recipe = load_recipe(options.recipe, options.set)
+    prepared = prepare(options.data, options.format, recipe, options.skip_bad)
+    backgrounds = read_backgrounds(options.backgrounds)
+    source = PixelSource(SIDE_PX[1])
+    names = {label.name: label.taxon.scientific_name for label in prepared.labels if label.taxon}
+    rows = []
+    samples = (*prepared.samples, *prepared.unseen)
+    for number, sample in enumerate(samples):
+        rng = np.random.default_rng((options.seed, number))
+        frame = source.read(backgrounds[int(rng.integers(len(backgrounds)))])
+        pixels, box = composed(PixelSource(8, 0.0).read(sample), frame, float(rng.uniform(least, most)), rng)
+        path = Path(sample.label) / f"{number:05d}.jpg"
+        _write(options.out / path, pixels)
+        species = sample.scientific_name or names.get(sample.label, "")
+        visit = sample.sequence or str(sample.path)
+        size_px, sides = pixels.shape[1::-1], (round(side, 5) for side in astuple(box))
+        rows.append([path, sample.label, species, sample.location, visit, *size_px, *sides])
+    with (options.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    print(f"{options.out}: {len(rows)} frames of {len(backgrounds)} backgrounds", file=sys.stderr)
+    return 0
+
+
+def composed(crop: Pixels, frame: Pixels, height: float, rng: np.random.Generator) -> tuple[Pixels, Box]:
+    """(a frame uint8[H, W, 3] with the crop in it, the crop's box).
+
+    The crop has `height` of the frame's height, or less where it would become too wide.
+    """
+    high, wide = crop.shape[:2]
+    height_px = int(np.clip(high / height, *SIDE_PX))
+    width_px = round(height_px * frame.shape[1] / frame.shape[0])
+    scale = min(height * height_px / high, 0.95 * width_px / wide)
+    high, wide = max(8, round(high * scale)), max(8, round(wide * scale))
+    top, left = int(rng.integers(0, height_px - high + 1)), int(rng.integers(0, width_px - wide + 1))
+    behind = cv2.resize(frame, (width_px, height_px), interpolation=cv2.INTER_AREA)
+    box = Box(left / width_px, top / height_px, wide / width_px, high / height_px)
+    return place_in(np.asarray(behind, np.uint8), crop, top, left, high, wide), box
+
+
+def _write(path: Path, pixels: Pixels) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+        assert whole
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise TrainError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train compose", description=__doc__)
+    parser.add_argument("--recipe", required=True, help="whose filters of the data count")
+    parser.add_argument("--data", required=True, type=Path, help="labelled crops")
+    parser.add_argument("--format", default="auto", help="layout of the data; auto recognises it")
+    parser.add_argument("--backgrounds", required=True, type=Path, help="frames without animals")
+    parser.add_argument("--out", required=True, type=Path, help="folder to make: frames and their manifest.csv")
+    parser.add_argument("--height", type=float, nargs=2, default=(0.1, 0.6), metavar=("LEAST", "MOST"),
+                        help="of an animal, as a fraction of the frame's (default 0.1 0.6)")  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
+    )
+    parser.add_argument("--skip-bad", action="store_true", help="leave faulty samples out instead of stopping")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
