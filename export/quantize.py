@@ -72,6 +72,7 @@ def quantise(model: onnx.ModelProto, pictures: NDArray[np.uint8], plan: Plan) ->
 
 def body(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Nodes worth eight bits: what leads to the backbone's weighted layers, and the activation behind the last of them.
+    What stands before the first of them is arithmetic on the picture, a few numbers of it or each of its bytes once.
 
     In a graph that is not ours the backbone is every weighted layer but the last ones, which are the classifier.
     """
@@ -86,6 +87,13 @@ def body(model: onnx.ModelProto) -> list[onnx.NodeProto]:
             kept.add(node.name)
     ends = {name for node in spine for name in node.output}
     kept |= {node.name for node in model.graph.node if node.op_type in ("Clip", "Relu") and node.input[0] in ends}
+    first = {node.name for node in spine}
+    behind: set[str] = set()
+    for node in model.graph.node:
+        if node.name in first or behind & set(node.input):
+            behind |= set(node.output)
+        else:
+            kept.discard(node.name)
     return [node for node in model.graph.node if node.name in kept and node.op_type in QUANTISED_OPS]
 
 

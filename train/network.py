@@ -133,9 +133,14 @@ def standardised(pixels: Tensor) -> Tensor:
 
     What a sensor's gains and a scene's light do to a channel is linear, so it is undone (von Kries adaptation, with the
     grey-world assumption for its means). A channel of less than `LEAST_SPREAD` is mostly noise and grows no further.
+    Summed as the whole numbers that a picture's bytes are, so that every processor finds the same.
     """
-    spread, mean = torch.std_mean(pixels, dim=(2, 3), keepdim=True, correction=0)
-    return (pixels - mean) * (SPREAD / spread.clamp_min(LEAST_SPREAD))
+    whole = torch.round(pixels * 128).int()
+    count = pixels.shape[2] * pixels.shape[3]
+    mean = whole.sum((2, 3), keepdim=True).double() / count
+    variance = (whole * whole).sum((2, 3), keepdim=True).double() / count - mean * mean
+    spread = variance.clamp_min((128 * LEAST_SPREAD) ** 2).sqrt()
+    return (pixels - (mean / 128).to(pixels.dtype)) * (128 * SPREAD / spread).to(pixels.dtype)
 
 
 class AveragePooling(nn.Module):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from export.calibrate import prior
 from export.gate import DEFAULT_LIMITS
 from export.graph import float_graph
 from export.pipeline import Result, Task, export_int8
-from export.quantize import Plan
+from export.quantize import Plan, quantise
 from export.scenes import read_scenes
 from tests.export.conftest import LABELS, made_picture
 from tests.faults.test_disk import mounted, needs_root
@@ -248,3 +249,25 @@ def test_a_card_whose_prototypes_do_not_hold_together_is_refused(change: dict[st
     assert Prototypes(card).outputs == 2
     with pytest.raises(CardError, match=expected):
         Prototypes(replace(card, **change))
+
+
+def test_a_network_that_standardises_its_pictures_is_quantised_behind_that(checkpoint: Checkpoint) -> None:
+    standardising = replace(checkpoint, network=replace(checkpoint.network, standardise=True))
+    model = float_graph(standardising)
+    random = np.random.default_rng(0)
+    pixels = np.stack([made_picture(label.name, random) // 3 for label in LABELS for _ in range(4)])
+    with torch.no_grad():
+        planes = torch.from_numpy((pixels.astype(np.float32) - 127) / 128).permute(0, 3, 1, 2)
+        expected = standardising.build_network()(planes).logits.numpy()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["logits"], {"pixels": pixels})[0], expected, atol=1e-4)
+    quantised = quantise(model, pixels, Plan())
+    session = onnxruntime.InferenceSession(quantised.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(["logits"], {"pixels": pixels})[0]
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+    graph = quantised.graph
+    stem = next(node for node in graph.node if node.op_type == "Conv")
+    rounded = next(node for node in graph.node if stem.input[0] in node.output)
+    assert rounded.op_type == "DequantizeLinear"
+    assert next(n for n in graph.node if rounded.input[0] in n.output).op_type == "QuantizeLinear"  # and nothing before
+    assert sum(node.op_type == "Sqrt" for node in graph.node) >= 1
