@@ -14,10 +14,11 @@ from edge.look import log_probabilities
 from edge.model import Model
 from edge.taxonomy import RANKS
 from export import ExportError
-from export.calibrate import UNPROVEN_THRESHOLD, bias_array, cross_validated, prior
+from export.calibrate import cross_validated, prior
 from export.finetune import Tuning, feature_map, unlabelled
 from export.gate import DEFAULT_LIMITS, parse_limits, table
 from export.graph import float_graph, normalise
+from export.looks import bias_array
 from export.package import carded, check_writable, opened, toolchain, write
 from export.pipeline import Task, export_int8
 from export.precision import PRECISIONS
@@ -25,6 +26,7 @@ from export.quantize import Plan
 from export.ranges import METHODS
 from export.scenes import Scene, read_scenes
 from export.scorecard import scorecard
+from export.thresholds import UNPROVEN_THRESHOLD
 from train.checkpoint import Checkpoint
 
 PARITY_LIMIT = 1e-4
@@ -94,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
     known = prior(card, checkpoint.network.groups)
     task = Task(model, card, known, scenes, held_out, data, given.region, limits)
     result = export_int8(task, Plan(given.ranges, given.percentile, precision=given.precision), say, tuning)
-    decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region)
+    decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region, result.others)
     unfitted = log_probabilities(result.looks.first + bias_array(card, known.bias), 1.0)
     measured = {f"cross-validated on {data}": scorecard(card, result.frames, decisions, unfitted)}
     final = with_enrolled(replace(result.card, metrics=checkpoint.metrics | measured), checkpoint)

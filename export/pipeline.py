@@ -11,11 +11,11 @@ from edge.decide import Decider
 from edge.look import familiarity
 from edge.model import Outputs
 from export import ExportError
-from export.calibrate import Prior, bias_array, fit_calibration
+from export.calibrate import Prior, fit_calibration
 from export.exact import sum_exactly
 from export.finetune import Tuning, finetune
 from export.gate import Answers, failures, measure, table
-from export.looks import Looks, calibration_pixels, take_looks
+from export.looks import Looks, calibration_pixels, is_scaled, take_looks
 from export.package import opened
 from export.quantize import Plan, activation_ranges, body, quantise_observed, watched
 from export.ranges import observe
@@ -58,6 +58,8 @@ class Result:
     """Those that it was calibrated on."""
     looks: Looks
     """At `frames`."""
+    others: tuple[Looks, ...]
+    """At other renderings of the same frames: by the float model, and decoded in full."""
 
     @property
     def gate(self) -> Gate:
@@ -78,6 +80,7 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
     with opened(task.model, task.card) as float_model:
         pictures = calibration_pixels(float_model, chosen, task.fraction)
         float_looks = take_looks(float_model, frames, task.fraction)
+        scaled = is_scaled(float_model, frames, task.fraction)
         judged = {scene.path.resolve() for scene in gated}
         others = [scene for scene in tuning.scenes if scene.path.resolve() not in judged] if tuning else []
         more = calibration_pixels(float_model, others, task.fraction) if others else pictures[:0]
@@ -91,10 +94,12 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
             sum_exactly(quantised, plan.float_nodes)
         with opened(quantised, task.card) as model:
             looks = take_looks(model, frames, task.fraction)
-        calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data)
+            in_full = [take_looks(model, frames, task.fraction, in_full=True)] if scaled else []
+        others = (float_looks, *in_full)
+        calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data, others)
         gate = prove(task, calibration, frames, gated, float_looks, looks, plan.float_nodes)
         gate = replace(gate, finetune_steps=steps)
-        return Result(quantised, replace(task.card, calibration=calibration, gate=gate), frames, looks)
+        return Result(quantised, replace(task.card, calibration=calibration, gate=gate), frames, looks, others)
 
     result = attempt(plan)
     reasons = failures(result.gate)
@@ -129,9 +134,10 @@ def calibrate_float(task: Task) -> Card:
     """The card of a model that stays as it is, with thresholds fitted on all its labelled frames."""
     with opened(task.model, task.card) as model:
         looks = take_looks(model, task.scenes, task.fraction)
-    return replace(
-        task.card, calibration=fit_calibration(task.card, looks, task.scenes, task.prior, task.fraction, task.data)
-    )
+        scaled = is_scaled(model, task.scenes, task.fraction)
+        in_full = [take_looks(model, task.scenes, task.fraction, in_full=True)] if scaled else []
+    fitted = fit_calibration(task.card, looks, task.scenes, task.prior, task.fraction, task.data, in_full)
+    return replace(task.card, calibration=fitted)
 
 
 def prove(
@@ -139,13 +145,11 @@ def prove(
     float_nodes: tuple[str, ...],
 ) -> Gate:  # fmt: skip
     """Both models under the same calibration: figures of the `gated` frames, and equal decisions on all `frames`."""
-    blank = np.array([label.kind == "blank" for label in task.card.labels])
     decider = Decider(replace(task.card, calibration=calibration))
     energy = Rejection("energy", 0.0)
 
     def answers(looks: Looks) -> Answers:
-        bias = bias_array(task.card, calibration.label_bias)
-        logs = looks.calibrated(bias, calibration.temperature, calibration.second_look, blank)
+        logs = looks.under(task.card, calibration)
         energies = familiarity(Outputs(looks.first, None, None), energy)
         return Answers(logs, [decider.decide(row) for row in logs], np.array(energies, np.float32))
 
