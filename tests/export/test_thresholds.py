@@ -34,7 +34,7 @@ def scenes(foxes: int, badgers: int = 0, blanks: int = 0) -> list[Scene]:
 def says_fox(*confidence: float) -> FloatArray:
     """Log-probabilities: a fox with these, a blank with the rest."""
     p = np.array([[value, 1e-6, 1.0 - value] for value in confidence])
-    return np.log(p).astype(np.float32)
+    return np.asarray(np.log(p), np.float32)
 
 
 def test_a_threshold_stands_where_no_rendering_changes_a_decision() -> None:
