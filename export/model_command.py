@@ -24,6 +24,7 @@ from export.pipeline import Task, export_int8
 from export.precision import PRECISIONS
 from export.quantize import Plan
 from export.ranges import METHODS
+from export.rounding import ROUNDINGS
 from export.scenes import Scene, read_scenes
 from export.scorecard import scorecard
 from export.thresholds import UNPROVEN_THRESHOLD
@@ -62,6 +63,9 @@ def main(argv: Sequence[str]) -> int:
         "arithmetic. fp16: half floats, for accelerators. All pass the same gate. (default %(default)s)",
     )
     parser.add_argument("--ranges", choices=METHODS, default=Plan().ranges, help="how activation ranges are chosen")
+    parser.add_argument("--rounding", choices=ROUNDINGS, default=Plan().rounding,
+                        help="nearest: each weight by itself. feedback: so that a layer's errors cancel where its"
+                        " inputs go together (default %(default)s)")  # fmt: skip
     parser.add_argument("--percentile", type=float, default=Plan().percentile, help="for --ranges percentile")
     parser.add_argument("--region", type=float, default=0.5, metavar="FRACTION",
                         help="the second look's square over the shorter side (default %(default)s)")  # fmt: skip
@@ -95,8 +99,10 @@ def main(argv: Sequence[str]) -> int:
     data = describe(given.calibrate if given.held_out is None else given.held_out, held_out or scenes)
     known = prior(card, checkpoint.network.groups)
     task = Task(model, card, known, scenes, held_out, data, given.region, limits)
-    result = export_int8(task, Plan(given.ranges, given.percentile, precision=given.precision), say, tuning)
-    decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region, result.others)
+    result = export_int8(
+        task, Plan(given.ranges, given.percentile, given.rounding, precision=given.precision), say, tuning
+    )
+    decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region, result.in_full)
     unfitted = log_probabilities(result.looks.first + bias_array(card, known.bias), 1.0)
     measured = {f"cross-validated on {data}": scorecard(card, result.frames, decisions, unfitted)}
     final = with_enrolled(replace(result.card, metrics=checkpoint.metrics | measured), checkpoint)

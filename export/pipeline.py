@@ -17,8 +17,9 @@ from export.finetune import Tuning, finetune
 from export.gate import Answers, failures, measure, table
 from export.looks import Looks, calibration_pixels, is_scaled, take_looks
 from export.package import opened
-from export.quantize import Plan, activation_ranges, body, quantise_observed, watched
+from export.quantize import Plan, Rounded, activation_ranges, body, quantise_observed, watched
 from export.ranges import observe
+from export.rounding import round_weights
 from export.scenes import Scene, balanced, split_scenes
 from export.sensitivity import by_damage
 
@@ -58,8 +59,8 @@ class Result:
     """Those that it was calibrated on."""
     looks: Looks
     """At `frames`."""
-    others: tuple[Looks, ...]
-    """At other renderings of the same frames: by the float model, and decoded in full."""
+    in_full: tuple[Looks, ...]
+    """At the same frames with every pixel decoded; empty where the device decodes every pixel."""
 
     @property
     def gate(self) -> Gate:
@@ -87,19 +88,21 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
     say(f"ranges from {len(chosen)} frames ({len(pictures)} pictures with second looks), gate on {len(gated)} others")
     network, steps = task.model, 0
     observed = observe(network, watched(network, body(network)), pictures)
+    rounded: Rounded = {}
+    if plan.precision == "int8" and plan.rounding == "feedback":
+        rounded = round_weights(network, body(network), pictures)
 
     def attempt(plan: Plan) -> Result:
-        quantised = quantise_observed(network, observed, plan)
+        quantised = quantise_observed(network, observed, plan, rounded)
         if plan.precision == "int8":
             sum_exactly(quantised, plan.float_nodes)
         with opened(quantised, task.card) as model:
             looks = take_looks(model, frames, task.fraction)
             in_full = [take_looks(model, frames, task.fraction, in_full=True)] if scaled else []
-        others = (float_looks, *in_full)
-        calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data, others)
+        calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data, in_full)
         gate = prove(task, calibration, frames, gated, float_looks, looks, plan.float_nodes)
         gate = replace(gate, finetune_steps=steps)
-        return Result(quantised, replace(task.card, calibration=calibration, gate=gate), frames, looks, others)
+        return Result(quantised, replace(task.card, calibration=calibration, gate=gate), frames, looks, tuple(in_full))
 
     result = attempt(plan)
     reasons = failures(result.gate)
@@ -109,14 +112,15 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
         ranges = activation_ranges(observed, plan)
         network = finetune(network, ranges, np.concatenate([pictures, more]), tuning, say)
         observed = observe(network, watched(network, body(network)), pictures)
-        plan, steps = replace(plan, correct_bias=False), tuning.steps  # the rounding's shift is what was learnt
+        # It has learnt with weights rounded to the nearest, and the rounding's shift.
+        plan, rounded, steps = replace(plan, correct_bias=False), {}, tuning.steps
         result = attempt(plan)
         reasons = failures(result.gate)
         say(f"all layers in int8, fine-tuned: {reasons[0] if reasons else 'passed'}")
     if reasons:
         say("looking for the layers that suffer most")
         step = max(1, len(pictures) // SENSITIVITY_PICTURES)
-        ranked = by_damage(network, observed, pictures[::step], plan)
+        ranked = by_damage(network, observed, pictures[::step], plan, rounded)
         count = 1
         while reasons and count < len(ranked) // 2:
             left = tuple(name for _, unit in ranked[:count] for name in unit)

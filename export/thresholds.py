@@ -1,9 +1,9 @@
 """From which probability on an answer is given: where it is right often enough, and where few answers depend on chance.
 
-The same frame never comes twice as the same pixels: it may be decoded at another scale, and int8 rounds what the float
-network computes. Where a threshold stands among many frames' probabilities, such a change tips some of them over. So
-among the places at which answers are right as often as wanted, the one is taken that changes the fewest decisions
-between renderings of the same frames.
+The same frame comes as other pixels when it is decoded at another scale. Where a threshold stands among many frames'
+probabilities, such a change tips some of them over. So among the places at which answers are right as often as wanted,
+the one is taken that changes the fewest decisions between renderings of the same frames. (The float network's answers
+are no such rendering: how often int8 decides as it does is what the gate measures, and nothing is fitted to it.)
 """
 
 from collections.abc import Collection, Sequence

@@ -120,7 +120,8 @@ class Network(nn.Module):
         direction = self.head.gradient(share, embedding)
         if self.projection is not None:
             direction = direction @ self.projection.weight.detach()
-        return torch.einsum("nd,ndhw->nhw", direction, features)[:, None]
+        # A product of matrices: as an Einsum it takes the runtime ten times as long.
+        return (direction[:, None] @ features.flatten(2)).unflatten(2, features.shape[2:])
 
 
 class AveragePooling(nn.Module):
