@@ -121,7 +121,8 @@ class Network(nn.Module):
         if self.projection is not None:
             direction = direction @ self.projection.weight.detach()
         # A product of matrices: as an Einsum it takes the runtime ten times as long.
-        return (direction[:, None] @ features.flatten(2)).unflatten(2, features.shape[2:])
+        heat: Tensor = (direction[:, None] @ features.flatten(2)).unflatten(2, features.shape[2:])  # type: ignore[no-untyped-call]
+        return heat
 
 
 class AveragePooling(nn.Module):
