@@ -1,10 +1,15 @@
 """Whether decoding at a scale changes any decision, or how good they are, against decoding every pixel.
 
+The model's thresholds were placed where few of the frames that they were fitted on change their answer, so the same is
+counted with everything fitted on other sequences' frames.
+
 python -m benchmarks.decode_scale ../shared/data/field [--model FILE]
 """
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge import frame, look
@@ -13,8 +18,10 @@ from edge.decide import Decider, Decision
 from edge.model import STARTER, Model
 from edge.model_choice import Models
 from edge.taxonomy import Tree
+from export.calibrate import calibrations, prior_of
 from export.judge import judge
-from export.scenes import read_scenes
+from export.looks import take_looks
+from export.scenes import Scene, read_scenes
 
 
 def main() -> None:
@@ -47,6 +54,22 @@ def main() -> None:
             f"{name:8}" + ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("right", "wrong", "open", "unknown"))
         )
     print("\n".join(differing))
+    print(f"{_fitted_elsewhere(model, scenes)} of {len(scenes)} are the same with everything fitted on other groups")
+
+
+def _fitted_elsewhere(model: Model, scenes: Sequence[Scene]) -> int:
+    """How many decisions are the same."""
+    card, plan = model.card, model.card.calibration.second_look
+    fraction = plan.region_fraction if plan else 0.5
+    scaled, in_full = (take_looks(model, scenes, fraction, in_full=full) for full in (False, True))
+    same = 0
+    for test, fitted in calibrations(card, scaled, scenes, prior_of(card), fraction, [in_full]):
+        decider = Decider(replace(card, calibration=fitted))
+        rows = (looks.at(test).under(card, fitted) for looks in (scaled, in_full))
+        for pair in zip(*rows, strict=True):
+            one, other = map(decider.decide, pair)
+            same += (one.kind, one.taxon) == (other.kind, other.taxon)
+    return same
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from edge.card import Card
 from edge.decide import Decision
 from edge.model import STARTER, Model
 from edge.taxonomy import TaxonKey, Tree
-from export.calibrate import Prior, cross_validated
+from export.calibrate import cross_validated, prior_of
 from export.judge import judge
 from export.looks import Looks, take_looks
 from export.scenes import Scene, read_scenes
@@ -40,13 +40,11 @@ def main() -> None:
     plan = card.calibration.second_look
     fraction = plan.region_fraction if plan else 0.5
     looks = take_looks(model, scenes, fraction)
-    calibration = card.calibration
-    known = Prior(
-        {name: bias for name, bias in calibration.label_bias.items() if name != "blank"},
-        tuple(name for name, threshold in calibration.label_thresholds.items() if threshold > 1),
-    )
-    for title, seen in (("one look", replace(looks, second=None)), ("two looks", looks)):
-        decisions, logs = cross_validated(card, seen, scenes, known, fraction)
+    in_full = take_looks(model, scenes, fraction, in_full=True)
+    known = prior_of(card)
+    for title, second in (("one look", False), ("two looks", True)):
+        seen, other = ((each if second else replace(each, second=None)) for each in (looks, in_full))
+        decisions, logs = cross_validated(card, seen, scenes, known, fraction, [other])
         print(f"\n{title}")
         _table(card, scenes, decisions, np.exp(logs.astype(np.float64)))
     _boxes(given.data / "boxes.csv", scenes, looks)

@@ -31,6 +31,7 @@ MAX_PIXELS = 80_000_000  # more than any camera trap writes; a small file can de
 MAX_SCANS = 200  # a progressive frame has about ten; thousands of them keep a decoder busy for hours
 MAX_BYTES = 250_000_000  # an uncompressed frame of that size; a film is larger
 HEAD_BYTES = 64  # enough to recognise a format
+SLIGHT = 1.5  # times; a frame shrunk by less than this has too few pixels for an average of them
 _ENORMOUS_PIXELS = 24_000_000
 _enormous = Lock()
 # What Pillow's parsers are seen to raise on damaged bytes; a warning is one where warnings are errors.
@@ -147,10 +148,21 @@ def fit(pixels: Pixels, height_px: int, width_px: int, mode: str) -> Pixels:
 def _resize(pixels: Pixels, height_px: int, width_px: int) -> Pixels:
     if pixels.shape[:2] == (height_px, width_px):
         return np.ascontiguousarray(pixels)
-    # Area averaging is the one method that neither aliases when shrinking nor depends on the decoder's own scale.
-    shrinks = height_px <= pixels.shape[0] and width_px <= pixels.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (width_px, height_px), interpolation=method), np.uint8)
+    return np.asarray(
+        cv2.resize(pixels, (width_px, height_px), interpolation=_method(pixels, height_px, width_px)), np.uint8
+    )
+
+
+def _method(pixels: Pixels, height_px: int, width_px: int) -> int:
+    """How to resize so that the result depends least on the scale at which the frame was decoded.
+
+    Area averaging shrinks without aliasing, but where it has little to average it only blurs: a second look at a frame
+    decoded just large enough is closer to one at every pixel by cubic interpolation (docs/results.md).
+    """
+    shrinks = (pixels.shape[0] / height_px, pixels.shape[1] / width_px)
+    if min(shrinks) < 1:
+        return cv2.INTER_LINEAR
+    return cv2.INTER_AREA if max(shrinks) > SLIGHT else cv2.INTER_CUBIC
 
 
 def _decode_jpeg(data: bytes, min_side_px: int | None) -> Picture:

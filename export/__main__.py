@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 from edge.card import CardError
 from edge.model import ModelError
 from export import ExportError
 from train import TrainError
+from train.command_line import run
 
 # command -> (module, what it does in one line)
 COMMANDS = {
@@ -19,24 +19,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str]) -> int:
     """Run one command. Returns the exit code: 0 done, 2 wrong use, setup or a refused model."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m export COMMAND [options]\n\ncommands:")
-        for name, (_, purpose) in COMMANDS.items():
-            print(f"  {name:<10} {purpose}")
-        print("\n`python -m export COMMAND --help` explains a command's options.")
-        return 0 if argv else 2
-    if argv[0] not in COMMANDS:
-        print(f"export: there is no command {argv[0]!r}, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    module, _ = COMMANDS[argv[0]]
-    try:
-        code: int = import_module(module).main(argv[1:])
-    except (ExportError, TrainError, CardError, ModelError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return code
+    return run("export", COMMANDS, (ExportError, TrainError, CardError, ModelError), argv)
 
 
 if __name__ == "__main__":

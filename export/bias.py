@@ -11,11 +11,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-LIMIT = 127
+from export.rounding import nearest
 
 
-def correct_bias(model: onnx.ModelProto, input_means: Mapping[str, NDArray[np.float64]], names: set[str]) -> None:
-    """Correct the convolutions `names` in place; `input_means` holds float64[C] of each tensor, by its name."""
+def correct_bias(
+    model: onnx.ModelProto,
+    input_means: Mapping[str, NDArray[np.float64]],
+    names: set[str],
+    rounded: Mapping[str, NDArray[np.float64]],
+) -> None:
+    """Correct the convolutions `names` in place; `input_means` holds float64[C] of each tensor, by its name, `rounded`
+    the weights that are not simply rounded to the nearest.
+    """
     constants = {initializer.name: initializer for initializer in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type != "Conv" or node.name not in names or len(node.input) < 3 or node.input[0] not in input_means:
@@ -24,14 +31,8 @@ def correct_bias(model: onnx.ModelProto, input_means: Mapping[str, NDArray[np.fl
         bias = constants[node.input[2]]
         groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
         means = input_means[node.input[0]].reshape(groups, -1)
-        by_group = _rounding_error(weight).reshape(groups, len(weight) // groups, means.shape[1], -1).sum(axis=3)
+        error = rounded.get(node.input[1], nearest(weight)) - weight
+        by_group = error.reshape(groups, len(weight) // groups, means.shape[1], -1).sum(axis=3)
         shift = np.einsum("goi,gi->go", by_group, means).reshape(-1)
         corrected = (numpy_helper.to_array(bias) - shift).astype(np.float32)
         bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
-
-
-def _rounding_error(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What symmetric int8 with one scale for each output channel adds to float64[out, ...]."""
-    scale = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True) / LIMIT
-    scale = np.where(scale > 0, scale, 1.0)
-    return np.asarray(np.round(weight / scale) * scale - weight)

@@ -4,7 +4,7 @@ Everything is fitted with the edge's own functions. What is reported of the fram
 cross-validation by group (`cross_validated`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,25 +14,13 @@ from sklearn.model_selection import GroupKFold
 
 from edge.card import Calibration, Card, SecondLook
 from edge.decide import Decider, Decision
-from edge.taxonomy import RANKS, Tree
-from export.judge import judge_taxon, node_lineage, truth_nodes
-from export.looks import FloatArray, Looks
+from edge.taxonomy import Tree
+from export.judge import truth_nodes
+from export.looks import FloatArray, Looks, bias_array
 from export.scenes import UNSEEN, Scene
+from export.thresholds import fit_thresholds
 
 FOLDS = 5
-PRECISION = {"kingdom": 0.9, "phylum": 0.9, "class": 0.9, "order": 0.8, "family": 0.8, "genus": 0.8, "species": 0.9,
-             "blank": 0.8}  # fmt: skip
-"""Wanted precision of answers, by rank or kind."""
-UNPROVEN_THRESHOLD = 0.9
-"""Where the data has too few answers to find a threshold."""
-LEAST_ANSWERS = 8
-"""Fewer right answers than these prove no threshold."""
-SEARCH = 0.08
-"""How far above the least allowed confidence a threshold may be moved to where few frames are."""
-CLOSE = 0.015
-"""How far int8 moves a probability, roughly."""
-LEAST_THRESHOLD = 0.5
-"""Below it another answer of the same rank could be the likelier one."""
 NEVER = 1.01
 """No probability reaches it: the label rolls up."""
 _WEIGHTS = (0.0, 0.5, 0.75, 1.0)
@@ -72,10 +60,22 @@ def prior(card: Card, groups: tuple[tuple[int, ...], ...] | None) -> Prior:
     return Prior(bias, never)
 
 
+def prior_of(card: Card) -> Prior:
+    """What was known before the fitting of a finished card."""
+    fitted = card.calibration
+    blanks = {label.name for label in card.labels if label.kind == "blank"}
+    bias = {name: value for name, value in fitted.label_bias.items() if name not in blanks}
+    return Prior(bias, tuple(name for name, threshold in fitted.label_thresholds.items() if threshold == NEVER))
+
+
 def fit_calibration(
-    card: Card, looks: Looks, scenes: Sequence[Scene], known: Prior, fraction: float, fitted_on: str
-) -> Calibration:
-    """Fit everything on all `scenes`: least negative log-likelihood first, then thresholds for the wanted precision."""
+    card: Card, looks: Looks, scenes: Sequence[Scene], known: Prior, fraction: float, fitted_on: str,
+    others: Sequence[Looks] = (),
+) -> Calibration:  # fmt: skip
+    """Fit everything on all `scenes`: least negative log-likelihood first, then thresholds for the wanted precision.
+
+    `others` are looks at other renderings of the same scenes; thresholds stand where these seldom change a decision.
+    """
     tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
     blank = np.array([label.kind == "blank" for label in card.labels])
     compatible = _compatible(card, tree, scenes, blank)
@@ -90,10 +90,12 @@ def fit_calibration(
         (_fit_likelihood(card, looks_used, compatible, known, plan, blank, fits_blank) for plan in plans),
         key=lambda fit: fit.loss,
     )
-    logs = looks.calibrated(bias_array(card, best.bias), best.temperature, best.plan, blank)
+    bias = bias_array(card, best.bias)
+    renderings = [seen.calibrated(bias, best.temperature, best.plan, blank) for seen in (looks, *others)]
+    silent = [place for place, label in enumerate(card.labels) if label.name in known.never]
     return Calibration(
         temperature=best.temperature,
-        thresholds=_thresholds(tree, logs, scenes, blank),
+        thresholds=fit_thresholds(tree, renderings, scenes, blank, silent),
         label_thresholds=dict.fromkeys(known.never, NEVER),
         label_bias=best.bias,
         second_look=best.plan,
@@ -102,32 +104,31 @@ def fit_calibration(
 
 
 def cross_validated(
-    card: Card, looks: Looks, scenes: Sequence[Scene], known: Prior, fraction: float
+    card: Card, looks: Looks, scenes: Sequence[Scene], known: Prior, fraction: float, others: Sequence[Looks] = ()
 ) -> tuple[list[Decision], FloatArray]:
     """(decision, log-probabilities float32[N, L]) of each scene, with everything fitted on other groups' scenes."""
-    groups = np.array([scene.group for scene in scenes])
     decisions: list[Decision | None] = [None] * len(scenes)
     logs = np.zeros_like(looks.first)
-    blank = np.array([label.kind == "blank" for label in card.labels])
-    folds = min(FOLDS, len(set(groups)))
-    if folds < 2:
-        folds_of = [(np.arange(len(scenes)), np.arange(len(scenes)))]
-    else:
-        folds_of = list(GroupKFold(folds).split(groups, groups=groups))
-    for train, test in folds_of:
-        fitted = fit_calibration(card, looks.at(train), [scenes[int(n)] for n in train], known, fraction, "")
-        logs[test] = looks.at(test).calibrated(
-            bias_array(card, fitted.label_bias), fitted.temperature, fitted.second_look, blank
-        )
+    for test, fitted in calibrations(card, looks, scenes, known, fraction, others):
+        logs[test] = looks.at(test).under(card, fitted)
         decider = Decider(replace(card, calibration=fitted))
         for place in test:
             decisions[place] = decider.decide(logs[place])
     return [decision for decision in decisions if decision is not None], logs
 
 
-def bias_array(card: Card, bias: dict[str, float]) -> FloatArray:
-    """float32[L] in the order of the labels."""
-    return np.array([bias.get(label.name, 0.0) for label in card.labels], np.float32)
+def calibrations(
+    card: Card, looks: Looks, scenes: Sequence[Scene], known: Prior, fraction: float, others: Sequence[Looks] = ()
+) -> Iterator[tuple[NDArray[np.intp], Calibration]]:
+    """(places, what was fitted on the scenes of all groups that have none there) until every scene had its turn."""
+    groups = np.array([scene.group for scene in scenes])
+    folds = min(FOLDS, len(set(groups)))
+    everything = np.arange(len(scenes))
+    parts = [(everything, everything)] if folds < 2 else GroupKFold(folds).split(groups, groups=groups)
+    for train, test in parts:
+        seen = [scenes[int(place)] for place in train]
+        elsewhere = [other.at(train) for other in others]
+        yield test, fit_calibration(card, looks.at(train), seen, known, fraction, "", elsewhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,49 +173,3 @@ def _compatible(card: Card, tree: Tree, scenes: Sequence[Scene], blank: NDArray[
         elif node > 0 or (node == 0 and blank.any()):  # the kingdom says something only where blank is another answer
             row[list(tree.nodes[node].labels)] = True
     return rows
-
-
-def _thresholds(tree: Tree, logs: FloatArray, scenes: Sequence[Scene], blank: NDArray[np.bool_]) -> dict[str, float]:
-    """For each rank the least probability from which on answers at that rank are right often enough."""
-    p = np.exp(logs.astype(np.float64))
-    members = np.zeros((len(tree.nodes), p.shape[1]))
-    for n, node in enumerate(tree.nodes):
-        members[n, list(node.labels)] = 1.0
-    sums = p @ members.T
-    thresholds: dict[str, float] = {}
-    for rank in (rank for rank in RANKS if any(node.taxon.rank == rank for node in tree.nodes)):
-        places = np.array([n for n, node in enumerate(tree.nodes) if node.taxon.rank == rank])
-        best = places[sums[:, places].argmax(axis=1)]
-        verdicts = [judge_taxon(node_lineage(tree, n), scene.lineage) for n, scene in zip(best, scenes, strict=True)]
-        judged = np.array([verdict != "open" for verdict in verdicts])
-        right = np.array([verdict == "right" for verdict in verdicts])
-        confidence = sums[np.arange(len(scenes)), best]
-        least = _least_confidence(confidence[judged], right[judged], PRECISION[rank])
-        thresholds[rank] = UNPROVEN_THRESHOLD if least is None else max(LEAST_THRESHOLD, least)
-    if blank.any():
-        empty = np.array([scene.kind == "blank" for scene in scenes])
-        least = _least_confidence(p[:, blank].sum(axis=1), empty, PRECISION["blank"])
-        thresholds["blank"] = UNPROVEN_THRESHOLD if least is None else max(LEAST_THRESHOLD, least)
-    return thresholds
-
-
-def _least_confidence(confidence: NDArray[np.float64], right: NDArray[np.bool_], wanted: float) -> float | None:
-    """The least confidence from which on answers are right at the wanted rate; `None` where too few are."""
-    if right.sum() < LEAST_ANSWERS:
-        return None
-    order = np.argsort(-confidence, kind="stable")
-    count = np.arange(1, len(order) + 1)
-    rate = np.cumsum(right[order]) / count
-    good = np.flatnonzero((rate >= wanted) & (count >= LEAST_ANSWERS))
-    if not len(good):
-        return None
-    return _thinnest_place(confidence, float(confidence[order][good[-1]]))
-
-
-def _thinnest_place(confidence: NDArray[np.float64], least: float) -> float:
-    """A threshold at or a little above `least` with the fewest frames close to it, so that small changes of the
-    probabilities (rounding, another processor) carry few frames across.
-    """
-    places = np.ceil(least * 200) / 200 + np.arange(0.0, SEARCH, 0.005)
-    crowd = [(np.abs(confidence - place) < CLOSE).sum() for place in places]
-    return round(float(places[int(np.argmin(crowd))]), 3)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.card import SecondLook
+from edge.card import Calibration, Card, SecondLook
 from edge.look import Box, attention_regions, combine, log_probabilities, region_pixels
 from edge.model import Model
 from export.scenes import Scene
@@ -38,18 +38,31 @@ class Looks:
             [combine(a, b, plan, blank) if look else a for a, b, look in zip(first, second, again, strict=True)]
         )
 
+    def under(self, card: Card, fitted: Calibration) -> FloatArray:
+        """float32[N, L] log-probabilities with what was `fitted` for the model of the card."""
+        blank = np.array([label.kind == "blank" for label in card.labels])
+        return self.calibrated(bias_array(card, fitted.label_bias), fitted.temperature, fitted.second_look, blank)
+
     def at(self, places: NDArray[np.intp]) -> "Looks":
         """Those frames alone."""
         second = None if self.second is None else self.second[places]
         return Looks(self.first[places], second, tuple(self.regions[place] for place in places))
 
 
-def take_looks(model: Model, scenes: Sequence[Scene], fraction: float) -> Looks:
-    """Run both looks over all scenes; the region's side is `fraction` of the shorter side."""
-    side = max(model.card.input_height_px, model.card.input_width_px)
+def bias_array(card: Card, bias: dict[str, float]) -> FloatArray:
+    """float32[L] in the order of the labels."""
+    return np.array([bias.get(label.name, 0.0) for label in card.labels], np.float32)
+
+
+def take_looks(model: Model, scenes: Sequence[Scene], fraction: float, in_full: bool = False) -> Looks:
+    """Run both looks over all scenes; the region's side is `fraction` of the shorter side.
+
+    Frames are decoded at the device's scale, or every pixel of them.
+    """
+    side_px = None if in_full else _side_px(model, fraction)
     first, second, regions = [], [], []
     for start in range(0, len(scenes), BATCH):
-        pictures = [scene.picture(int(np.ceil(side / fraction))) for scene in scenes[start : start + BATCH]]
+        pictures = [scene.picture(side_px) for scene in scenes[start : start + BATCH]]
         outputs = model.run(np.stack([model.pixels(picture) for picture in pictures]))
         first.append(outputs.logits)
         shapes = [(picture.height_px, picture.width_px) for picture in pictures]
@@ -61,18 +74,28 @@ def take_looks(model: Model, scenes: Sequence[Scene], fraction: float) -> Looks:
     return Looks(np.concatenate(first), np.concatenate(second) if second else None, tuple(regions))
 
 
+def is_scaled(model: Model, scenes: Sequence[Scene], fraction: float) -> bool:
+    """Whether the device decodes any of the scenes at less than its own size."""
+    pictures = (scene.picture(_side_px(model, fraction)) for scene in scenes)
+    return any(picture.pixels.shape[0] < picture.height_px for picture in pictures)
+
+
 def calibration_pixels(model: Model, scenes: Sequence[Scene], fraction: float) -> NDArray[np.uint8]:
     """uint8[M, H, W, 3]: what the network is shown on the device for these scenes, whole frames and regions."""
     return np.stack(list(_inputs(model, scenes, fraction)))
 
 
 def _inputs(model: Model, scenes: Sequence[Scene], fraction: float) -> Iterator[NDArray[np.uint8]]:
-    side = max(model.card.input_height_px, model.card.input_width_px)
     for scene in scenes:
-        picture = scene.picture(int(np.ceil(side / fraction)))
+        picture = scene.picture(_side_px(model, fraction))
         whole = model.pixels(picture)
         yield whole
         attention = model.run(whole[None]).attention
         box = attention_regions(attention, [(picture.height_px, picture.width_px)], fraction)[0]
         if box is not None:
             yield region_pixels(model, picture, box)
+
+
+def _side_px(model: Model, fraction: float) -> int:
+    """As `edge.look.decode_side_px`, for a second look that is still to be planned."""
+    return int(np.ceil(max(model.card.input_height_px, model.card.input_width_px) / fraction))

@@ -14,17 +14,20 @@ from edge.look import log_probabilities
 from edge.model import Model
 from edge.taxonomy import RANKS
 from export import ExportError
-from export.calibrate import UNPROVEN_THRESHOLD, bias_array, cross_validated, prior
+from export.calibrate import cross_validated, prior
 from export.finetune import Tuning, feature_map, unlabelled
 from export.gate import DEFAULT_LIMITS, parse_limits, table
 from export.graph import float_graph, normalise
+from export.looks import bias_array
 from export.package import carded, check_writable, opened, toolchain, write
 from export.pipeline import Task, export_int8
 from export.precision import PRECISIONS
 from export.quantize import Plan
 from export.ranges import METHODS
+from export.rounding import ROUNDINGS
 from export.scenes import Scene, read_scenes
 from export.scorecard import scorecard
+from export.thresholds import UNPROVEN_THRESHOLD
 from train.checkpoint import Checkpoint
 
 PARITY_LIMIT = 1e-4
@@ -60,6 +63,9 @@ def main(argv: Sequence[str]) -> int:
         "arithmetic. fp16: half floats, for accelerators. All pass the same gate. (default %(default)s)",
     )
     parser.add_argument("--ranges", choices=METHODS, default=Plan().ranges, help="how activation ranges are chosen")
+    parser.add_argument("--rounding", choices=ROUNDINGS, default=Plan().rounding,
+                        help="nearest: each weight by itself. feedback: so that a layer's errors cancel where its"
+                        " inputs go together (default %(default)s)")  # fmt: skip
     parser.add_argument("--percentile", type=float, default=Plan().percentile, help="for --ranges percentile")
     parser.add_argument("--region", type=float, default=0.5, metavar="FRACTION",
                         help="the second look's square over the shorter side (default %(default)s)")  # fmt: skip
@@ -93,8 +99,10 @@ def main(argv: Sequence[str]) -> int:
     data = describe(given.calibrate if given.held_out is None else given.held_out, held_out or scenes)
     known = prior(card, checkpoint.network.groups)
     task = Task(model, card, known, scenes, held_out, data, given.region, limits)
-    result = export_int8(task, Plan(given.ranges, given.percentile, precision=given.precision), say, tuning)
-    decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region)
+    result = export_int8(
+        task, Plan(given.ranges, given.percentile, given.rounding, precision=given.precision), say, tuning
+    )
+    decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region, result.in_full)
     unfitted = log_probabilities(result.looks.first + bias_array(card, known.bias), 1.0)
     measured = {f"cross-validated on {data}": scorecard(card, result.frames, decisions, unfitted)}
     final = with_enrolled(replace(result.card, metrics=checkpoint.metrics | measured), checkpoint)

@@ -11,14 +11,15 @@ from edge.decide import Decider
 from edge.look import familiarity
 from edge.model import Outputs
 from export import ExportError
-from export.calibrate import Prior, bias_array, fit_calibration
+from export.calibrate import Prior, fit_calibration
 from export.exact import sum_exactly
 from export.finetune import Tuning, finetune
 from export.gate import Answers, failures, measure, table
-from export.looks import Looks, calibration_pixels, take_looks
+from export.looks import Looks, calibration_pixels, is_scaled, take_looks
 from export.package import opened
-from export.quantize import Plan, activation_ranges, body, quantise_observed, watched
+from export.quantize import Plan, Rounded, activation_ranges, body, quantise_observed, watched
 from export.ranges import observe
+from export.rounding import round_weights
 from export.scenes import Scene, balanced, split_scenes
 from export.sensitivity import by_damage
 
@@ -58,6 +59,8 @@ class Result:
     """Those that it was calibrated on."""
     looks: Looks
     """At `frames`."""
+    in_full: tuple[Looks, ...]
+    """At the same frames with every pixel decoded; empty where the device decodes every pixel."""
 
     @property
     def gate(self) -> Gate:
@@ -78,23 +81,28 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
     with opened(task.model, task.card) as float_model:
         pictures = calibration_pixels(float_model, chosen, task.fraction)
         float_looks = take_looks(float_model, frames, task.fraction)
+        scaled = is_scaled(float_model, frames, task.fraction)
         judged = {scene.path.resolve() for scene in gated}
         others = [scene for scene in tuning.scenes if scene.path.resolve() not in judged] if tuning else []
         more = calibration_pixels(float_model, others, task.fraction) if others else pictures[:0]
     say(f"ranges from {len(chosen)} frames ({len(pictures)} pictures with second looks), gate on {len(gated)} others")
     network, steps = task.model, 0
     observed = observe(network, watched(network, body(network)), pictures)
+    rounded: Rounded = {}
+    if plan.precision == "int8" and plan.rounding == "feedback":
+        rounded = round_weights(network, body(network), pictures)
 
     def attempt(plan: Plan) -> Result:
-        quantised = quantise_observed(network, observed, plan)
+        quantised = quantise_observed(network, observed, plan, rounded)
         if plan.precision == "int8":
             sum_exactly(quantised, plan.float_nodes)
         with opened(quantised, task.card) as model:
             looks = take_looks(model, frames, task.fraction)
-        calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data)
+            in_full = [take_looks(model, frames, task.fraction, in_full=True)] if scaled else []
+        calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data, in_full)
         gate = prove(task, calibration, frames, gated, float_looks, looks, plan.float_nodes)
         gate = replace(gate, finetune_steps=steps)
-        return Result(quantised, replace(task.card, calibration=calibration, gate=gate), frames, looks)
+        return Result(quantised, replace(task.card, calibration=calibration, gate=gate), frames, looks, tuple(in_full))
 
     result = attempt(plan)
     reasons = failures(result.gate)
@@ -104,14 +112,15 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
         ranges = activation_ranges(observed, plan)
         network = finetune(network, ranges, np.concatenate([pictures, more]), tuning, say)
         observed = observe(network, watched(network, body(network)), pictures)
-        plan, steps = replace(plan, correct_bias=False), tuning.steps  # the rounding's shift is what was learnt
+        # It has learnt with weights rounded to the nearest, and the rounding's shift.
+        plan, rounded, steps = replace(plan, correct_bias=False), {}, tuning.steps
         result = attempt(plan)
         reasons = failures(result.gate)
         say(f"all layers in int8, fine-tuned: {reasons[0] if reasons else 'passed'}")
     if reasons:
         say("looking for the layers that suffer most")
         step = max(1, len(pictures) // SENSITIVITY_PICTURES)
-        ranked = by_damage(network, observed, pictures[::step], plan)
+        ranked = by_damage(network, observed, pictures[::step], plan, rounded)
         count = 1
         while reasons and count < len(ranked) // 2:
             left = tuple(name for _, unit in ranked[:count] for name in unit)
@@ -129,9 +138,10 @@ def calibrate_float(task: Task) -> Card:
     """The card of a model that stays as it is, with thresholds fitted on all its labelled frames."""
     with opened(task.model, task.card) as model:
         looks = take_looks(model, task.scenes, task.fraction)
-    return replace(
-        task.card, calibration=fit_calibration(task.card, looks, task.scenes, task.prior, task.fraction, task.data)
-    )
+        scaled = is_scaled(model, task.scenes, task.fraction)
+        in_full = [take_looks(model, task.scenes, task.fraction, in_full=True)] if scaled else []
+    fitted = fit_calibration(task.card, looks, task.scenes, task.prior, task.fraction, task.data, in_full)
+    return replace(task.card, calibration=fitted)
 
 
 def prove(
@@ -139,13 +149,11 @@ def prove(
     float_nodes: tuple[str, ...],
 ) -> Gate:  # fmt: skip
     """Both models under the same calibration: figures of the `gated` frames, and equal decisions on all `frames`."""
-    blank = np.array([label.kind == "blank" for label in task.card.labels])
     decider = Decider(replace(task.card, calibration=calibration))
     energy = Rejection("energy", 0.0)
 
     def answers(looks: Looks) -> Answers:
-        bias = bias_array(task.card, calibration.label_bias)
-        logs = looks.calibrated(bias, calibration.temperature, calibration.second_look, blank)
+        logs = looks.under(task.card, calibration)
         energies = familiarity(Outputs(looks.first, None, None), energy)
         return Answers(logs, [decider.decide(row) for row in logs], np.array(energies, np.float32))
 

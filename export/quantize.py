@@ -9,13 +9,13 @@ What stands behind the last feature map (pooling, classifier, attention) is a th
 answer: its activations are rounded with a range found for each picture, everything else in it computes in float.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -27,6 +27,7 @@ from export.integer_products import multiply_integers
 from export.narrow import narrow_weights
 from export.precision import Precision, convert
 from export.ranges import Method, Observed, choose, observe
+from export.rounding import Rounding
 
 QUANTISED_OPS = (
     "Conv",
@@ -42,6 +43,8 @@ QUANTISED_OPS = (
     "Concat",
 )
 WEIGHTED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+Rounded = Mapping[str, NDArray[np.float64]]
+_NEAREST: Rounded = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Plan:
     """How the ranges of activations are chosen."""
     percentile: float = 99.99
     """Share of values that `ranges = "percentile"` keeps, in percent."""
+    rounding: Rounding = "feedback"
+    """How the weights of convolutions come to the int8 grid (`export.rounding`)."""
     correct_bias: bool = True
     precision: Precision = "int8"
     float_nodes: tuple[str, ...] = ()
@@ -124,15 +129,21 @@ def activation_ranges(observed: dict[str, Observed], plan: Plan) -> dict[str, tu
     return {name: choose(seen, plan.ranges, plan.percentile) for name, seen in observed.items()}
 
 
-def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], plan: Plan) -> onnx.ModelProto:
-    """As `quantise`, from ranges observed before. The float graph stays as it is."""
+def quantise_observed(
+    model: onnx.ModelProto, observed: dict[str, Observed], plan: Plan, rounded: Rounded = _NEAREST
+) -> onnx.ModelProto:
+    """As `quantise`, from ranges observed before. The float graph stays as it is.
+
+    `rounded` holds weights that are on the int8 grid already, by name; others are rounded to the nearest.
+    """
     if plan.precision != "int8":
         return convert(model, plan.precision, [node.name for node in body(model) if node.name not in plan.float_nodes])
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     quantised = [node.name for node in body(copy) if node.name not in plan.float_nodes]
     if plan.correct_bias:
-        correct_bias(copy, {name: seen.channel_means for name, seen in observed.items()}, set(quantised))
+        correct_bias(copy, {name: seen.channel_means for name, seen in observed.items()}, set(quantised), rounded)
+    _replace_weights(copy, quantised, rounded)
     ranges = tie_free(copy, quantised, activation_ranges(observed, plan))
     ranges[NETWORK_INPUT] = ((0 - ZERO_POINT) * SCALE, (255 - ZERO_POINT) * SCALE)
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
@@ -159,6 +170,14 @@ def quantise_observed(model: onnx.ModelProto, observed: dict[str, Observed], pla
     del result.graph.value_info[:]
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def _replace_weights(model: onnx.ModelProto, names: Collection[str], rounded: Rounded) -> None:
+    weights = {node.input[1] for node in model.graph.node if node.name in names and len(node.input) > 1}
+    for initializer in model.graph.initializer:
+        if initializer.name in weights and initializer.name in rounded:
+            value = rounded[initializer.name].astype(np.float32)
+            initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
 
 
 def _join_input(model: onnx.ModelProto) -> None:

@@ -37,7 +37,7 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], pictures: NDArray[np
     highs = dict.fromkeys(tensors, -np.inf)
     sums: dict[str, NDArray[np.float64]] = {}
     counts = dict.fromkeys(tensors, 0)
-    session = _session_with_outputs(model, tensors)
+    session = open_session(with_outputs(model, tensors).SerializeToString())
     for name, values in _run(session, tensors, pictures):
         lows[name], highs[name] = min(lows[name], float(values.min())), max(highs[name], float(values.max()))
         axes = tuple(axis for axis in range(values.ndim) if axis != 1)
@@ -109,12 +109,13 @@ def _divergence(histogram: NDArray[np.int64], centres: NDArray[np.float64], low:
     return float((a * np.log(a / b)).sum() + missing)
 
 
-def _session_with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> Any:
+def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    """The same graph, giving these float tensors instead of its own outputs."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
     watched.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors)
-    return open_session(watched.SerializeToString())
+    return watched
 
 
 def _run(

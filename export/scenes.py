@@ -41,8 +41,8 @@ class Scene:
     infrared: bool | None = None
     """`None`: not noted."""
 
-    def picture(self, min_side_px: int) -> Picture:
-        """Decode as the device does. Raises `ExportError` for a frame that is not whole."""
+    def picture(self, min_side_px: int | None) -> Picture:
+        """Decode as the device does, or with `None` every pixel. Raises `ExportError` for a frame that is not whole."""
         try:
             return decode(self.path.read_bytes(), min_side_px, self.path.name)
         except (BadFrame, OSError) as error:

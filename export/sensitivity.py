@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from edge.look import FloatArray, log_probabilities
 from edge.onnx_session import open_session
 from export.graph import INPUT
-from export.quantize import WEIGHTED_OPS, Plan, body, quantise_observed
+from export.quantize import WEIGHTED_OPS, Plan, Rounded, body, quantise_observed
 from export.ranges import Observed
 
 
@@ -22,7 +22,7 @@ def units(model: onnx.ModelProto) -> list[tuple[str, ...]]:
 
 
 def by_damage(
-    model: onnx.ModelProto, observed: dict[str, Observed], pictures: NDArray[np.uint8], plan: Plan
+    model: onnx.ModelProto, observed: dict[str, Observed], pictures: NDArray[np.uint8], plan: Plan, rounded: Rounded
 ) -> list[tuple[float, tuple[str, ...]]]:
     """(mean Kullback-Leibler divergence of the labels' probabilities, unit), most damaging first."""
     reference = _log_probabilities(model, pictures)
@@ -30,7 +30,7 @@ def by_damage(
     damage = []
     for unit in everything:
         others = tuple(name for part in everything if part != unit for name in part)
-        alone = quantise_observed(model, observed, plan.with_float(others))
+        alone = quantise_observed(model, observed, plan.with_float(others), rounded)
         answers = _log_probabilities(alone, pictures)
         damage.append((float((np.exp(reference) * (reference - answers)).sum(axis=1).mean()), unit))
     return sorted(damage, key=lambda entry: -entry[0])

@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 from edge.card import CardError
 from train import TrainError
+from train.command_line import run
 from train.memory import keep_freed_memory
 
 # command -> (module, what it does in one line)
@@ -24,24 +24,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str]) -> int:
     """Run one command. Returns the exit code: 0 done, 2 wrong use or setup."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m train COMMAND [options]\n\ncommands:")
-        for name, (_, purpose) in COMMANDS.items():
-            print(f"  {name:<10} {purpose}")
-        print("\n`python -m train COMMAND --help` explains a command's options.")
-        return 0 if argv else 2
-    if argv[0] not in COMMANDS:
-        print(f"train: there is no command {argv[0]!r}, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    module, _ = COMMANDS[argv[0]]
-    try:
-        code: int = import_module(module).main(argv[1:])
-    except (TrainError, CardError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return code
+    return run("train", COMMANDS, (TrainError, CardError), argv)
 
 
 if __name__ == "__main__":

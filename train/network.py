@@ -125,7 +125,9 @@ class Network(nn.Module):
         direction = self.head.gradient(share, embedding)
         if self.projection is not None:
             direction = direction @ self.projection.weight.detach()
-        return torch.einsum("nd,ndhw->nhw", direction, features)[:, None]
+        # A product of matrices: as an Einsum it takes the runtime ten times as long.
+        heat: Tensor = (direction[:, None] @ features.flatten(2)).unflatten(2, features.shape[2:])  # type: ignore[no-untyped-call]
+        return heat
 
 
 def standardised(pixels: Tensor) -> Tensor:

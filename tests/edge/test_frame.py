@@ -147,6 +147,22 @@ def test_fitting_keeps_what_the_mode_promises() -> None:
     assert (abs(int(cropped[25, 0, 0]) - 50) < 4, abs(int(cropped[25, -1, 0]) - 150) < 4) == (True, True)
 
 
+def test_a_part_of_a_scaled_frame_looks_like_that_of_the_whole_one(field_frames: list[Path]) -> None:
+    """More than by averaging the few pixels that such a part has too many."""
+    found, averaged = 0.0, 0.0
+    for path in field_frames[::10]:
+        whole, scaled = (frame.decode(path.read_bytes(), least).pixels for least in (None, 512))
+        if scaled.shape[0] > whole.shape[0] // 2:
+            continue
+        sides = (whole.shape[0] // 4, scaled.shape[0] // 4)
+        wanted, part = (p[at : 3 * at, at : 3 * at] for p, at in zip((whole, scaled), sides, strict=True))
+        right = frame.fit(wanted, 256, 256, "squash")
+        found += mean_difference(frame.fit(part, 256, 256, "squash"), right)
+        flat = np.asarray(cv2.resize(part, (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
+        averaged += mean_difference(flat, right)
+    assert found < 0.95 * averaged
+
+
 def test_the_digest_is_of_the_content_alone() -> None:
     assert frame.digest(b"a") == frame.digest(memoryview(b"a")) != frame.digest(b"b")
     assert len(frame.digest(b"")) == 40

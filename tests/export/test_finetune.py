@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from edge.look import log_probabilities
 from edge.model import Model
+from edge.onnx_session import open_session
 from export import ExportError, finetune, model_command, package
 from export.__main__ import main
 from export.finetune import Tuning, feature_map, unlabelled
 from export.graph import INPUT, float_graph, normalise
 from export.quantize import Plan, activation_ranges, body, quantise_observed, watched
-from export.ranges import Observed, _session_with_outputs, observe
+from export.ranges import Observed, observe, with_outputs
 from tests.export.conftest import LABELS, made_picture
 from train.checkpoint import Checkpoint
 from train.network import NetworkSpec, build
@@ -57,7 +58,7 @@ def test_training_rounds_as_the_int8_graph_does(graph: onnx.ModelProto, observed
     with torch.no_grad():
         trained = student(torch.from_numpy(np.ascontiguousarray(normalise(shown)))).numpy()
     int8, float_ = (
-        _session_with_outputs(model, [name]).run(None, {INPUT: shown})[0]
+        open_session(with_outputs(model, [name]).SerializeToString()).run(None, {INPUT: shown})[0]
         for model, name in (
             (quantise_observed(graph, observed, plan), f"{deepest}_DequantizeLinear_Output"),
             (graph, deepest),

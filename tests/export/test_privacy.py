@@ -14,7 +14,8 @@ import edge
     "program",
     [
         "import export.foreign, onnx; export.foreign._answer(onnx.load(sys.argv[1]), 'logits', 1)",
-        "import export.ranges, onnx; export.ranges._session_with_outputs(onnx.load(sys.argv[1]), ['logits'])",
+        "import export.ranges as ranges, onnx;"
+        " ranges.open_session(ranges.with_outputs(onnx.load(sys.argv[1]), ['logits']).SerializeToString())",
         "from pathlib import Path; import export.bench_command as bench; bench._peak_bytes(Path(sys.argv[1]))",
     ],
 )

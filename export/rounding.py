@@ -1,0 +1,135 @@
+"""Weights on the int8 grid, each layer's rounding errors made to cancel where its inputs go together.
+
+Nearest rounding errs in each weight by itself, but a layer's output sums them over inputs that rise and fall together.
+Here weights are rounded one input after the other, and what each rounding adds to the output is taken up by the
+weights that are still to be rounded (Frantar et al. 2022, "GPTQ"; the layer's mean error is left to the bias).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from edge.onnx_session import open_session
+from export.graph import INPUT
+from export.ranges import with_outputs
+
+Rounding = Literal["nearest", "feedback"]
+ROUNDINGS: tuple[Rounding, ...] = ("nearest", "feedback")
+LIMIT = 127
+POSITIONS = 1024
+"""Of a layer's input, about, that are looked at in each picture."""
+WIDEST = 2304
+"""Weights of one output; more of them are rounded to the nearest, since this takes their number cubed."""
+DAMPING = 0.01
+"""Of the mean variance, added to each: inputs that hardly vary say nothing."""
+Array = NDArray[np.float64]
+
+
+def scales(weight: NDArray[np.floating]) -> Array:
+    """float64[O, 1, ...]: the int8 step of each output channel, as the quantiser will find it."""
+    steps = np.abs(weight.astype(np.float64)).max(axis=tuple(range(1, weight.ndim)), keepdims=True) / LIMIT
+    return np.where(steps > 0, steps, 1.0)
+
+
+def nearest(weight: NDArray[np.floating]) -> Array:
+    """The weight as symmetric int8 with one scale for each output channel holds it."""
+    steps = scales(weight)
+    return np.asarray(np.round(weight / steps) * steps)
+
+
+def round_weights(
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], pictures: NDArray[np.uint8]
+) -> dict[str, Array]:
+    """The weights of the convolutions among `nodes`, by name, on the int8 grid: float64, the shape that they had."""
+    held = {initializer.name: initializer for initializer in model.graph.initializer}
+    layers = {
+        node.input[1]: node
+        for node in nodes
+        if node.op_type == "Conv"
+        and node.input[1] in held
+        and int(np.prod(held[node.input[1]].dims[1:])) <= WIDEST
+        and node.input[0] not in held
+    }
+    covariances = _covariances(model, layers, {name: tuple(held[name].dims) for name in layers}, pictures)
+    return {
+        name: _rounded(numpy_helper.to_array(held[name]).astype(np.float64), covariance)
+        for name, covariance in covariances.items()
+    }
+
+
+def _covariances(
+    model: onnx.ModelProto,
+    layers: Mapping[str, onnx.NodeProto],
+    shapes: Mapping[str, tuple[int, ...]],
+    pictures: NDArray[np.uint8],
+) -> dict[str, Array]:
+    """float64[G, K, K] by weight: of the K inputs that an output of each of G groups sums, over `pictures`."""
+    inputs = sorted({node.input[0] for node in layers.values()})
+    session = open_session(with_outputs(model, inputs).SerializeToString())
+    sums: dict[str, Array] = {}
+    squares: dict[str, Array] = {}
+    counts = dict.fromkeys(layers, 0)
+    for picture in pictures:
+        values = dict(zip(inputs, session.run(inputs, {INPUT: picture[None]}), strict=True))
+        for name, node in layers.items():
+            seen = _columns(values[node.input[0]][0], node, shapes[name])
+            sums[name] = sums.get(name, 0.0) + seen.sum(axis=2, dtype=np.float64)
+            squares[name] = squares.get(name, 0.0) + (seen @ seen.transpose(0, 2, 1)).astype(np.float64)
+            counts[name] += seen.shape[2]
+    means = {name: total / counts[name] for name, total in sums.items()}
+    return {
+        name: total / counts[name] - means[name][:, :, None] * means[name][:, None, :]
+        for name, total in squares.items()
+    }
+
+
+def _columns(values: NDArray[np.float32], node: onnx.NodeProto, shape: Sequence[int]) -> NDArray[np.float32]:
+    """float32[G, K, M]: the inputs of an output at M positions, from float32[C, H, W]."""
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    high, wide = shape[2:]
+    top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
+    padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))
+    down, across = given.get("dilations", [1, 1])
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded, ((high - 1) * down + 1, (wide - 1) * across + 1), axis=(1, 2)
+    )[..., ::down, ::across]
+    row_step, column_step = given.get("strides", [1, 1])
+    positions = windows.shape[1] * windows.shape[2] / (row_step * column_step)
+    thinning = max(1, round(float(np.sqrt(positions / POSITIONS))))
+    windows = windows[:, :: row_step * thinning, :: column_step * thinning]
+    groups = given.get("group", 1)
+    taps = np.ascontiguousarray(windows.transpose(0, 3, 4, 1, 2))
+    return taps.reshape(groups, len(values) // groups * high * wide, -1)
+
+
+def _rounded(weight: Array, covariance: Array) -> Array:
+    """float64[O, ...] on its grid, given float64[G, K, K]."""
+    groups, count = covariance.shape[:2]
+    steps = scales(weight).reshape(groups, -1, 1)
+    values = weight.reshape(groups, -1, count)
+    # The largest weight of each channel sets the grid, so it stays where it is.
+    largest = (np.abs(values).argmax(axis=2)[..., None] == np.arange(count)) & values.any(axis=2, keepdims=True)
+    variance = np.einsum("gkk->gk", covariance)
+    damping = DAMPING * np.maximum(variance.mean(axis=1, keepdims=True), 1e-12)
+    order = np.argsort(
+        -variance, axis=1, kind="stable"
+    )  # what varies most first, while others can still make up for it
+    values = np.take_along_axis(values, order[:, None], axis=2)
+    largest = np.take_along_axis(largest, order[:, None], axis=2)
+    damped = covariance + damping[..., None] * np.eye(count)
+    damped = np.take_along_axis(np.take_along_axis(damped, order[:, :, None], axis=1), order[:, None], axis=2)
+    shares = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)  # upper triangular
+    rounded = np.empty_like(values)
+    for place in range(count):
+        own = values[:, :, place : place + 1]
+        level = np.clip(np.round(own / steps), -LIMIT, LIMIT)
+        level = np.where(largest[:, :, place : place + 1], np.copysign(LIMIT, own), level)
+        rounded[:, :, place : place + 1] = level * steps
+        error = (own - level * steps) / shares[:, place, place][:, None, None]
+        values[:, :, place:] -= error * shares[:, place : place + 1, place:]
+    restored = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None], axis=2)
+    return restored.reshape(weight.shape)

@@ -1,0 +1,75 @@
+"""Where answers begin: right often enough, and where few decisions depend on how a frame was rendered."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.card import Label
+from edge.taxonomy import Taxon, Tree
+from export.looks import FloatArray
+from export.scenes import Scene
+from export.thresholds import SEARCH, UNPROVEN_THRESHOLD, fit_thresholds
+
+LABELS = (
+    *(
+        Label(name, "animal", name, Taxon(name, "species", name, genus=name.split()[0], species=name))
+        for name in ("Vulpes vulpes", "Meles meles")
+    ),
+    Label("blank", "blank", "blank"),
+)
+TREE = Tree([label.taxon for label in LABELS])
+BLANK = np.array([False, False, True])
+
+
+def scenes(foxes: int, badgers: int = 0, blanks: int = 0) -> list[Scene]:
+    truths = [0] * foxes + [1] * badgers + [2] * blanks
+    lineages = [() if (taxon := LABELS[truth].taxon) is None else tuple(taxon.lineage()) for truth in truths]
+    return [
+        Scene(Path(str(n)), str(n), LABELS[truth].kind, lineage, truth, str(n))
+        for n, (truth, lineage) in enumerate(zip(truths, lineages, strict=True))
+    ]
+
+
+def says_fox(*confidence: float) -> FloatArray:
+    """Log-probabilities: a fox with these, a blank with the rest."""
+    p = np.array([[value, 1e-6, 1.0 - value] for value in confidence])
+    return np.asarray(np.log(p), np.float32)
+
+
+def test_a_threshold_stands_where_no_rendering_changes_a_decision() -> None:
+    own = [0.95] * 9 + [0.56, 0.57]
+    other = [0.95] * 9 + [0.53, 0.60]
+    alone = fit_thresholds(TREE, [says_fox(*own)], scenes(11), BLANK)["species"]
+    both = fit_thresholds(TREE, [says_fox(*own), says_fox(*other)], scenes(11), BLANK)["species"]
+    assert alone <= both <= 0.56 + SEARCH
+    assert not any(min(pair) < both <= max(pair) for pair in zip(own, other, strict=True))
+
+
+def test_a_threshold_moves_only_to_where_answers_are_right_often_enough() -> None:
+    """Above 0.60 the only answers are wrong ones."""
+    own = [0.55] * 30 + [0.65] * 3
+    moved = [0.60] * 30 + [0.65] * 3
+    truth = scenes(foxes=30, badgers=3)
+    threshold = fit_thresholds(TREE, [says_fox(*own), says_fox(*moved)], truth, BLANK)["species"]
+    assert threshold <= 0.5501
+
+
+def test_what_a_more_specific_answer_decides_moves_no_other_threshold() -> None:
+    """All frames are answered as a species; the genus may stand anywhere, so it stays where it is first allowed."""
+    own, other = [0.70] * 12, [0.76] * 12
+    found = fit_thresholds(TREE, [says_fox(*own), says_fox(*other)], scenes(12), BLANK)
+    assert found["species"] <= 0.70
+    assert found["genus"] <= 0.70
+
+
+def test_a_label_that_may_not_answer_proves_no_threshold() -> None:
+    sure = says_fox(*[0.75] * 12)
+    assert fit_thresholds(TREE, [sure], scenes(12), BLANK)["species"] < UNPROVEN_THRESHOLD
+    assert fit_thresholds(TREE, [sure], scenes(12), BLANK, silent=[0])["species"] == UNPROVEN_THRESHOLD
+
+
+@pytest.mark.parametrize("right", [0, 7])
+def test_too_few_right_answers_prove_nothing(right: int) -> None:
+    found = fit_thresholds(TREE, [says_fox(*[0.95] * 20)], scenes(right, badgers=20 - right), BLANK)
+    assert found["species"] == UNPROVEN_THRESHOLD

@@ -1,0 +1,46 @@
+"""Commands of `train` and `export`: find the one asked for, run it, end in one line where something is wrong."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+
+Commands = Mapping[str, tuple[str, str]]
+"""Command -> (module with `main(argv) -> int`, what it does in one line)."""
+
+
+def run(program: str, commands: Commands, expected: tuple[type[Exception], ...], argv: Sequence[str]) -> int:
+    """Run one command. Returns the exit code: its own; 2 for wrong use and for the `expected` errors, whose text is the
+    one line that says it; 130 when interrupted.
+    """
+    try:
+        code = _run(program, commands, expected, argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has seen enough. What is left in the buffer would fail once more at the end.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _run(program: str, commands: Commands, expected: tuple[type[Exception], ...], argv: Sequence[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: python -m {program} COMMAND [options]\n\ncommands:")
+        for name, (_, purpose) in commands.items():
+            print(f"  {name:<10} {purpose}")
+        print(f"\n`python -m {program} COMMAND --help` explains a command's options.")
+        return 0 if argv else 2
+    if argv[0] not in commands:
+        print(f"{program}: there is no command {argv[0]!r}, expected one of {', '.join(commands)}", file=sys.stderr)
+        return 2
+    module, _ = commands[argv[0]]
+    try:
+        code: int = import_module(module).main(argv[1:])
+    except expected as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return code
