@@ -1,6 +1,6 @@
 """What `edge-classify DIR` costs for each frame, all included, as a ratio to the floor of the same run.
 
-python -m benchmarks.end_to_end ../shared/data/field/frames [--frames 5000] [--rounds 3] [--model FILE]
+python -m benchmarks.end_to_end ../shared/data/field/frames [--frames 5000] [--rounds 3] [--workers 2] [--model FILE]
 """
 
 import argparse
@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-least-mp", type=float, default=0.0, help="only frames of that many million pixels")
+    parser.add_argument("--workers", type=int, help="also with so many processes in place of threads")
     parser.add_argument("--model", type=Path, default=STARTER)
     given = parser.parse_args()
     results: dict[str, list[Cost]] = {}
@@ -35,6 +36,9 @@ def main() -> None:
                 "two looks": ([*edge, f"{folder}/two{turn}.db"], (0,)),
                 "two looks, 2 cores": ([*edge, f"{folder}/cores{turn}.db"], (0, 1)),
             }
+            if given.workers:
+                several = [*edge, f"{folder}/workers{turn}.db", "--workers", str(given.workers)]
+                commands[f"the same, {given.workers} processes"] = (several, (0, 1))
             for name, (command, cores) in commands.items():
                 results.setdefault(name, []).append(cost(command, cores))
     floor = median(run.cpu_s for run in results["floor"])

@@ -1,10 +1,12 @@
 """The whole pipeline beside the bare loops that most people write: same frames, same network, same run.
 
 python -m benchmarks.side_by_side ../shared/data/field/frames --checkpoint starter.pt [--model FILE] [--frames 300]
-    [--rounds 3] [--sparrow PYTHON]
+    [--rounds 3] [--loop-frames 300] [--edge PYTHON] [--sparrow PYTHON]
 
-The bare loops are timed from their first frame to their last, without imports and loading; the pipeline's figure is
-everything, from its start to its end. `--sparrow` names the Python of an environment with sparrow-engine installed.
+The bare loops are timed from their first frame to their last, without imports and loading, and so need fewer frames;
+the pipeline's figure is everything, from its start to its end. `--edge` names the Python of an environment with what a
+device installs, `--sparrow` of one with sparrow-engine. Two further rows are decoding alone: at the pipeline's scale,
+and at an eighth, where hardly more is done than reading the bits, which no scale spares.
 """
 
 import argparse
@@ -12,23 +14,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 import onnx
+import simplejpeg
 from onnx import TensorProto, helper
 
 from benchmarks.backlog import cost, field_frames, make_backlog
-from edge.model import STARTER
+from edge import look
+from edge.model import STARTER, Model
+
+Classify = Callable[[Path], None]
 
 SPARROW_LOOP = """
 import sys, time
 import sparrow_engine
-folder, models, frames = sys.argv[1:4]
+models, frames = sys.argv[1:3]
 sparrow_engine.init("cpu", models)
 from pathlib import Path
-paths = sorted(str(path) for path in Path(frames).iterdir())
+paths = sorted(str(path) for path in Path(frames).iterdir())[:int(sys.argv[3])]
 sparrow_engine.classify(paths[0], model="same")
 begun = time.process_time()
 sparrow_engine.classify(paths, model="same")
@@ -67,12 +73,13 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-least-mp", type=float, default=0.0, help="only frames of that many million pixels")
+    parser.add_argument("--loop-frames", type=int, default=300, help="how many of them the bare loops get")
+    parser.add_argument("--edge", type=Path, default=Path(sys.executable))
     parser.add_argument("--sparrow", type=Path)
-    parser.add_argument("--loop", choices=("pillow", "torchvision"), help=argparse.SUPPRESS)
+    parser.add_argument("--loop", choices=LOOPS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.loop:
-        loops = {"pillow": _pillow_loop, "torchvision": _torchvision_loop}
-        print(loops[given.loop](given.source, given.checkpoint))
+        print(_timed(sorted(given.source.iterdir())[: given.loop_frames], LOOPS[given.loop](given)))
         return
     figures: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -83,16 +90,18 @@ def main() -> None:
         if given.sparrow:
             _write_sparrow_model(given.checkpoint, folder / "models" / "same")
         for turn in range(given.rounds):
-            edge = [sys.executable, "-m", "edge.cli", str(frames), "-q", "--model", str(given.model), "--db"]
+            edge = [str(given.edge), "-m", "edge.cli", str(frames), "-q", "--model", str(given.model), "--db"]
             for looks, flags in (("one look", ["--no-second-look"]), ("two looks", [])):
                 whole = cost([*edge, f"{folder}/{looks}{turn}.db", *flags]).cpu_s / given.frames
                 figures.setdefault(f"edge-classify, {looks}", []).append(whole)
-            for loop in ("pillow", "torchvision"):
+            for loop in LOOPS:
                 command = [sys.executable, "-m", "benchmarks.side_by_side", str(frames), "--loop", loop,
-                           "--checkpoint", str(given.checkpoint)]  # fmt: skip
+                           "--checkpoint", str(given.checkpoint), "--model", str(given.model),
+                           "--loop-frames", str(given.loop_frames)]  # fmt: skip
                 figures.setdefault(loop, []).append(float(subprocess.check_output(command)))
             if given.sparrow:
-                command = [str(given.sparrow), "-c", SPARROW_LOOP, name, f"{name}/models", str(frames)]
+                command = [str(given.sparrow), "-c", SPARROW_LOOP, f"{name}/models", str(frames),
+                           str(given.loop_frames)]  # fmt: skip
                 figures.setdefault("sparrow-engine", []).append(float(subprocess.check_output(command).split()[-1]))
     ours = {name: median(values) for name, values in figures.items() if name.startswith("edge-classify")}
     print(f"{'':26} {'CPU/frame':>10}  " + "  ".join(f"x {name.removeprefix('edge-classify, ')}" for name in ours))
@@ -101,7 +110,7 @@ def main() -> None:
         print(f"{name:26} {median(values) * 1e3:7.1f} ms  {ratios}")
 
 
-def _pillow_loop(frames: Path, checkpoint: Path) -> float:
+def _pillow_loop(given: argparse.Namespace) -> Classify:
     """Full decode and resize by Pillow, the float network by ONNX Runtime on one thread."""
     import numpy as np
     import onnxruntime
@@ -112,7 +121,7 @@ def _pillow_loop(frames: Path, checkpoint: Path) -> float:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # a second thread only spins beside the work
-    graph = float_graph(Checkpoint.load(checkpoint)).SerializeToString()
+    graph = float_graph(Checkpoint.load(given.checkpoint)).SerializeToString()
     session = onnxruntime.InferenceSession(graph, options)
     side = session.get_inputs()[0].shape[1]
 
@@ -120,10 +129,10 @@ def _pillow_loop(frames: Path, checkpoint: Path) -> float:
         picture = Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
         session.run(["logits"], {"pixels": np.asarray(picture, np.uint8)[None]})
 
-    return _timed(frames, classify)
+    return classify
 
 
-def _torchvision_loop(frames: Path, checkpoint: Path) -> float:
+def _torchvision_loop(given: argparse.Namespace) -> Classify:
     """The reader and transforms of torchvision, torch eager on one thread."""
     import torch
     from torchvision.io import ImageReadMode, decode_image
@@ -132,7 +141,7 @@ def _torchvision_loop(frames: Path, checkpoint: Path) -> float:
     from train.checkpoint import Checkpoint
 
     torch.set_num_threads(1)
-    loaded = Checkpoint.load(checkpoint)
+    loaded = Checkpoint.load(given.checkpoint)
     network = loaded.build_network().eval()
     side = loaded.input_height_px
     fit = v2.Compose([v2.Resize((side, side), antialias=True), v2.ToDtype(torch.float32),
@@ -142,11 +151,35 @@ def _torchvision_loop(frames: Path, checkpoint: Path) -> float:
         with torch.inference_mode():
             network(fit(decode_image(str(path), ImageReadMode.RGB))[None])
 
-    return _timed(frames, classify)
+    return classify
 
 
-def _timed(frames: Path, classify: Callable[[Path], None]) -> float:
-    paths = sorted(frames.iterdir())
+def _decode_loop(given: argparse.Namespace) -> Classify:
+    """Strict decoding at the pipeline's scale, and nothing else."""
+    return _decoding(look.decode_side_px(Model(given.model)))
+
+
+def _decode_eighth_loop(given: argparse.Namespace) -> Classify:
+    """The same at the smallest scale that there is: one pixel for each block of 8 x 8."""
+    return _decoding(1)
+
+
+def _decoding(side_px: int) -> Classify:
+    def classify(path: Path) -> None:
+        simplejpeg.decode_jpeg(path.read_bytes(), "RGB", min_height=side_px, min_width=side_px, strict=True)
+
+    return classify
+
+
+LOOPS: dict[str, Callable[[argparse.Namespace], Classify]] = {
+    "pillow": _pillow_loop,
+    "torchvision": _torchvision_loop,
+    "decoding alone": _decode_loop,
+    "decoding to an eighth": _decode_eighth_loop,
+}
+
+
+def _timed(paths: Sequence[Path], classify: Classify) -> float:
     classify(paths[0])
     begun = time.process_time()
     for path in paths:

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edge.frame import Exif
@@ -76,7 +77,12 @@ def capture_time(exif: Exif, mtime_s: float, zone: ZoneInfo | None, received_at:
 
 def host_zone_name() -> str:
     """Name of the host's time zone, as far as the host tells; else its offset of now."""
-    named = os.environ.get("TZ", "").removeprefix(":") or os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    return _host_zone_name(os.environ.get("TZ", "").removeprefix(":"))
+
+
+@cache  # the C library too reads the host's zone once, when the process begins
+def _host_zone_name(named: str) -> str:
+    named = named or os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
     try:
         return zone_named(named).key
     except ValueError:

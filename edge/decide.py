@@ -58,7 +58,7 @@ class Decider:
         self.unmatched: tuple[str, ...] = ()
         """Names of the species list that are no taxon of this model."""
         self._allowed = np.ones(len(card.labels), bool) if allowed is None else self._match(allowed)
-        self._sums = self._sum_matrix()
+        self._counted, self._counts_for = self._sums()
         self._thresholds = {**card.calibration.thresholds, **(thresholds or {})}
         self._of_kind = {kind: np.array([label.kind == kind for label in card.labels]) for kind in NON_TAXA}
         self._node_thresholds = np.array([self._threshold(node.taxon.rank) for node in self.tree.nodes])
@@ -67,6 +67,10 @@ class Decider:
                 if own is not None and label.name in source:
                     self._node_thresholds[own] = source[label.name]
         self._depths = np.array([RANKS.index(node.taxon.rank) for node in self.tree.nodes])
+        self._labels_of: dict[int, list[int]] = {}
+        for i, own in enumerate(self._own):
+            if own is not None and self._allowed[i]:
+                self._labels_of.setdefault(own, []).append(i)
 
     def decide(self, log_probabilities: NDArray[np.floating], familiarity: float | None = None) -> Decision:
         """Decide on float[L] natural-log probabilities (calibrated, before the species list).
@@ -108,7 +112,8 @@ class Decider:
         return self._thresholds.get(kind, self._threshold("species"))
 
     def _decide_taxon(self, p: NDArray[np.float64], candidates: tuple[Candidate, ...], best: float) -> Decision:
-        sums = self._sums @ p
+        # As a product of matrices this would fetch a megabyte of zeros for every frame.
+        sums = np.bincount(self._counts_for, p[self._counted], len(self.tree.nodes))
         reached = np.flatnonzero((sums >= self._node_thresholds) & (sums > 0))
         if not len(reached):
             return Decision("unknown", None, None, "unknown", best, "below_threshold", candidates)
@@ -117,9 +122,7 @@ class Decider:
         common_name, confidence = taxon.common_name, min(float(sums[node]), 1.0)
         reason: Reason = "rolled_up"
         # A label that reaches the threshold by itself gives its own name: a zebra is more than some Equus.
-        own = max(
-            (i for i, n in enumerate(self._own) if n == node and self._allowed[i]), key=lambda i: p[i], default=None
-        )
+        own = max(self._labels_of.get(node, ()), key=lambda i: p[i], default=None)
         if own is not None and p[own] >= self._node_thresholds[node]:
             common_name, confidence, reason = self.card.labels[own].common_name, min(float(p[own]), 1.0), "confident"
         return Decision("animal", taxon.scientific_name, taxon.rank, common_name, confidence, reason, candidates)
@@ -163,12 +166,12 @@ class Decider:
         self.unmatched = tuple(unmatched)
         return np.array([own is None or i in kept for i, own in enumerate(self._own)])
 
-    def _sum_matrix(self) -> NDArray[np.float64]:
-        """float64[nodes, L]: whose probability counts for which taxon.
+    def _sums(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Whose probability counts for which taxon: pairs of a label and a node, as two intp[P].
 
         A removed species' probability stays with its nearest ancestor that still has an allowed descendant.
         """
-        sums = np.zeros((len(self.tree.nodes), len(self.card.labels)))
+        pairs: list[tuple[int, int]] = []
         for i, own in enumerate(self._own):
             if own is None:
                 continue
@@ -176,5 +179,6 @@ class Decider:
             if not self._allowed[i]:
                 alive = [n for n in lineage if any(self._allowed[j] for j in self.tree.nodes[n].labels)]
                 lineage = alive or [0]
-            sums[lineage, i] = 1.0
-        return sums
+            pairs += [(i, node) for node in lineage]
+        counted, counts_for = np.array(pairs, np.intp).reshape(-1, 2).T
+        return np.ascontiguousarray(counted), np.ascontiguousarray(counts_for)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from edge import frame, look
 from edge.answer import answer
 from edge.clock import CaptureTime, capture_time, now, zone_named
@@ -53,6 +55,8 @@ class Examiner:
         self._logged_at = logged_at
         self._side_px = models.decode_side_px
         self._default_zone = None if settings.time_zone is None else zone_named(settings.time_zone)
+        # It is frames that overlap. OpenCV would share out each picture too, one at a time, and the others would wait.
+        cv2.setNumThreads(1)
 
     def with_models(self, models: Models) -> "Examiner":
         """The same with other models."""

@@ -20,6 +20,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from edge.jpeg_exif import UnusualError, read_folders
 from edge.own_thumbnail import contradicts
 
 Pixels = NDArray[np.uint8]
@@ -41,6 +42,8 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".
 _TAG_ORIENTATION, _TAG_EXIF_FOLDER = 0x0112, 0x8769
 _TAG_MAKE, _TAG_MODEL, _TAG_DATE_TIME = 0x010F, 0x0110, 0x0132
 _TAG_DATE_TIME_ORIGINAL, _TAG_SUB_SECONDS, _TAG_OFFSET_ORIGINAL = 0x9003, 0x9291, 0x9011
+_TAGS = frozenset({_TAG_ORIENTATION, _TAG_MAKE, _TAG_MODEL, _TAG_DATE_TIME, _TAG_DATE_TIME_ORIGINAL, _TAG_SUB_SECONDS,
+                   _TAG_OFFSET_ORIGINAL})  # fmt: skip
 
 
 class BadFrame(Exception):
@@ -179,8 +182,7 @@ def _decode_jpeg(data: bytes, min_side_px: int | None) -> Picture:
         raise BadFrame("truncated" if cut else "corrupt", _one_line(error)) from error
     if contradicts(data, pixels):
         raise BadFrame("corrupt", "a part of the picture is not the one in its own thumbnail: its data is damaged")
-    exif = _read_exif(data)
-    return _upright(pixels, width, height, exif)
+    return _upright(pixels, width, height, _jpeg_exif(data))
 
 
 def _scans(data: bytes) -> int:
@@ -256,6 +258,13 @@ def _upright(pixels: Pixels, width: int, height: int, exif: Exif) -> Picture:
     return Picture(np.asarray(turned, np.uint8), width, height, exif)
 
 
+def _jpeg_exif(data: bytes) -> Exif:
+    try:
+        return _exif(*read_folders(data, _TAGS))
+    except UnusualError:
+        return _read_exif(data)
+
+
 def _read_exif(data: bytes) -> Exif:
     """EXIF is a witness, not part of the picture: damaged EXIF counts as absent and never refuses a frame."""
     from PIL import Image
@@ -263,9 +272,12 @@ def _read_exif(data: bytes) -> Exif:
     try:
         with Image.open(io.BytesIO(data)) as image:
             tags = image.getexif()
-            inner = tags.get_ifd(_TAG_EXIF_FOLDER)
+            return _exif(tags, tags.get_ifd(_TAG_EXIF_FOLDER))
     except _PARSER_ERRORS:
         return Exif()
+
+
+def _exif(tags: Mapping[int, object], inner: Mapping[int, object]) -> Exif:
     orientation = _tag(tags, _TAG_ORIENTATION)
     return Exif(
         date_time_original=_text(inner, _TAG_DATE_TIME_ORIGINAL) or _text(tags, _TAG_DATE_TIME),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -140,7 +141,9 @@ def combine(first: FloatArray, second: FloatArray, plan: SecondLook, blank: NDAr
 
 
 def _log_sum(logs: FloatArray) -> float:
-    return float(np.logaddexp.reduce(logs.astype(np.float64)))
+    wide = logs.astype(np.float64)
+    top = wide.max()
+    return float(top + np.log(np.exp(wide - top).sum()))
 
 
 def attention_regions(
@@ -168,9 +171,18 @@ def attention_regions(
 
 def _smooth(heat: FloatArray) -> FloatArray:
     """Mean of each cell of float32[h, w] and its neighbours inside the map."""
-    kernel = np.ones((3, 3), np.float32)
-    total = cv2.filter2D(heat, -1, kernel, borderType=cv2.BORDER_CONSTANT)
-    return _float32(total / cv2.filter2D(np.ones_like(heat), -1, kernel, borderType=cv2.BORDER_CONSTANT))
+    return _float32(_neighbours(heat) / _cells(*heat.shape))
+
+
+def _neighbours(heat: FloatArray) -> FloatArray:
+    """Sum of each cell of float32[h, w] and its neighbours inside the map."""
+    return _float32(cv2.filter2D(heat, -1, np.ones((3, 3), np.float32), borderType=cv2.BORDER_CONSTANT))
+
+
+@cache
+def _cells(height: int, width: int) -> FloatArray:
+    """How many cells each of those sums has."""
+    return _neighbours(np.ones((height, width), np.float32))
 
 
 def familiarity(outputs: Outputs, rejection: Rejection | None) -> list[float | None]:

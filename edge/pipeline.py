@@ -6,6 +6,7 @@ Each thread takes a frame from its bytes to its answer, so that answers queue an
 import faulthandler
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -135,7 +136,7 @@ class Pipeline:
         complained, pause_s = "", RETRY_FIRST_S
         while results:
             try:
-                self._store.record(results)
+                self._store.record(results, more_follow=bool(self._ahead))
             except DatabaseWaits as reason:
                 if str(reason) != complained:
                     log.error("database: %s; frames wait, trying again every %.0f s", reason, RETRY_AT_MOST_S)
@@ -170,7 +171,7 @@ class Pipeline:
 
     @property
     def _threads(self) -> int:
-        return self._settings.threads or (1 if self._settings.power else os.cpu_count() or 1)
+        return self._settings.threads or (1 if self._settings.power else _cores())
 
     def _begin_on_thread(self, seen: Seen) -> Result | None:
         return self._examiner.examine(seen)
@@ -223,3 +224,8 @@ def _settled(result: Result, is_final: Callable[[Failed], bool]) -> Result:
     if not isinstance(result, Failed) or result.final or not is_final(result):
         return result
     return replace(result, final=True)
+
+
+def _cores() -> int:
+    """How many there are for this process: a unit or a container may have been given fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -59,7 +59,7 @@ class Settings:
     min_free_bytes: int = _option(50_000_000, int, "nothing is logged while the database's disk has less room than"
                                   " this; frames wait (default 50 MB)", "BYTES")  # fmt: skip
     heartbeat_s: float = _option(600.0, float, "how often --watch logs that the box is alive", "SECONDS")
-    threads: int = _option(0, int, "threads that read and decode (default: one for each core)", "N")
+    threads: int = _option(0, int, "threads that read and decode (default: one for each core it may use)", "N")
     workers: int = _option(0, int, "processes that read and classify, for an archive on a machine with many cores"
                            " (default: none, threads only)", "N")  # fmt: skip
     power: bool = _option(False, bool, "save power: new frames wait up to a minute and are classified together, on one"

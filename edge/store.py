@@ -95,6 +95,7 @@ ON CONFLICT (id) DO UPDATE SET latitude = coalesce(excluded.latitude, latitude),
 """
 OWN_ENDS = re.compile(r"|-wal|-shm|-journal|\.lock|\.(damaged-|salvag).*", re.DOTALL)
 LONGEST_STRETCH = 20_000  # frames without a silence between visits: more would need the memory of a small box
+BACKLOG_S = 1.0  # how often events are brought up to date while more frames are on their way
 SLOW_S, UNHURRIED = 0.2, 20
 """What takes longer than `SLOW_S` is done again after `UNHURRIED` times its duration at the earliest."""
 
@@ -118,7 +119,7 @@ class Store:
         self._observed: list[int] = []
         self._unplaced: list[int] = []
         """Logged frames whose events are not up to date yet."""
-        self._next_placing = 0.0
+        self._placed_at = self._next_placing = 0.0
         self.times_opened = 0
         """More than 1 when the file was replaced under the running process: what is logged has to be asked anew."""
         self._open()
@@ -228,23 +229,26 @@ class Store:
         rows = self._connection.execute(NEWEST_FRAMES, (count,)).fetchall()
         return [os.fsdecode(path) for (path,) in rows]
 
-    def record(self, results: Sequence[Result]) -> None:
-        """Log a group of frames in one transaction, on the disk when this returns. Raises `DatabaseWaits`."""
+    def record(self, results: Sequence[Result], more_follow: bool = False) -> None:
+        """Log a group of frames in one transaction, on the disk when this returns. Raises `DatabaseWaits`.
+
+        With `more_follow` their events may wait for those that come after: frames of one visit are grouped together.
+        """
         with self._writing():
             self._observed.clear()
             for result in results:
                 self._record(result)
-            placed = self._place([*self._unplaced, *self._observed])
+            placed = self._place([*self._unplaced, *self._observed], BACKLOG_S if more_follow else 0.0)
         self._unplaced = [] if placed else [*self._unplaced, *self._observed]
 
-    def _place(self, media: list[int]) -> bool:
+    def _place(self, media: list[int], every_s: float = 0.0) -> bool:
         """Bring the events of frames up to date, or give False: not now.
 
         A visit of weeks (a herd that stays, a time-lapse) is looked through as a whole for each new frame of it. That
         may not take the time of the frames themselves, so it is done now and then.
         """
         began = time.monotonic()
-        if began < self._next_placing:
+        if began < max(self._next_placing, self._placed_at + every_s):
             return False
         # Events can be made anew from the frames at any time (reports do it where they are missing): a fault in the
         # grouping is said, and no frame is lost for it.
@@ -254,9 +258,10 @@ class Store:
             raise
         except Exception:
             log.exception("events of media %s could not be updated", media)
-        took_s = time.monotonic() - began
+        self._placed_at = time.monotonic()
+        took_s = self._placed_at - began
         if took_s > SLOW_S:
-            self._next_placing = time.monotonic() + UNHURRIED * took_s
+            self._next_placing = self._placed_at + UNHURRIED * took_s
         return True
 
     def beat(self, pulse: Pulse) -> None:

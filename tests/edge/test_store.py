@@ -115,6 +115,24 @@ def test_events_that_take_long_are_brought_up_to_date_less_often_and_at_the_end(
     assert rows(tmp_path, OF_NO_EVENT) == [(0,)]
 
 
+def test_events_wait_while_more_frames_follow(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed: list[int] = []
+
+    def counting(connection: sqlite3.Connection, media: list[int], **more: Any) -> int:
+        placed.append(len(media))
+        return update_events(connection, media, **more)
+
+    monkeypatch.setattr(store, "update_events", counting)
+    monkeypatch.setattr(store, "BACKLOG_S", float("inf"))
+    for number in range(20):
+        path = tmp_path / "captures" / f"{number:02}.jpg"
+        path.write_bytes(frame(number))
+        os.utime(path, (1_700_000_000 + 60 * number,) * 2)
+    assert run() == 0
+    assert placed == [20, 0]  # with the last group, and nothing was left at the end
+    assert rows(tmp_path, OF_NO_EVENT) == [(0,)]
+
+
 def test_a_run_says_how_it_ended(tmp_path: Path, run: Run) -> None:
     (tmp_path / "captures" / "a.jpg").write_bytes(frame(1))
     run()
