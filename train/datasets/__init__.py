@@ -70,4 +70,4 @@ def recognise_layout(path: Path) -> str:
     for sign, format_ in signs.items():
         if (path / sign).exists():
             return format_
-    return "folder"
+    return "cifar10" if any(path.glob("cifar*.t*gz")) else "folder"

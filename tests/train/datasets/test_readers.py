@@ -213,6 +213,11 @@ def test_unknown_data_is_refused_in_one_line(tmp_path: Path) -> None:
         read_dataset(tmp_path, "fotos")
 
 
+def test_a_folder_with_the_tar_of_cifar10_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "cifar10-jpeg.tar.gz").touch()
+    assert recognise_layout(tmp_path) == "cifar10"
+
+
 @pytest.mark.parametrize("name", ["porini", "cub100"])
 def test_real_manifests_are_read_whole(name: str) -> None:
     folder = Path(__file__).parents[4] / "shared" / "data" / name
