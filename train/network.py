@@ -125,7 +125,7 @@ class Network(nn.Module):
         direction = self.head.gradient(share, embedding)
         if self.projection is not None:
             direction = direction @ self.projection.weight.detach()
-        # A product of matrices: as an Einsum it takes the runtime ten times as long.
+        # A product of matrices: the runtime takes many times as long for the same thing as an Einsum.
         heat: Tensor = (direction[:, None] @ features.flatten(2)).unflatten(2, features.shape[2:])  # type: ignore[no-untyped-call]
         return heat
 
