@@ -11,6 +11,7 @@ from edge.answer import answer
 from edge.clock import CaptureTime, capture_time, now, zone_named
 from edge.files import Seen, read_bytes, see
 from edge.model_choice import Models
+from edge.resize import Pixels
 from edge.result import Again, Failed, Result, Scored
 from edge.scene import is_infrared, miniature
 from edge.settings import Settings
@@ -29,7 +30,7 @@ class Decoded:
     captured: CaptureTime
     deployment: str | None
     infrared: bool
-    scene: frame.Pixels
+    scene: Pixels
 
 
 class Examiner:

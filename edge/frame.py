@@ -18,12 +18,11 @@ from typing import Literal
 import cv2
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 
 from edge.jpeg_exif import UnusualError, read_folders
 from edge.own_thumbnail import contradicts
+from edge.resize import Pixels, resize
 
-Pixels = NDArray[np.uint8]
 Reason = Literal[
     "truncated", "corrupt", "empty", "too_large", "not_an_image", "unsupported_format", "permission", "crashed_decoder"
 ]
@@ -32,7 +31,6 @@ MAX_PIXELS = 80_000_000  # more than any camera trap writes; a small file can de
 MAX_SCANS = 200  # a progressive frame has about ten; thousands of them keep a decoder busy for hours
 MAX_BYTES = 250_000_000  # an uncompressed frame of that size; a film is larger
 HEAD_BYTES = 64  # enough to recognise a format
-SLIGHT = 1.5  # times; a frame shrunk by less than this has too few pixels for an average of them
 _ENORMOUS_PIXELS = 24_000_000
 _enormous = Lock()
 # What Pillow's parsers are seen to raise on damaged bytes; a warning is one where warnings are errors.
@@ -131,41 +129,21 @@ def fit(pixels: Pixels, height_px: int, width_px: int, mode: str) -> Pixels:
     """
     height, width = pixels.shape[:2]
     if mode == "squash":
-        return _resize(pixels, height_px, width_px)
+        return resize(pixels, height_px, width_px)
     scales = (height_px / height, width_px / width)
     if mode == "crop":
         scale = max(scales)
         high, wide = min(height, round(height_px / scale)), min(width, round(width_px / scale))
         top, left = (height - high) // 2, (width - wide) // 2
-        return _resize(pixels[top : top + high, left : left + wide], height_px, width_px)
+        return resize(pixels[top : top + high, left : left + wide], height_px, width_px)
     if mode == "letterbox":
         scale = min(scales)
         high, wide = max(1, round(height * scale)), max(1, round(width * scale))
         top, left = (height_px - high) // 2, (width_px - wide) // 2
         canvas = np.full((height_px, width_px, 3), 127, np.uint8)  # 127 is zero after normalisation
-        canvas[top : top + high, left : left + wide] = _resize(pixels, high, wide)
+        canvas[top : top + high, left : left + wide] = resize(pixels, high, wide)
         return canvas
     raise ValueError(f"fit mode is {mode!r}, expected squash, letterbox or crop")
-
-
-def _resize(pixels: Pixels, height_px: int, width_px: int) -> Pixels:
-    if pixels.shape[:2] == (height_px, width_px):
-        return np.ascontiguousarray(pixels)
-    return np.asarray(
-        cv2.resize(pixels, (width_px, height_px), interpolation=_method(pixels, height_px, width_px)), np.uint8
-    )
-
-
-def _method(pixels: Pixels, height_px: int, width_px: int) -> int:
-    """How to resize so that the result depends least on the scale at which the frame was decoded.
-
-    Area averaging shrinks without aliasing, but where it has little to average it only blurs: a second look at a frame
-    decoded just large enough is closer to one at every pixel by cubic interpolation (docs/results.md).
-    """
-    shrinks = (pixels.shape[0] / height_px, pixels.shape[1] / width_px)
-    if min(shrinks) < 1:
-        return cv2.INTER_LINEAR
-    return cv2.INTER_AREA if max(shrinks) > SLIGHT else cv2.INTER_CUBIC
 
 
 def _decode_jpeg(data: bytes, min_side_px: int | None) -> Picture:
@@ -222,7 +200,7 @@ def _shrunk(pixels: Pixels, min_side_px: int | None) -> Pixels:
     factor = 1
     while min_side_px and factor < 8 and min(pixels.shape[:2]) >= 2 * factor * min_side_px:
         factor *= 2
-    return pixels if factor == 1 else _resize(pixels, -(-pixels.shape[0] // factor), -(-pixels.shape[1] // factor))
+    return pixels if factor == 1 else resize(pixels, -(-pixels.shape[0] // factor), -(-pixels.shape[1] // factor))
 
 
 def _turn_for(pixels: int) -> AbstractContextManager[object]:

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.card import Rejection, SecondLook
-from edge.frame import Picture, Pixels, fit
+from edge.frame import Picture, fit
 from edge.model import Model, Outputs
+from edge.resize import Pixels
 
 FloatArray = NDArray[np.float32]
+BLOCK_PX = 8  # of a JPEG; its decoder makes whole pixels of it at each scale down to an eighth
+LEAST_BLOCKS = 32  # in the shorter side; where blocks are coarser than that, a place counts for more
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Box:
     def cut(self, pixels: Pixels) -> Pixels:
         """The part of uint8[H, W, 3] inside the box; a view, never empty."""
         height, width = pixels.shape[:2]
-        top, left = int(self.y * height), int(self.x * width)
+        top, left = (min(round(at * side), side - 1) for at, side in ((self.y, height), (self.x, width)))
         bottom = max(top + 1, round((self.y + self.height) * height))
         right = max(left + 1, round((self.x + self.width) * width))
         return pixels[top:bottom, left:right]
@@ -153,7 +156,8 @@ def attention_regions(
 
     `shapes` holds each frame's (height, width) in pixels, `fraction` is the square's side over the shorter of them.
     The part maps are summed and smoothed over 3 x 3 cells, so that one hot cell in the background weighs less than a
-    body. The square is moved inside the frame where it would leave it.
+    body. The square is moved inside the frame where it would leave it, and stands on whole blocks of the JPEG, so that
+    it is cut out of the same pixels at each scale that a decoder has.
     """
     if attention is None:
         return [None] * len(shapes)
@@ -161,11 +165,14 @@ def attention_regions(
     boxes: list[Box | None] = []
     for peak, (height_px, width_px) in zip(smooth.reshape(len(shapes), -1).argmax(axis=1), shapes, strict=True):
         row, column = divmod(int(peak), smooth.shape[2])
-        side_px = fraction * min(height_px, width_px)
-        wide, high = side_px / width_px, side_px / height_px
-        x = min(max((column + 0.5) / smooth.shape[2] - wide / 2, 0.0), 1 - wide)
-        y = min(max((row + 0.5) / smooth.shape[1] - high / 2, 0.0), 1 - high)
-        boxes.append(Box(x, y, wide, high))
+        block = BLOCK_PX if min(height_px, width_px) >= LEAST_BLOCKS * BLOCK_PX else 1
+        side_px = max(1, int(fraction * min(height_px, width_px) / block)) * block
+        at = ((column + 0.5) / smooth.shape[2] * width_px, (row + 0.5) / smooth.shape[1] * height_px)
+        x_px, y_px = (
+            int(min(max(middle - side_px / 2, 0.0), longest - side_px) / block) * block
+            for middle, longest in zip(at, (width_px, height_px), strict=True)
+        )
+        boxes.append(Box(x_px / width_px, y_px / height_px, side_px / width_px, side_px / height_px))
     return boxes
 
 

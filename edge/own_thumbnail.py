@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from edge.resize import Pixels, halved
 
 # Measured on the 105 real frames with thumbnails (docs/reliability.md): no place of an intact frame differs so much
 # from its thumbnail, but for one whose caption was painted over (5 % of it). Of undetected bit flips that change the
@@ -35,22 +35,13 @@ def contradicts(data: bytes, pixels: Pixels) -> bool:
 def _differences(pixels: Pixels, small: Pixels) -> Iterator[NDArray[np.float32]]:
     """Smoothed differences in grey levels: with the thumbnail as it is, and inside its black bars where it has some."""
     height, width = small.shape
-    grey = np.asarray(cv2.cvtColor(_halved(pixels, height, width), cv2.COLOR_RGB2GRAY), np.uint8)
+    grey = np.asarray(cv2.cvtColor(halved(pixels, height, width), cv2.COLOR_RGB2GRAY), np.uint8)
     yield _difference(grey, small)
     scale = min(width / pixels.shape[1], height / pixels.shape[0])
     wide, high = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
     if (high, wide) != (height, width) and min(high, wide) > _SMOOTH_PX:
         top, left = (height - high) // 2, (width - wide) // 2
         yield _difference(grey, small[top : top + high, left : left + wide])
-
-
-def _halved(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Area averaging by halves down to less than twice that size: several times quicker than by other fractions."""
-    while pixels.shape[0] >= 2 * height and pixels.shape[1] >= 2 * width:
-        high, wide = pixels.shape[0] // 2, pixels.shape[1] // 2
-        halved = cv2.resize(pixels[: 2 * high, : 2 * wide], (wide, high), interpolation=cv2.INTER_AREA)
-        pixels = np.asarray(halved, np.uint8)
-    return pixels
 
 
 def _difference(grey: Pixels, small: Pixels) -> NDArray[np.float32]:

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from edge.clock import CaptureTime
 from edge.decide import Decision
 from edge.files import Seen
-from edge.frame import Pixels, Reason
+from edge.frame import Reason
 from edge.look import Box
+from edge.resize import Pixels
 from edge.subjects import Subject
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from edge.card import FitMode
-from edge.frame import Pixels
+from edge.resize import Pixels
 from train.fit import normalised
 from train.network import Network
 from train.pixels import PixelSource, for_evaluation

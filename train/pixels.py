@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.frame import Pixels, decode, fit
+from edge.frame import decode, fit
+from edge.resize import Pixels
 from train.sample import Box, Sample
 
 

@@ -49,11 +49,31 @@ def test_the_region_is_a_square_around_the_peak_and_stays_inside_the_frame() -> 
     assert middle is not None
     assert corner is not None
     assert wide is not None
-    assert middle.width == middle.height == 0.5
+    assert middle.width == middle.height == 37 * 8 / 600
     assert middle.x <= 4.5 / 8 <= middle.x + middle.width
     assert (corner.x + corner.width, corner.y) == pytest.approx((1.0, 0.0))
-    assert corner.width * 800 == pytest.approx(corner.height * 600) == pytest.approx(300)
+    assert corner.width * 800 == pytest.approx(corner.height * 600) == pytest.approx(296)
     assert wide.width * 1600 == pytest.approx(200)
+
+
+def test_the_region_is_cut_out_of_the_same_pixels_at_each_scale() -> None:
+    attention = np.random.default_rng(3).random((40, 1, 8, 8), np.float32)
+    frame = np.random.default_rng(4).integers(0, 256, (480, 640, 3), np.uint8)
+    for box in attention_regions(attention, [(480, 640)] * 40, 0.5):
+        assert box is not None
+        whole = box.cut(frame)
+        for scale in (2, 4, 8):
+            assert np.array_equal(box.cut(frame[::scale, ::scale]), whole[::scale, ::scale])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 300), (255, 257), (257, 301), (1203, 1799)])
+def test_the_region_of_a_frame_of_any_size_lies_inside_it(shape: tuple[int, int]) -> None:
+    attention = np.random.default_rng(5).random((60, 2, 8, 8), np.float32)
+    for box in attention_regions(attention, [shape] * 60, 0.5):
+        assert box is not None
+        assert min(box.x, box.y) >= 0 < min(box.width, box.height)
+        assert max(box.x + box.width, box.y + box.height) <= 1 + 1e-12
+        assert box.cut(np.zeros((*shape, 3), np.uint8)).size
 
 
 def test_one_hot_cell_weighs_less_than_a_body() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from edge.frame import Pixels
+from edge.resize import Pixels
 from train.sample import Box
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.frame import Pixels
+from edge.resize import Pixels
 from train import TrainError
 from train.augment.background import place_in
 from train.pixels import PixelSource
