@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge.card import Rejection, SecondLook
 from edge.frame import Picture, fit
 from edge.model import Model, Outputs
-from edge.resize import Pixels
+from edge.resize import Pixels, halved
 
 FloatArray = NDArray[np.float32]
 BLOCK_PX = 8  # of a JPEG; its decoder makes whole pixels of it at each scale down to an eighth
@@ -106,9 +106,14 @@ def decode_side_px(model: Model) -> int:
 
 
 def region_pixels(model: Model, picture: Picture, region: Box | None) -> Pixels:
-    """The region as the network's input, uint8[H, W, 3]."""
+    """The region as the network's input, uint8[H, W, 3].
+
+    In no more detail than it has in the smallest decoding (`decode_side_px`), whatever `picture` was decoded at.
+    """
+    card = model.card
     part = picture.pixels if region is None else region.cut(picture.pixels)
-    return fit(part, model.card.input_height_px, model.card.input_width_px, model.card.fit)
+    side_px = max(card.input_height_px, card.input_width_px)
+    return fit(halved(part, side_px, side_px), card.input_height_px, card.input_width_px, card.fit)
 
 
 def calibrated(model: Model, logits: FloatArray) -> FloatArray:
