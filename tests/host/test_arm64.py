@@ -33,7 +33,7 @@ LIMIT_S = 3600
 """Of one command: emulation is some twenty times slower than the processor that it runs on."""
 CORE = {
     "answers": ("test_card.py", "test_clock.py", "test_decide.py", "test_frame.py", "test_jpeg_exif.py",
-                "test_look.py", "test_model_privacy.py", "test_taxonomy.py"),
+                "test_look.py", "test_model_privacy.py", "test_resize.py", "test_taxonomy.py"),
     "database": ("test_db_cli.py", "test_event.py", "test_store.py", "imports"),
     "host": ("test_doctor.py", "test_journal.py", "test_sd_notify.py", "test_settings.py"),
     "reports": ("report",),
