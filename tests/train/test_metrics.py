@@ -1,3 +1,4 @@
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,19 @@ def test_retrieval_finds_its_own_kind() -> None:
     assert (perfect.recall_at_1, perfect.map_at_r) == (1.0, 1.0)
     wrong = retrieval_figures(reference, np.array([1, 1, 0, 0]), reference, np.array([0, 0, 1, 1]))
     assert (wrong.recall_at_1, wrong.recall_at_5) == (0.0, 1.0)
+
+
+def test_retrieval_in_parts_gives_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(2)
+    truth = random.integers(0, 5, 200)
+    embedding = random.normal(size=(200, 8)) + np.eye(8)[truth]
+    embedding = (embedding / np.linalg.norm(embedding, axis=1, keepdims=True)).astype(np.float32)
+    queries, asked = embedding[:130], np.where(np.arange(130) % 20, truth[:130], 9)  # of label 9 there is no reference
+    at_once = retrieval_figures(queries, asked, embedding, truth)
+    monkeypatch.setattr("train.retrieval.AT_ONCE", 33)
+    in_parts = retrieval_figures(queries, asked, embedding, truth)
+    assert astuple(in_parts) == pytest.approx(astuple(at_once), abs=1e-9)
+    assert at_once.recall_at_5 < 1
 
 
 def test_prototypes_are_unit_means() -> None:
