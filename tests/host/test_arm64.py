@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.host.conftest import REPOSITORY, debian, usb_stick
@@ -28,6 +29,8 @@ CPU revision\t: 1
 """
 """What a Raspberry Pi 5 says of each of its processors; the emulator shows those of the machine that it runs on."""
 FRAMES = 100
+LOGITS_DIFFER = 1e-4
+"""Less than this: sums of floats in the last layers, which know an order."""
 INSTALLED_MB = 370
 LIMIT_S = 3600
 """Of one command: emulation is some twenty times slower than the processor that it runs on."""
@@ -77,6 +80,12 @@ class Chroot:
         self.run("cd /root && /opt/edge/bin/edge-classify --quiet --time-zone UTC /frames")
         with closing(sqlite3.connect(self.root / "root/detections.db")) as database:
             return database.execute(DECISIONS).fetchall()
+
+    def answers(self) -> Path:
+        """What the model makes of the frames of `decisions`, as a file of `benchmarks.answers`."""
+        shutil.copytree(REPOSITORY / "benchmarks", self.root / "answers/benchmarks")
+        self.run(f"cd /answers && /opt/edge/bin/python -m benchmarks.answers take /frames --count {FRAMES} --out a.npz")
+        return self.root / "answers/a.npz"
 
 
 def show_processor(root: Path) -> None:
@@ -134,14 +143,23 @@ def checkout(arm64: Chroot, tmp_path_factory: pytest.TempPathFactory) -> Chroot:
     return arm64
 
 
-def test_the_same_decisions_as_on_x86_64(arm64: Chroot, machine: Machine, field_frames: list[Path]) -> None:
+def test_the_same_decisions_as_on_x86_64(
+    arm64: Chroot, machine: Machine, field_frames: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     used_mb = int(arm64.run("du -sm /opt/edge").split()[0])
     assert used_mb <= INSTALLED_MB
     frames = field_frames[:FRAMES]
-    here = set(machine("amd64", "x86_64").decisions(frames))
+    amd64 = machine("amd64", "x86_64")
+    here = set(amd64.decisions(frames))
     there = arm64.decisions(frames)
     assert len(there) == FRAMES
     assert len(here & set(there)) == FRAMES
+    with np.load(amd64.answers()) as a, np.load(arm64.answers()) as b:
+        assert np.array_equal(a["pixels"], b["pixels"])
+        difference = np.abs(a["logits"] - b["logits"]).max()
+    with capsys.disabled():
+        print(f" logits differ by {difference:.1e} at most", end=" ")
+    assert difference < LOGITS_DIFFER
 
 
 @pytest.mark.parametrize("piece", CORE)
