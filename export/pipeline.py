@@ -158,8 +158,8 @@ def prove(
         return Answers(logs, [decider.decide(row) for row in logs], np.array(energies, np.float32))
 
     before, after = answers(float_), answers(int8)
-    wanted = {scene.name for scene in gated}
-    places = np.array([place for place, scene in enumerate(frames) if scene.name in wanted])
+    wanted = {scene.path for scene in gated}  # their names need not differ: class folders number their own
+    places = np.array([place for place, scene in enumerate(frames) if scene.path in wanted])
     gate = measure(
         task.card,
         [frames[place] for place in places],

@@ -1,16 +1,21 @@
 """The gate's statistics, on counts small enough to check by hand, and the judgement of answers against truths."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edge.card import Calibration, Card, Label
 from edge.decide import Decision
 from edge.taxonomy import Taxon, TaxonKey
 from export import ExportError
+from export.calibrate import Prior
 from export.gate import DEFAULT_LIMITS, Answers, drop_interval, failures, measure, parse_limits
 from export.judge import judge_taxon
+from export.looks import Looks
+from export.pipeline import Task, prove
 from export.scenes import Scene
 
 LABELS = tuple(
@@ -55,6 +60,17 @@ def test_decisions_that_change_are_a_reason() -> None:
     changed = [1, 1, 0, 0, *truth[4:]]
     reasons = failures(measure(CARD, scenes(40, 10), answers(truth), answers(changed), DEFAULT_LIMITS, "made"))
     assert any("96.0% of held-out frames" in reason for reason in reasons)
+
+
+def test_the_gate_judges_by_its_own_frames_whatever_they_are_called() -> None:
+    """Class folders number their own pictures, so a calibration picture may have the name of one of the gate's."""
+    frames = [replace(scene, name="0001.jpg") for scene in scenes(4, 4)]
+    sure = np.where(np.eye(2)[[scene.label for scene in frames]] > 0, 4.0, 0.0).astype(np.float32)
+    looks = Looks(sure, None, ())
+    task = Task(onnx.ModelProto(), CARD, Prior({}, ()), frames, None, "made", 0.5, DEFAULT_LIMITS)
+    gate = prove(task, CARD.calibration, frames, frames[3:7], looks, looks, ())
+    assert gate.images == 4
+    assert {(label.label, label.images) for label in gate.labels} == {("Vulpes vulpes", 1), ("Meles meles", 3)}
 
 
 def test_the_interval_of_a_drop_holds_the_drop() -> None:
