@@ -72,6 +72,17 @@ def test_the_file_is_a_model_with_its_proof(exported: Path, frames: Path) -> Non
     assert set(weights.values()) == {onnx.TensorProto.INT8}
 
 
+def test_biases_carry_no_zero_points(checkpoint: Checkpoint) -> None:
+    state = {name: value + 0.1 if name.endswith("bn1.bias") else value for name, value in checkpoint.state.items()}
+    random = np.random.default_rng(2)
+    pictures = np.stack([made_picture("zebra", random) for _ in range(4)])
+    graph = quantise(float_graph(replace(checkpoint, state=state)), pictures, Plan()).graph
+    biases = {i.name for i in graph.initializer if i.data_type == onnx.TensorProto.INT32 and i.dims}
+    readers = [node for node in graph.node if biases & set(node.input)]
+    assert readers
+    assert {len(node.input) for node in readers} == {2}  # they would be as many zeros as there are channels
+
+
 def test_the_same_checkpoint_and_data_give_the_same_bytes(
     exported: Path, checkpoint_file: Path, frames: Path, tmp_path: Path
 ) -> None:
