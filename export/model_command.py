@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,7 +136,7 @@ def card_of(checkpoint: Checkpoint, calibration_data: str) -> Card:
         fit=checkpoint.fit,
         higher_taxa=checkpoint.higher_taxa,
         metrics=dict(checkpoint.metrics),
-        recipe=checkpoint.recipe | {"training_data": checkpoint.data},
+        recipe=_without_folders(checkpoint.recipe) | {"training_data": checkpoint.data},
         sources=(
             *checkpoint.sources,
             Source(calibration_data, "calibration data", "stays with its owners; none is in the file"),
@@ -144,6 +145,13 @@ def card_of(checkpoint: Checkpoint, calibration_data: str) -> Card:
         toolchain=toolchain(),
         notes=checkpoint.notes,
     )
+
+
+def _without_folders(value: Any) -> Any:
+    """The recipe with files (a table of taxa, weights) by their names alone: the card goes to strangers."""
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in value.items()}
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def with_enrolled(card: Card, checkpoint: Checkpoint) -> Card:
