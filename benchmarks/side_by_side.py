@@ -6,9 +6,9 @@ python -m benchmarks.side_by_side ../shared/data/field/frames --checkpoint start
 The bare loops are timed from their first frame to their last, without imports and loading, and so need fewer frames;
 the pipeline's figure is everything, from its start to its end. The loop with Pillow is a script of its own that imports
 nothing else: beside torch, memory that it gives back stays with the process, and it would save a third of its time.
-`--edge` names the Python of an environment with what a
-device installs, `--sparrow` of one with sparrow-engine. Two further rows are decoding alone: at the pipeline's scale,
-and at an eighth, where hardly more is done than reading the bits, which no scale spares.
+`--edge` names the Python of an environment with what a device installs, `--sparrow` of one with sparrow-engine. Two
+further rows are decoding alone: at the pipeline's scale, and at an eighth, where hardly more is done than reading the
+bits, which no scale spares.
 """
 
 import argparse

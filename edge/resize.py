@@ -32,7 +32,7 @@ def resize(pixels: Pixels, height_px: int, width_px: int) -> Pixels:
     Halves, as long as each pixel of the result has two or more by two; then four samples for each, between their
     neighbours, and the mean of these. It differs from averaging whole areas by little and takes a quarter of the time.
     What shrinks by less than two, or grows, is taken between neighbours alone. All of it is arithmetic of integers that
-    every processor does alike; OpenCV's plain bilinear and area methods are not.
+    every processor does alike, as OpenCV's plain bilinear method and averages by other fractions are not.
     """
     shrinks = min(pixels.shape[0] / height_px, pixels.shape[1] / width_px) >= 2
     near = halved(pixels, 2 * height_px, 2 * width_px) if shrinks else pixels

@@ -105,6 +105,11 @@ def sum_exactly(model: onnx.ModelProto, names: Collection[str]) -> None:
             unit, largest = 1 / steps, high * steps
             _clip_to_integers(graph, clip, reader, largest, len(bias))
     graph.node.remove(scaled)
+    drop_unused_constants(graph)
+
+
+def drop_unused_constants(graph: onnx.GraphProto) -> None:
+    """Take out those that no node reads any more, in place."""
     used = {name for node in graph.node for name in node.input}
     for constant in [constant for constant in graph.initializer if constant.name not in used]:
         graph.initializer.remove(constant)

@@ -21,7 +21,7 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, Te
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from export.bias import correct_bias
-from export.exact import integer_means, tie_free
+from export.exact import drop_unused_constants, integer_means, tie_free
 from export.graph import NETWORK_INPUT, SCALE, ZERO_POINT
 from export.integer_products import multiply_integers
 from export.narrow import narrow_weights
@@ -210,9 +210,7 @@ def _leave_out_zero_points(model: onnx.ModelProto) -> None:
             if value is not None and value.data_type == TensorProto.INT32 and zero_point is not None:
                 assert not numpy_helper.to_array(zero_point).any()
                 del node.input[2]
-    used = {name for node in graph.node for name in node.input}
-    for constant in [constant for constant in graph.initializer if constant.name not in used]:
-        graph.initializer.remove(constant)
+    drop_unused_constants(graph)
 
 
 def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Exporting leaves nothing behind in the user's home either, by whatever way the runtime is loaded."""
+"""Exporting leaves nothing behind in the user's home either, and a model names no folder of the machine it is from."""
 
 import json
 import os
