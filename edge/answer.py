@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from edge import look
 from edge.decide import Decision
-from edge.look import Box, FloatArray, View
+from edge.look import Box, FloatArray, Look, View
 from edge.model_choice import Models
-from edge.subjects import Subject, look_at_boxes
+from edge.subjects import BoxedLook, Subject, look_at_boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,24 @@ class Answer:
 
 
 def answer(models: Models, view: View, second_look: bool = True, least_blank: float = 0.0) -> Answer:
-    """Look at one frame and decide. With less than `least_blank` for a blank, one without boxes is `unknown`.
+    """Look at one frame and decide. With less than `least_blank` for a blank, one without boxes is `unknown`."""
+    return decide(models, take_look(models, view, second_look, least_blank))
+
+
+def take_look(models: Models, view: View, second_look: bool = True, least_blank: float = 0.0) -> Look | BoxedLook:
+    """What the networks make of one frame, see `answer`.
 
     One frame at a time: a batch saves the network no CPU time and costs memory (docs/results.md).
     """
     if models.detector is not None:
-        boxed = look_at_boxes(models.detector, models.classifier, models.decider, view.picture, least_blank)
-        return Answer(boxed.decision, boxed.log_probabilities, None, boxed.subjects)
+        return look_at_boxes(models.detector, models.classifier, models.decider, view.picture, least_blank)
     (seen,) = look.look(models.classifier, [view], second_look, models.decider.is_settled)
+    return seen
+
+
+def decide(models: Models, seen: Look | BoxedLook) -> Answer:
+    """The answer of a look; needs no picture any more."""
+    if isinstance(seen, BoxedLook):
+        return Answer(seen.decision, seen.log_probabilities, None, seen.subjects)
     decision = models.decider.decide(seen.log_probabilities, seen.familiarity)
     return Answer(decision, seen.log_probabilities, seen.region, ())

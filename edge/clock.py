@@ -113,6 +113,8 @@ def _parse(text: str, sub_seconds: str) -> datetime | None:
 
 
 def _parse_offset(text: str) -> timezone | None:
+    if not text:
+        return None  # of most cameras; the calendar's parser would take its time to say so
     try:
         moment = datetime.strptime(text, "%z")
     except ValueError:

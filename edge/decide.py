@@ -1,5 +1,6 @@
 """Probabilities of labels -> one honest decision with its reason."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -54,18 +55,26 @@ class Decider:
     ) -> None:
         self.card = card
         self.tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
+        self._labels: list[tuple[str, str | None, str]] = [
+            (label.kind, None, label.common_name)
+            if label.taxon is None
+            else (label.taxon.scientific_name, label.taxon.rank, label.common_name)
+            for label in card.labels
+        ]
         self._own = [None if label.taxon is None else self.tree.label_node(i) for i, label in enumerate(card.labels)]
         self.unmatched: tuple[str, ...] = ()
         """Names of the species list that are no taxon of this model."""
         self._allowed = np.ones(len(card.labels), bool) if allowed is None else self._match(allowed)
         self._counted, self._counts_for = self._sums()
         self._thresholds = {**card.calibration.thresholds, **(thresholds or {})}
-        self._of_kind = {kind: np.array([label.kind == kind for label in card.labels]) for kind in NON_TAXA}
+        self._of_kind = {kind: [i for i, label in enumerate(card.labels) if label.kind == kind] for kind in NON_TAXA}
         self._node_thresholds = np.array([self._threshold(node.taxon.rank) for node in self.tree.nodes])
         for label, own in zip(card.labels, self._own, strict=True):
             for source in (card.calibration.label_thresholds, thresholds or {}):
                 if own is not None and label.name in source:
                     self._node_thresholds[own] = source[label.name]
+        kinds = [self._kind_threshold(kind) for kind in ("human", "vehicle") if self._of_kind[kind]]
+        self._least = min(kinds + self._node_thresholds.tolist())
         self._depths = np.array([RANKS.index(node.taxon.rank) for node in self.tree.nodes])
         self._labels_of: dict[int, list[int]] = {}
         for i, own in enumerate(self._own):
@@ -84,7 +93,7 @@ class Decider:
         if rejection is not None and familiarity is not None and familiarity < rejection.threshold:
             return Decision("unknown", None, None, "unknown", best, "out_of_distribution", candidates)
         for kind, places in self._of_kind.items():
-            total = float(p[places].sum())
+            total = sum(p[i].item() for i in places)
             if total > 0 and total >= self._kind_threshold(kind):
                 reason: Reason = "blank" if kind == "blank" else "confident"
                 return Decision(kind, None, None, kind, min(total, 1.0), reason, candidates)
@@ -99,14 +108,10 @@ class Decider:
         rejection, plan = self.card.calibration.rejection, self.card.calibration.second_look
         if rejection is not None and familiarity is not None and familiarity < rejection.threshold:
             return True
-        blank = float(np.exp(first_look[self._of_kind["blank"]].astype(np.float64)).sum())
+        blank = sum(math.exp(first_look[i].item()) for i in self._of_kind["blank"])
         if plan is None or plan.blank_weight > 0 or blank == 0.0:
             return False
-        least = min(
-            (self._kind_threshold(kind) for kind in ("human", "vehicle") if self._of_kind[kind].any()), default=1.0
-        )
-        least = min(least, float(self._node_thresholds.min()))
-        return blank >= self._kind_threshold("blank") + _ROUNDING or 1.0 - blank < least - _ROUNDING
+        return blank >= self._kind_threshold("blank") + _ROUNDING or 1.0 - blank < self._least - _ROUNDING
 
     def _kind_threshold(self, kind: Kind) -> float:
         return self._thresholds.get(kind, self._threshold("species"))
@@ -132,9 +137,8 @@ class Decider:
         order = order[self._allowed[order]][:CANDIDATES_KEPT].tolist()
         answers = []
         for i in order:
-            label = self.card.labels[i]
-            name, rank = (label.kind, None) if label.taxon is None else (label.taxon.scientific_name, label.taxon.rank)
-            answers.append(Candidate(name, rank, label.common_name, float(p[i])))
+            name, rank, common_name = self._labels[i]
+            answers.append(Candidate(name, rank, common_name, p[i].item()))
         return tuple(answers)
 
     def _threshold(self, rank: str) -> float:

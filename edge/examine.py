@@ -7,30 +7,33 @@ from pathlib import Path
 import cv2
 
 from edge import frame, look
-from edge.answer import answer
-from edge.clock import CaptureTime, capture_time, now, zone_named
+from edge.answer import decide, take_look
+from edge.clock import capture_time, now, zone_named
 from edge.files import Seen, read_bytes, see
 from edge.model_choice import Models
 from edge.resize import Pixels
 from edge.result import Again, Failed, Result, Scored
 from edge.scene import is_infrared, miniature
-from edge.settings import Settings
+from edge.settings import Deployment, Settings
+from edge.subjects import BoxedLook
 from edge.trial import TRIES, Undecided
 
 _FINAL = ("unsupported_format", "too_large")  # more bytes would change nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """A whole frame, read and decoded, not yet looked at."""
+class Looked:
+    """A whole frame that was looked at, before anything is said of it."""
 
     seen: Seen
     digest: str
-    view: look.View
-    captured: CaptureTime
-    deployment: str | None
-    infrared: bool
-    scene: Pixels
+    width_px: int
+    height_px: int
+    exif: frame.Exif
+    deployment: Deployment | None
+    whole: Pixels
+    """As the classifier saw it."""
+    look: look.Look | BoxedLook
 
 
 class Examiner:
@@ -65,11 +68,11 @@ class Examiner:
 
     def examine(self, seen: Seen) -> Result | None:
         """Both steps in one."""
-        item = self.read(seen)
-        return self.answer(item) if isinstance(item, Decoded) else item
+        item = self.look(seen)
+        return self.conclude(item) if isinstance(item, Looked) else item
 
-    def read(self, seen: Seen) -> Decoded | Failed | Again | None:
-        """Read, digest and decode; the libraries let go of the interpreter, so threads overlap.
+    def look(self, seen: Seen) -> Looked | Failed | Again | None:
+        """Read, digest, decode and look; the libraries let go of the interpreter, so threads overlap.
 
         Gives `None` for a file that is gone.
         """
@@ -109,14 +112,27 @@ class Examiner:
             picture = frame.decode(data, self._side_px, path.name)
         except frame.BadFrame as bad:
             return Failed(seen, digest, bad.reason, bad.detail, bad.reason in _FINAL, name)
-        zone = self._default_zone
+        view = look.view(self._models.classifier, picture)
+        least_blank = self._settings.thresholds.get("blank", 0.0)
+        taken = take_look(self._models, view, self._settings.second_look, least_blank)
+        return Looked(seen, digest, picture.width_px, picture.height_px, picture.exif, deployment, view.whole, taken)
+
+    def conclude(self, looked: Looked) -> Scored:
+        """Say what a look came to.
+
+        These are many small steps, whose code has left the processor's cache each time that a picture went through it:
+        done for a group of frames at once, they take a fraction of the time (docs/results.md).
+        """
+        said = decide(self._models, looked.look)
+        deployment, zone = looked.deployment, self._default_zone
         if deployment is not None and deployment.time_zone is not None:
             zone = zone_named(deployment.time_zone)
-        captured = capture_time(picture.exif, seen.mtime_ns / 1e9, zone, now())
-        view = look.view(self._models.classifier, picture)
-        return Decoded(seen, digest, view, captured, name, is_infrared(view.whole), miniature(view.whole))
+        captured = capture_time(looked.exif, looked.seen.mtime_ns / 1e9, zone, now())
+        return Scored(looked.seen, looked.digest, looked.width_px, looked.height_px, captured,
+                      None if deployment is None else deployment.id, said.decision, said.log_probabilities, said.region,
+                      is_infrared(looked.whole), miniature(looked.whole), said.subjects)  # fmt: skip
 
-    def grown(self, scored: Scored) -> Again | None:
+    def grown(self, scored: Looked | Scored) -> Again | None:
         """The same frame, where its file was logged smaller since it was read; reads it again, and doesn't decode."""
         earlier = self._logged_at(scored.seen.path)
         if earlier is None or earlier[1] == scored.digest or earlier[0] >= scored.seen.bytes:
@@ -137,12 +153,3 @@ class Examiner:
         if earlier is None or earlier[0] >= len(data):
             return None
         return earlier[1] if frame.digest(memoryview(data)[: earlier[0]]) == earlier[1] else None
-
-    def answer(self, item: Decoded) -> Scored:
-        """Look at a decoded frame and decide."""
-        least_blank = self._settings.thresholds.get("blank", 0.0)
-        said = answer(self._models, item.view, self._settings.second_look, least_blank)
-        picture = item.view.picture
-        return Scored(item.seen, item.digest, picture.width_px, picture.height_px, item.captured, item.deployment,
-                      said.decision, said.log_probabilities, said.region, item.infrared, item.scene,
-                      said.subjects)  # fmt: skip

@@ -1,5 +1,6 @@
 """A frame through the model: a look at the whole, a second look at what drew attention, one set of probabilities."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -77,7 +78,7 @@ def look(
     (`Decider.is_settled`).
     """
     plan = model.card.calibration.second_look if second else None
-    outputs = model.run(np.stack([view.whole for view in views]))
+    outputs = model.run(_batch([view.whole for view in views]))
     first = calibrated(model, outputs.logits)
     fraction = plan.region_fraction if plan else 0.5
     shapes = [(view.picture.height_px, view.picture.width_px) for view in views]
@@ -90,12 +91,17 @@ def look(
         if plan and region and first[i].max() < np.log(plan.unless_above) and not is_settled(first[i], familiar[i])
     ]
     if plan and again:
-        inputs = np.stack([region_pixels(model, views[i].picture, regions[i]) for i in again])
-        seconds = calibrated(model, model.run(inputs).logits)
+        inputs = [region_pixels(model, views[i].picture, regions[i]) for i in again]
+        seconds = calibrated(model, model.run(_batch(inputs)).logits)
         for i, lp in zip(again, seconds, strict=True):
             combined[i] = combine(first[i], lp, plan, model.blank_labels)
             looks[i] = 2
     return [Look(combined[i], familiar[i], regions[i], looks[i]) for i in range(len(views))]
+
+
+def _batch(inputs: Sequence[Pixels]) -> NDArray[np.uint8]:
+    """uint8[N, H, W, 3]; of one picture without a copy."""
+    return inputs[0][None] if len(inputs) == 1 else np.stack(inputs)
 
 
 def decode_side_px(model: Model) -> int:
@@ -136,22 +142,25 @@ def combine(first: FloatArray, second: FloatArray, plan: SecondLook, blank: NDAr
     """
     if not blank.any():
         return _float32(log_probabilities(((1 - plan.weight) * first + plan.weight * second)[None], 1.0)[0])
-    empty = np.array([_log_sum(first[blank]), _log_sum(second[blank])])
-    something = np.array([_log_sum(first[~blank]), _log_sum(second[~blank])])
-    blank_weights = np.array([1 - plan.blank_weight, plan.blank_weight])
-    log_odds = float(blank_weights @ (empty - something))
-    what = (1 - plan.weight) * (first[~blank] - something[0]) + plan.weight * (second[~blank] - something[1])
+    other = ~blank
+    first_other, second_other = first[other].astype(np.float64), second[other].astype(np.float64)
+    first_blank, second_blank = first[blank].astype(np.float64), second[blank].astype(np.float64)
+    empty, something = _log_sum(first_blank), _log_sum(first_other)
+    log_odds = (1 - plan.blank_weight) * (empty - something)
+    log_odds += plan.blank_weight * (_log_sum(second_blank) - _log_sum(second_other))
+    # What is taken off all of them alike goes with their sum.
+    what = (1 - plan.weight) * first_other + plan.weight * second_other
     mixed = np.empty_like(first)
-    mixed[~blank] = what - _log_sum(what) - np.logaddexp(0.0, log_odds)
-    share = first[blank] - empty[0]
-    mixed[blank] = share - np.logaddexp(0.0, -log_odds)
+    mixed[other] = what - (_log_sum(what) + np.logaddexp(0.0, log_odds))
+    mixed[blank] = first_blank - (empty + np.logaddexp(0.0, -log_odds))
     return mixed
 
 
-def _log_sum(logs: FloatArray) -> float:
-    wide = logs.astype(np.float64)
-    top = wide.max()
-    return float(top + np.log(np.exp(wide - top).sum()))
+def _log_sum(logs: NDArray[np.float64]) -> float:
+    if len(logs) == 1:
+        return float(logs[0])
+    top = float(logs.max())
+    return top + math.log(float(np.exp(logs - top).sum()))
 
 
 def attention_regions(
@@ -166,13 +175,13 @@ def attention_regions(
     """
     if attention is None:
         return [None] * len(shapes)
-    smooth = np.stack([_smooth(parts.sum(axis=0)) for parts in attention])
     boxes: list[Box | None] = []
-    for peak, (height_px, width_px) in zip(smooth.reshape(len(shapes), -1).argmax(axis=1), shapes, strict=True):
-        row, column = divmod(int(peak), smooth.shape[2])
+    high, wide = attention.shape[2:]
+    for heat, (height_px, width_px) in zip(attention.sum(axis=1), shapes, strict=True):
+        row, column = divmod(int(_smooth(heat).argmax()), wide)
         block = BLOCK_PX if min(height_px, width_px) >= LEAST_BLOCKS * BLOCK_PX else 1
         side_px = max(1, int(fraction * min(height_px, width_px) / block)) * block
-        at = ((column + 0.5) / smooth.shape[2] * width_px, (row + 0.5) / smooth.shape[1] * height_px)
+        at = ((column + 0.5) / wide * width_px, (row + 0.5) / high * height_px)
         x_px, y_px = (
             int(min(max(middle - side_px / 2, 0.0), longest - side_px) / block) * block
             for middle, longest in zip(at, (width_px, height_px), strict=True)
@@ -183,7 +192,7 @@ def attention_regions(
 
 def _smooth(heat: FloatArray) -> FloatArray:
     """Mean of each cell of float32[h, w] and its neighbours inside the map."""
-    return _float32(_neighbours(heat) / _cells(*heat.shape))
+    return _neighbours(heat) / _cells(*heat.shape)
 
 
 def _neighbours(heat: FloatArray) -> FloatArray:

@@ -1,6 +1,7 @@
 """Watch, examine, store: frames are examined side by side and logged in order.
 
-Each thread takes a frame from its bytes to its answer, so that answers queue and pictures don't: memory stays small.
+Each thread takes a frame from its bytes through the network, so that looks queue and pictures don't: memory stays
+small. What is said of the frames and their logging follow for a group at a time.
 """
 
 import faulthandler
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from edge.examine import Examiner
+from edge.examine import Examiner, Looked
 from edge.files import Seen
 from edge.model_choice import Models
 from edge.result import Again, Failed, Result, Scored
@@ -30,7 +31,9 @@ RETRY_FIRST_S, RETRY_AT_MOST_S = 0.2, 5.0
 HANG_S = 300  # a decoder or a network that takes so long never comes back
 _TICK_S = 0.5
 
-InHand = tuple[Seen, "Future[Result | None]"]
+Examined = Looked | Result
+"""Of worker processes the result, of threads a look that waits for others."""
+InHand = tuple[Seen, "Future[Examined | None]"]
 
 
 class Pipeline:
@@ -98,7 +101,7 @@ class Pipeline:
     ) -> Executor:
         """Log what is in hand but for the last `leave` files; gives the pool to go on with."""
         while len(self._ahead) > leave:
-            group: list[Result | None] = []
+            group: list[Examined | None] = []
             paths: set[str] = set()
             for _ in range(min(self._group, len(self._ahead) - leave)):
                 # What was at a path is logged before what is there now: one may be the other, grown.
@@ -120,7 +123,7 @@ class Pipeline:
             self._pulse()
         return pool
 
-    def _wait_for(self, future: "Future[Result | None]") -> Result | None:
+    def _wait_for(self, future: "Future[Examined | None]") -> Examined | None:
         while True:
             try:
                 return future.result(_TICK_S)
@@ -173,11 +176,11 @@ class Pipeline:
     def _threads(self) -> int:
         return self._settings.threads or (1 if self._settings.power else _cores())
 
-    def _begin_on_thread(self, seen: Seen) -> Result | None:
-        return self._examiner.examine(seen)
+    def _begin_on_thread(self, seen: Seen) -> Examined | None:
+        return self._examiner.look(seen)
 
     @property
-    def _begin(self) -> Callable[[Seen], Result | None]:
+    def _begin(self) -> Callable[[Seen], Examined | None]:
         if self._workers:
             from edge import workers
 
@@ -203,12 +206,12 @@ class Pipeline:
         self._ahead.extend(again)
         return pool
 
-    def _answers(self, group: list[Result | None]) -> Iterator[Result]:
+    def _answers(self, group: list[Examined | None]) -> Iterator[Result]:
         answered: set[str] = set()
         for item in group:
             if item is None:
                 continue  # the file is gone
-            if isinstance(item, Scored):
+            if isinstance(item, Looked | Scored):
                 # Two copies may have been in hand before the first of them was logged.
                 if item.digest in answered or self._store.is_logged(item.digest):
                     yield Again(item.seen, item.digest)
@@ -217,7 +220,7 @@ class Pipeline:
                     yield same
                     continue
                 answered.add(item.digest)
-            yield item
+            yield self._examiner.conclude(item) if isinstance(item, Looked) else item
 
 
 def _settled(result: Result, is_final: Callable[[Failed], bool]) -> Result:
