@@ -47,7 +47,7 @@ def main() -> None:
                 while reader.execute("SELECT count(*) FROM observation").fetchone()[0] <= number:
                     if time.monotonic() - closed > PATIENCE_S:
                         raise SystemExit(f"{path.name} was not logged within {PATIENCE_S:.0f} s")
-                    time.sleep(0.0005)
+                    time.sleep(0.0001)
                 latencies.append(time.monotonic() - closed)
             daemon.terminate()
     floor_ms, latency_ms = median(floors) * 1e3, median(latencies) * 1e3

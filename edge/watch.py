@@ -211,7 +211,9 @@ class Watch:
 
     def _plan_by_age(self, found: Seen) -> None:
         still = time.time() - found.mtime_ns / 1e9 >= self._settle_s
-        self.visit(found.path, 0.0 if still else self._settle_s, found)
+        with self._changed:
+            if found.path not in self._due:  # else an event came meanwhile, and knows better
+                self.visit(found.path, 0.0 if still else self._settle_s, found)
 
     def _wait(self) -> None:
         with self._changed:

@@ -98,11 +98,13 @@ def summarise(answers: Sequence[Answer]) -> str:
         both = sum(answer.both == answer.frame.scientific_name for answer in chosen)
         lines.append(f"{title:<42} {len(chosen):3d}   first look right {first:3d}   both looks right {both:3d}")
     lines.append(f"{'frames of other species':<42} {len(answers) - len(known):3d}")
-    boxed = [(box, answer.region) for answer in answers if answer.region for box in answer.frame.boxes]
+    boxed = [(a.frame.path, box, a.region) for a in answers if a.region for box in a.frame.boxes]
     if boxed:
-        hits = sum(_holds_centre(region, box) for box, region in boxed)
-        mean_iou = sum(intersection_over_union(box, region) for box, region in boxed) / len(boxed)
-        lines.append(f"box centres in the attention region: {hits} of {len(boxed)}, mean IoU {mean_iou:.3f}")
+        hits = [path for path, box, region in boxed if _holds_centre(region, box)]
+        mean_iou = sum(intersection_over_union(box, region) for _, box, region in boxed) / len(boxed)
+        frames = {path for path, _, _ in boxed}
+        lines.append(f"box centres in the attention region: {len(hits)} of {len(boxed)}, mean IoU {mean_iou:.3f}")
+        lines.append(f"frames with at least one of them in it: {len(set(hits))} of {len(frames)}")
     return "\n".join(lines)
 
 

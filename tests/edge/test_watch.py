@@ -55,6 +55,20 @@ def reader(tmp_path: Path, known: set[str]) -> Iterator[Reader]:
     taken.close()
 
 
+def test_a_scan_that_meets_a_file_just_closed_does_not_make_it_wait(tmp_path: Path) -> None:
+    (tmp_path / "closed.jpg").write_bytes(b"1")
+
+    def unknown(files: Sequence[Seen]) -> list[Seen]:
+        for seen in files:
+            watch.visit(seen.path)  # as the kernel's event does, while the scan asks the database
+        return list(files)
+
+    watch = Watch(tmp_path, unknown, settle_s=60)
+    reader = Reader(watch)
+    assert reader.next() == "closed.jpg"
+    reader.close()
+
+
 def test_a_file_counts_when_it_is_closed_moved_in_or_still(tmp_path: Path, reader: Reader) -> None:
     (tmp_path / "closed.jpg").write_bytes(b"1")
     assert reader.next() == "closed.jpg"
