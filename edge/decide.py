@@ -61,6 +61,7 @@ class Decider:
             else (label.taxon.scientific_name, label.taxon.rank, label.common_name)
             for label in card.labels
         ]
+        """What a candidate says of each: name, rank, common name."""
         self._own = [None if label.taxon is None else self.tree.label_node(i) for i, label in enumerate(card.labels)]
         self.unmatched: tuple[str, ...] = ()
         """Names of the species list that are no taxon of this model."""
@@ -75,6 +76,7 @@ class Decider:
                     self._node_thresholds[own] = source[label.name]
         kinds = [self._kind_threshold(kind) for kind in ("human", "vehicle") if self._of_kind[kind]]
         self._least = min(kinds + self._node_thresholds.tolist())
+        """Of all thresholds but that for a blank: with less probability than that nothing can be said."""
         self._depths = np.array([RANKS.index(node.taxon.rank) for node in self.tree.nodes])
         self._labels_of: dict[int, list[int]] = {}
         for i, own in enumerate(self._own):

@@ -159,9 +159,13 @@ def _headline(study: Study) -> list[Figure]:
             "frame" if frames == 1 else "frames",
             f"{unreadable} unreadable" if unreadable else "all readable",
         ),
-        Figure(percent(blank / frames) if frames else "–", "blank", f"{number(blank)} frames without an animal"),
-        Figure(percent(unknown / frames) if frames else "–", "unknown", f"{number(unknown)} frames without an answer"),
+        Figure(percent(blank / frames) if frames else "–", "blank", f"{_frames(blank)} without an animal"),
+        Figure(percent(unknown / frames) if frames else "–", "unknown", f"{_frames(unknown)} without an answer"),
     ]
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{number(count)} frames"
 
 
 def _cameras(study: Study) -> str:

@@ -43,9 +43,10 @@ def _read(name: str) -> tuple[str, dict[str, list[str]]]:
         rows: dict[str, list[str]] = document["rows"]
         recipe: str = document["recipe"]
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         known = ", ".join(sorted(file.stem for file in ABLATIONS.glob("*.toml")))
         raise TrainError(
-            f"{path} is no table of ablations ({error}); expected a TOML file or one of {known}"
+            f"{path} is no table of ablations ({reason}); expected a TOML file or one of {known}"
         ) from error
     if "plain" not in rows:
         raise TrainError(f"{path} has no row `plain` to measure the others against")
