@@ -110,6 +110,10 @@ def _check(recipe: Recipe, processes: Processes) -> None:
         raise TrainError("box_attention_weight needs learned attention; set network.pooling to attention or parts")
     if recipe.loss.classification == "none" and recipe.loss.metric == "none":
         raise TrainError("the recipe minimises nothing; set loss.classification or loss.metric")
+    if recipe.loss.classification == "none" and recipe.network.head != "metric":
+        raise TrainError(
+            "without loss.classification the nearest prototype answers, by its cosine; set network.head=metric"
+        )
     if recipe.loss.classification == "none" and recipe.loss.attention_crop + recipe.loss.attention_drop > 0:
         raise TrainError("attention_crop and attention_drop need loss.classification")
 

@@ -105,6 +105,13 @@ class Network(nn.Module):
             maps = self._class_activation(features.detach(), classes.detach(), embedding.detach())
         return Outputs(logits, embedding, maps)
 
+    def classify_by(self, prototypes: Tensor) -> None:
+        """Answer by the nearest of `prototypes`, float32[L, D] (`head = "metric"`): for an embedding that was trained
+        without a classifier.
+        """
+        with torch.no_grad():
+            self.head.weight.copy_(prototypes)
+
     def _class_activation(self, features: Tensor, classes: Tensor, embedding: Tensor) -> Tensor:
         """float32[N, 1, h, w]: gradient of the log-odds "not blank" with respect to the pooled features, over the map.
 

@@ -66,6 +66,8 @@ def train_fold(
     places = {label: place for place, label in enumerate(prepared.label_names)}
     truth = np.array([places[sample.label] for sample in train], np.int64)
     known = prototypes(embedding, truth, len(places))
+    if recipe.loss.classification == "none":
+        network.classify_by(torch.from_numpy(known).to(processes.device))
     names = np.array(prepared.label_names)
     np.savez_compressed(folder / PROTOTYPES, labels=names, prototypes=known, embedding=embedding, truth=truth)
     make_checkpoint(recipe, prepared, network, len(train), known, metrics or {}).save(folder / CHECKPOINT)

@@ -5,11 +5,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.train.made_animals import write_animals
 from train.__main__ import COMMANDS, main
 from train.checkpoint import Checkpoint
+from train.predictions import Predictions
 
 PLAIN = ["--threads", "1", "--workers", "0"]
 
@@ -100,6 +102,19 @@ def test_all_data_makes_the_model_to_ship(taught: Path, tmp_path: Path) -> None:
     assert checkpoint.metrics["cross_validation"]["figures"]["images"] == 72
     assert checkpoint.data.endswith("72 images")
     assert main(arguments) == 2  # a second run never overwrites the first
+
+
+def test_an_embedding_without_a_classifier_answers_by_the_nearest_prototype(taught: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    alone = ["loss.classification=none", "loss.metric=triplet", "network.head=metric", "optimiser.epochs=3"]
+    settings = [word for setting in alone for word in ("--set", setting)]
+    common = ["--data", str(taught / "data" / "manifest.csv"), "--cache", str(taught / "cache"), *PLAIN, *settings]
+    assert main(["fit", "--recipe", str(taught / "shapes.toml"), "--out", str(run), *common]) == 0
+    found = Predictions.load(run / "predictions.npz")
+    assert np.array_equal(found.logits.argmax(1), found.prototype_similarity.argmax(1))
+    checkpoint = Checkpoint.load(run / "checkpoint.pt")
+    stored = np.array([checkpoint.prototypes[label] for label in found.labels], np.float32)
+    assert np.allclose(checkpoint.build_network().head.weight.detach().numpy(), stored)
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"starter"}))

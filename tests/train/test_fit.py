@@ -108,13 +108,14 @@ def test_frozen_groups_stay_as_they_were(tiny_recipe: Path, animals: Path, tmp_p
         ("optimiser.accumulate=5", "does not divide"),
         ("loss.box_attention_weight=1", "needs learned attention"),
         ("loss.classification=none", "minimises nothing"),
+        ("loss.classification=none loss.metric=arcface", "network.head=metric"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(
     tiny_recipe: Path, animals: Path, tmp_path: Path, change: str, message: str
 ) -> None:
     with pytest.raises(TrainError, match=message):
-        fit(load_recipe(str(tiny_recipe), [change]), task(animals), tmp_path, ALONE)
+        fit(load_recipe(str(tiny_recipe), change.split()), task(animals), tmp_path, ALONE)
 
 
 def command(recipe: Path, animals: Path, out: Path, *more: str) -> list[str]:
