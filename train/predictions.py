@@ -1,9 +1,10 @@
 """What a network says about samples, kept beside what is known about them: all figures are computed from this."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,12 +13,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edge.card import FitMode
+from edge.frame import fit
+from edge.look import attention_regions
+from edge.resize import Pixels
 from train import TrainError
 from train.fit import normalised
 from train.network import Network
 from train.pixels import PixelSource, for_evaluation
 from train.sample import Sample
 
+BATCH = 64
 UNSEEN = -1
 """Place of a label that the network does not have."""
 
@@ -83,6 +88,14 @@ def join(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(labels=parts[0].labels, **joined)
 
 
+class Raw(NamedTuple):
+    """A network's outputs for N samples (`train.network.Outputs`)."""
+
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    attention: NDArray[np.float32]
+
+
 def run_network(
     network: Network,
     samples: Sequence[Sample],
@@ -90,20 +103,21 @@ def run_network(
     size_px: int,
     mode: FitMode,
     device: torch.device,
-    batch: int = 64,
     workers: int = 0,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(logits float32[N, L], embedding float32[N, D]), each sample seen exactly as the device would see it."""
-    loader = DataLoader(_Pictures(samples, source, size_px, mode), batch, num_workers=workers)
-    logits, embeddings = [], []
+) -> Raw:
+    """What the network makes of the samples, each seen exactly as the device would see it."""
+    return _run(network, _Pictures(samples, source, size_px, mode), device, workers)
+
+
+def _run(network: Network, pictures: Dataset[Tensor], device: torch.device, workers: int) -> Raw:
+    loader = DataLoader(pictures, BATCH, num_workers=workers)
+    found = []
     network.to(device).eval()
     with torch.inference_mode():
         for pixels in loader:
             picture = normalised(pixels.to(device)).contiguous(memory_format=torch.channels_last)
-            outputs = network(picture)
-            logits.append(outputs.logits.float().cpu().numpy())
-            embeddings.append(outputs.embedding.float().cpu().numpy())
-    return np.concatenate(logits), np.concatenate(embeddings)
+            found.append([output.float().cpu().numpy() for output in network(picture)])
+    return Raw(*(np.concatenate(of_batches) for of_batches in zip(*found, strict=True)))
 
 
 def prototypes(embedding: NDArray[np.float32], truth: NDArray[np.int64], labels: int) -> NDArray[np.float32]:
@@ -128,9 +142,19 @@ def predict(
     mode: FitMode,
     device: torch.device,
     workers: int = 0,
+    second_look: float | None = None,
 ) -> Predictions:
-    """Predictions of `samples`; `known` are the prototypes of the labels."""
-    logits, embedding = run_network(network, samples, source, size_px, mode, device, workers=workers)
+    """Predictions of `samples`; `known` are the prototypes of the labels.
+
+    With `second_look`, each sample is looked at again in the square around the peak of its attention whose side is that
+    fraction of the shorter side, as the device does (and Hu et al. 2019 for their parts), and the logits are the means
+    of both looks. The embedding is that of the first.
+    """
+    logits, embedding, attention = run_network(network, samples, source, size_px, mode, device, workers)
+    if second_look is not None:
+        finer = replace(source, min_side_px=math.ceil(source.min_side_px / second_look))
+        regions = _Regions(samples, finer, size_px, mode, attention, second_look)
+        logits = np.float32(0.5) * (logits + _run(network, regions, device, workers).logits)
     return Predictions(
         labels,
         name=np.array([sample.name for sample in samples]),
@@ -154,5 +178,29 @@ class _Pictures(Dataset[Tensor]):
         return len(self.samples)
 
     def __getitem__(self, place: int) -> Tensor:
-        pixels = for_evaluation(self.source, self.samples[place], self.size_px, self.mode)
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return torch.from_numpy(np.ascontiguousarray(self.pixels(place).transpose(2, 0, 1)))
+
+    def pixels(self, place: int) -> Pixels:
+        return for_evaluation(self.source, self.samples[place], self.size_px, self.mode)
+
+
+class _Regions(_Pictures):
+    """The same of what drew attention in each sample."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        source: PixelSource,
+        size_px: int,
+        mode: FitMode,
+        attention: NDArray[np.float32],
+        fraction: float,
+    ) -> None:
+        super().__init__(samples, source, size_px, mode)
+        self.attention, self.fraction = attention, fraction
+
+    def pixels(self, place: int) -> Pixels:
+        whole = self.source.read(self.samples[place])
+        (region,) = attention_regions(self.attention[place : place + 1], [whole.shape[:2]], self.fraction)
+        assert region is not None
+        return fit(np.ascontiguousarray(region.cut(whole)), self.size_px, self.size_px, self.mode)

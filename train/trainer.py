@@ -62,7 +62,7 @@ def train_fold(
     if network is None or not processes.first:
         return None
     size_px, mode = recipe.input.size_px, recipe.input.fit
-    _, embedding = run_network(network, train, source, size_px, mode, processes.device, workers=how.workers)
+    embedding = run_network(network, train, source, size_px, mode, processes.device, how.workers).embedding
     places = {label: place for place, label in enumerate(prepared.label_names)}
     truth = np.array([places[sample.label] for sample in train], np.int64)
     known = prototypes(embedding, truth, len(places))

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from edge.frame import fit
+from edge.look import attention_regions
 from tests.train.made_animals import write_animals
 from train.__main__ import COMMANDS, main
 from train.checkpoint import Checkpoint
+from train.datasets import read_dataset
+from train.fit import normalised
+from train.pixels import PixelSource
 from train.predictions import Predictions
 
 PLAIN = ["--threads", "1", "--workers", "0"]
@@ -72,6 +78,37 @@ def test_evaluate_on_other_data_and_compare(taught: Path, tmp_path: Path, capsys
     assert "72 held-out images" in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "out-0"), str(tmp_path / "out-1")]) == 0
     assert "24 images held out by both" in capsys.readouterr().out
+
+
+def test_evaluate_with_a_second_look(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, fresh = taught / "run" / "fold-0", write_animals(tmp_path / "fresh", each=4, seed=9)
+
+    def logits(name: str, *more: str) -> np.ndarray:
+        common = ["--data", str(fresh), "--out", str(tmp_path / name), "--cache", str(taught / "cache")]
+        assert main(["evaluate", str(model), *common, *more]) == 0
+        return Predictions.load(tmp_path / name / "predictions.npz").logits
+
+    once, twice = logits("once"), logits("twice", "--second-look", "0.5")
+    checkpoint = Checkpoint.load(model / "checkpoint.pt")
+    network, size = checkpoint.build_network(), checkpoint.input_height_px
+    place, samples = 3, read_dataset(fresh).samples
+    pixels = PixelSource(2 * size).read(samples[place])
+    whole = PixelSource(size).read(samples[place])
+    with torch.inference_mode():
+        first = network(as_input(whole, size))
+        (region,) = attention_regions(first.attention.numpy(), [pixels.shape[:2]], 0.5)
+        assert region is not None
+        by_hand = (first.logits + network(as_input(region.cut(pixels), size)).logits).numpy()[0] / 2
+    assert np.allclose(twice[place], by_hand, atol=1e-4)
+    assert not np.allclose(twice, once, atol=1e-2)
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(model), "--data", str(fresh), "--out", str(tmp_path / "no"), "--second-look", "1.5"])
+    assert "expected more than 0" in capsys.readouterr().err
+
+
+def as_input(pixels: np.ndarray, size: int) -> torch.Tensor:
+    fitted = fit(np.ascontiguousarray(pixels), size, size, "squash")
+    return normalised(torch.from_numpy(fitted).permute(2, 0, 1)[None])
 
 
 def test_predict_draws_a_gallery(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,10 +39,10 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         raise TrainError(f"{options.run} holds no {PROTOTYPES}; give a folder that `fit` finished") from error
     with started(options.device) as processes:
-        _, embedding = run_network(
+        embedding = run_network(
             checkpoint.build_network(), samples, pixel_source(recipe, None), recipe.input.size_px, recipe.input.fit,
             processes.device,
-        )  # fmt: skip
+        ).embedding  # fmt: skip
     truth = np.array([new.index(sample.label) for sample in samples], np.int64)
     made = enrol(trained, known["prototypes"], known["embedding"], known["truth"], new, embedding, truth)
     vectors = {label: tuple(map(float, row)) for label, row in zip(made.labels, made.prototypes, strict=True)}

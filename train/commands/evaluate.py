@@ -24,6 +24,8 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(argv)
     if options.data is None:
+        if options.second_look is not None:
+            raise TrainError("a second look needs the images again; give them with --data")
         print(report_run(options.run))
         return 0
     if options.out is None:
@@ -46,7 +48,7 @@ def _evaluate_on(options: argparse.Namespace) -> str:
         network = checkpoint.build_network()
         predictions = predict(
             network, labels, samples, _prototypes(options.run), 0, source, recipe.input.size_px, recipe.input.fit,
-            processes.device, options.workers,
+            processes.device, options.workers, options.second_look,
         )  # fmt: skip
         predictions.save(options.out / PREDICTIONS)
         draw_galleries(network, predictions, samples, source, recipe, processes.device, options.out)
@@ -63,12 +65,22 @@ def _prototypes(run: Path) -> np.ndarray:
     return found
 
 
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is no part of a side; expected more than 0 and at most 1")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train evaluate", description="Figures of a run.")
     parser.add_argument("run", type=Path, help="run folder; a cross-validation's gives the pooled figures")
     parser.add_argument("--data", type=Path, help="other labelled images (default: what the run held out)")
     parser.add_argument("--format", default="auto", help="layout of the data")
     parser.add_argument("--split", default="", help="only samples of this official split")
+    parser.add_argument("--second-look", type=_fraction, metavar="FRACTION",
+                        help="on other data: look again at what drew attention, a square of this side over the shorter "
+                        "one, and answer by the mean of both looks")  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for the figures on other data")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
