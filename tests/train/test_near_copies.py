@@ -1,6 +1,5 @@
 """One visit that stands in the data twice is one visit, and labels that contradict each other are found."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -55,9 +54,11 @@ def test_a_recipe_says_what_is_done(does: str, tmp_path: Path, capsys: pytest.Ca
         cv2.imwrite(str(tmp_path / f"{number}.jpg"), pixels)
         rows.append(f"{number}.jpg,{label},s{number},{number}")
     (tmp_path / "manifest.csv").write_text("\n".join(rows))
-    recipe = load_recipe("porini-plain", ["data.min_side_px=0", "data.taxa=''", f"data.near_copies={does}"])
-    if does == "join":
-        recipe = replace(recipe, data=replace(recipe.data, contradicted="leave_out"))
+    contradicted = {"warn": "keep", "join": "leave_out"}[does]
+    recipe = load_recipe(
+        "porini-plain",
+        ["data.min_side_px=0", "data.taxa=''", f"data.near_copies={does}", f"data.contradicted={contradicted}"],
+    )
     prepared = prepare(tmp_path / "manifest.csv", "auto", recipe, False)
     said = capsys.readouterr().err
     if does == "warn":
