@@ -35,3 +35,22 @@ def test_a_dataset_comes_out(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert made.counts() == {"disc": 4, "bar": 4, "cross": 4}
     assert {sample.sequence for sample in made.samples} == {s.sequence for s in read_dataset(data).samples}
     assert all(sample.box and 0.19 < sample.box.height < 0.31 for sample in made.samples)
+
+
+def test_an_animal_keeps_the_detail_of_its_crop(tmp_path: Path) -> None:
+    stripes = np.repeat(np.tile(np.repeat([0, 255], 4), 40)[None, :, None], 320, 0).astype(np.uint8)
+    for label in ("zebra", "okapi"):
+        (tmp_path / "crops" / label).mkdir(parents=True)
+        for name in ("a.jpg", "b.jpg"):
+            cv2.imwrite(str(tmp_path / "crops" / label / name), np.repeat(stripes, 3, 2))
+    cv2.imwrite(str(tmp_path / "empty.jpg"), np.full((200, 300, 3), 90, np.uint8))
+    (tmp_path / "manifest.csv").write_text("path,label\nempty.jpg,blank\n")
+    arguments = ["--recipe", "porini-plain", "--set", "data.taxa=''", "--set", "data.near_copies=ignore"]
+    arguments += ["--set", "data.contradicted=keep", "--data", str(tmp_path / "crops"), "--backgrounds", str(tmp_path)]
+    assert main(["compose", *arguments, "--height", "0.5", "0.5", "--out", str(tmp_path / "out")]) == 0
+    for sample in read_dataset(tmp_path / "out").samples:
+        frame = cv2.imread(str(sample.path))
+        assert frame is not None and sample.box is not None
+        row = frame[round((sample.box.y + sample.box.height / 2) * frame.shape[0]), :, 0].astype(int)
+        left, width = round(sample.box.x * frame.shape[1]), round(sample.box.width * frame.shape[1])
+        assert row[left + width // 4 : left + 3 * width // 4].std() > 60

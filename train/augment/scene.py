@@ -1,5 +1,6 @@
 """A picture with what is known about where its animal is, carried through every change of geometry."""
 
+import re
 from dataclasses import dataclass, field
 
 import cv2
@@ -7,6 +8,10 @@ import numpy as np
 
 from edge.resize import Pixels
 from train.sample import Box
+
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l", "r"), ("L", "R"))
+_OTHER_SIDE = {**dict(_SIDES), **{right: left for left, right in _SIDES}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ def take(scene: Scene, view: View, size_px: int) -> Scene:
     matrix = _to_view(view, size_px)
     taken = cv2.warpAffine(
         pixels,
-        matrix @ np.diag([1 / scale, 1 / scale, 1.0]),
+        _of_centres(matrix @ np.diag([1 / scale, 1 / scale, 1.0])),
         (size_px, size_px),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT_101,
@@ -75,6 +80,11 @@ def _to_view(view: View, size_px: int) -> np.ndarray:
     return np.column_stack([linear, offset])
 
 
+def _of_centres(matrix: np.ndarray) -> np.ndarray:
+    """float64[2, 3]: the same for pixels' centres, which OpenCV counts from 0 and `matrix` from 0.5."""
+    return np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2].sum(1) / 2 - 0.5])
+
+
 def _moved_box(box: Box, matrix: np.ndarray, width: int, height: int, size_px: int) -> Box | None:
     """The upright box around the moved corners; `None` when nothing of it is left in view."""
     xs, ys = (box.x, box.x + box.width), (box.y, box.y + box.height)
@@ -85,9 +95,11 @@ def _moved_box(box: Box, matrix: np.ndarray, width: int, height: int, size_px: i
     return clipped if clipped.width > 0 and clipped.height > 0 else None
 
 
+def words(name: str) -> list[str]:
+    """The words of a keypoint's name, in small letters: `rear_left_paw`, `Left Eye` and `leftEye` have three, two, two."""
+    return [word.lower() for word in _WORD.findall(name)]
+
+
 def _swap_side(name: str) -> str:
     """A mirrored left wing is a right wing."""
-    for one, other in (("left", "right"), ("right", "left")):
-        if one in name:
-            return name.replace(one, other)
-    return name
+    return _WORD.sub(lambda word: _OTHER_SIDE.get(word[0], word[0]), name)

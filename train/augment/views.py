@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from train.augment.scene import Scene, View
+from train.augment.scene import Scene, View, words
 from train.recipe import AugmentSettings
 
-_HEAD = ("beak", "bill", "crown", "forehead", "nose", "head", "eye", "ear", "snout", "throat")
-_REAR = ("tail", "rump", "hip", "back_end")
+_HEAD = {"beak", "bill", "crown", "forehead", "nose", "head", "eye", "eyes", "ear", "ears", "snout", "throat"}
+_REAR = {"tail", "tailbase", "rump", "hip", "hips", "rear", "hind"}
 
 
 def choose_view(scene: Scene, settings: AugmentSettings, rng: np.random.Generator) -> View:
@@ -62,7 +62,8 @@ def aligned_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Gener
         along = np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
         reach = float(np.ptp(points @ along))
         x, y = (float(value) for value in (points.min(0) + points.max(0)) / 2)
-        side = grow * max(reach, min(box.width * width, box.height * height) if box else 0.0)
+        least = min(box.width * width, box.height * height) if box else 0.1 * min(width, height)
+        side = grow * max(reach, least)
         return View(x, y, side, side, angle + turn, mirrored)
     assert box is not None
     side = grow * max(box.width * width, box.height * height)
@@ -82,11 +83,10 @@ def part_view(scene: Scene, turn: float, mirrored: bool, rng: np.random.Generato
 def _axis_deg(keypoints: dict[str, tuple[float, float]], points: np.ndarray) -> float:
     """Angle of the body's axis, -90..90: from rear to head where both are seen, else the points' longest extent."""
     names = list(keypoints)
-    head = [points[i] for i, name in enumerate(names) if any(word in name for word in _HEAD)]
-    rear = [points[i] for i, name in enumerate(names) if any(word in name for word in _REAR)]
-    if head and rear:
-        direction = np.mean(head, axis=0) - np.mean(rear, axis=0)
-    else:
+    head = [points[i] for i, name in enumerate(names) if not _HEAD.isdisjoint(words(name))]
+    rear = [points[i] for i, name in enumerate(names) if not _REAR.isdisjoint(words(name))]
+    direction = np.mean(head, axis=0) - np.mean(rear, axis=0) if head and rear else np.zeros(2)
+    if not direction.any():
         direction = np.linalg.svd(points - points.mean(0))[2][0]
     if direction[0] < 0:
         direction = -direction  # level either way round; which way it faces is the flip's business

@@ -24,6 +24,8 @@ from train.sample import Box
 
 SIDE_PX = (480, 1440)
 """Shorter side of the frames; within it an animal keeps the pixels that its crop has."""
+MOST_PX = 100_000
+"""No picture's side is longer, so that the decoder scales nothing down."""
 COLUMNS = ("path", "label", "scientificName", "site", "event", "width_px", "height_px",
            "box_x", "box_y", "box_width", "box_height")  # fmt: skip
 
@@ -37,14 +39,14 @@ def main(argv: Sequence[str]) -> int:
     recipe = load_recipe(options.recipe, options.set)
     prepared = prepare(options.data, options.format, recipe, options.skip_bad)
     backgrounds = read_backgrounds(options.backgrounds)
-    source = PixelSource(SIDE_PX[1])
+    source, in_full = PixelSource(SIDE_PX[1]), PixelSource(MOST_PX, 0.0)
     names = {label.name: label.taxon.scientific_name for label in prepared.labels if label.taxon}
     rows = []
     samples = (*prepared.samples, *prepared.unseen)
     for number, sample in enumerate(samples):
         rng = np.random.default_rng((options.seed, number))
         frame = source.read(backgrounds[int(rng.integers(len(backgrounds)))])
-        pixels, box = composed(PixelSource(8, 0.0).read(sample), frame, float(rng.uniform(least, most)), rng)
+        pixels, box = composed(in_full.read(sample), frame, float(rng.uniform(least, most)), rng)
         path = Path(sample.label) / f"{number:05d}.jpg"
         _write(options.out / path, pixels)
         species = sample.scientific_name or names.get(sample.label, "")

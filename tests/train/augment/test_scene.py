@@ -39,6 +39,37 @@ def test_mirroring_swaps_left_and_right_parts() -> None:
     assert "left_eye" in take(marked_scene(), View(100, 50, 200, 100), 64).keypoints
 
 
+@pytest.mark.parametrize(
+    ("name", "mirrored"),
+    [
+        ("Left_Eye", "Right_Eye"),
+        ("L_eye", "R_eye"),
+        ("eyeRight", "eyeLeft"),
+        ("rear_left_paw", "rear_right_paw"),
+        ("left wing", "right wing"),
+        ("upright_ear", "upright_ear"),
+        ("belly", "belly"),
+    ],
+)
+def test_sides_are_words_of_a_name(name: str, mirrored: str) -> None:
+    scene = Scene(np.zeros((20, 20, 3), np.uint8), None, {name: (0.4, 0.5)})
+    assert list(take(scene, View(10, 10, 20, 20, 0.0, True), 16).keypoints) == [mirrored]
+
+
+@pytest.mark.parametrize(("size_px", "side"), [(32, 32.0), (32, 20.0), (12, 32.0)])
+def test_a_mirrored_view_is_the_view_mirrored(size_px: int, side: float) -> None:
+    scene = Scene(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
+    straight = take(scene, View(16, 16, side, side), size_px).pixels
+    mirrored = take(scene, View(16, 16, side, side, 0.0, True), size_px).pixels
+    assert np.abs(mirrored[:, ::-1].astype(int) - straight)[1:-1, 1:-1].max() <= 2
+
+
+def test_a_view_has_its_brightness_where_the_scene_has_it() -> None:
+    rows = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[:, None], 64, 1)
+    half = take(Scene(np.repeat(rows[..., None], 3, 2)), View(32, 32, 64, 64), 32).pixels
+    assert np.abs(half[2:-2, 16, 0].astype(float) - np.arange(2.0, 256.0, 8.0)[2:-2]).max() <= 1
+
+
 def test_the_whole_scene_unturned_is_the_scene() -> None:
     taken = take(Scene(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)), View(5, 5, 10, 10), 10)
     assert np.array_equal(taken.pixels, np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
@@ -49,6 +80,20 @@ def test_alignment_brings_the_body_level() -> None:
     level = take(scene, aligned_view(scene, 0.0, False, np.random.default_rng(0)), 64)
     assert level.keypoints["head"][1] == pytest.approx(level.keypoints["tail"][1], abs=0.02)
     assert level.keypoints["head"][0] > level.keypoints["tail"][0]
+
+
+@pytest.mark.parametrize("names", [("rear_left_paw", "nose"), ("Tail", "Head"), ("tailBase", "leftEar")])
+def test_the_axis_goes_from_rear_to_head_whatever_their_names_look_like(names: tuple[str, str]) -> None:
+    rear, head = names
+    scene = Scene(np.zeros((100, 100, 3), np.uint8), None, {rear: (0.2, 0.5), head: (0.6, 0.5), "belly": (0.4, 0.9)})
+    assert aligned_view(scene, 0.0, False, np.random.default_rng(0)).angle_deg == pytest.approx(0.0)
+
+
+def test_parts_in_one_place_have_no_axis_and_no_error() -> None:
+    scene = Scene(np.zeros((100, 100, 3), np.uint8), None, {"head": (0.5, 0.5), "tail": (0.5, 0.5)})
+    view = aligned_view(scene, 0.0, False, np.random.default_rng(0))
+    assert view.width > 1
+    assert take(scene, view, 16).pixels.shape == (16, 16, 3)
 
 
 def test_a_pasted_picture_lies_in_its_box() -> None:
