@@ -13,13 +13,19 @@ from train.datasets import read_dataset
 
 
 def test_the_crop_is_in_its_box() -> None:
-    crop, frame = np.full((60, 80, 3), (200, 40, 40), np.uint8), np.zeros((300, 400, 3), np.uint8)
-    crop[20:40, 30:50] = (40, 200, 40)
+    crop, frame = np.full((180, 240, 3), (200, 40, 40), np.uint8), np.zeros((300, 400, 3), np.uint8)
+    crop[60:120, 90:150] = (40, 200, 40)
     pixels, box = composed(crop, frame, 0.25, np.random.default_rng(0))
-    assert pixels.shape == (480, 640, 3)
+    assert pixels.shape == (720, 960, 3)
     assert box.height == pytest.approx(0.25)
-    middle = pixels[round((box.y + box.height / 2) * 480), round((box.x + box.width / 2) * 640)]
+    middle = pixels[round((box.y + box.height / 2) * 720), round((box.x + box.width / 2) * 960)]
     assert np.abs(middle.astype(int) - (40, 200, 40)).max() < 10
+
+
+def test_a_crop_is_never_enlarged() -> None:
+    crop, frame = np.zeros((60, 80, 3), np.uint8), np.zeros((300, 400, 3), np.uint8)
+    pixels, box = composed(crop, frame, 0.5, np.random.default_rng(0))
+    assert (round(box.height * pixels.shape[0]), round(box.width * pixels.shape[1])) == (60, 80)
 
 
 def test_a_dataset_comes_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,11 +36,11 @@ def test_a_dataset_comes_out(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     arguments += ["--set", "data.taxa=''", "--set", "data.min_side_px=0", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--height", "0.6", "0.1"]) == 2
     assert "the smaller first" in capsys.readouterr().err
-    assert main([*arguments, "--height", "0.2", "0.3"]) == 0
+    assert main([*arguments, "--height", "0.08", "0.12"]) == 0
     made = read_dataset(tmp_path / "out")
     assert made.counts() == {"disc": 4, "bar": 4, "cross": 4}
     assert {sample.sequence for sample in made.samples} == {s.sequence for s in read_dataset(data).samples}
-    assert all(sample.box and 0.19 < sample.box.height < 0.31 for sample in made.samples)
+    assert all(sample.box and 0.079 < sample.box.height < 0.121 for sample in made.samples)
 
 
 def test_an_animal_keeps_the_detail_of_its_crop(tmp_path: Path) -> None:
@@ -50,7 +56,8 @@ def test_an_animal_keeps_the_detail_of_its_crop(tmp_path: Path) -> None:
     assert main(["compose", *arguments, "--height", "0.5", "0.5", "--out", str(tmp_path / "out")]) == 0
     for sample in read_dataset(tmp_path / "out").samples:
         frame = cv2.imread(str(sample.path))
-        assert frame is not None and sample.box is not None
+        assert frame is not None
+        assert sample.box is not None
         row = frame[round((sample.box.y + sample.box.height / 2) * frame.shape[0]), :, 0].astype(int)
         left, width = round(sample.box.x * frame.shape[1]), round(sample.box.width * frame.shape[1])
         assert row[left + width // 4 : left + 3 * width // 4].std() > 60

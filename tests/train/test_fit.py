@@ -169,3 +169,9 @@ def test_two_processes_follow_the_loss_curve_of_one(tiny_recipe: Path, animals: 
     assert len(curves[0]) == 2
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
     assert curves[0][0] != curves[0][1]
+
+
+def test_a_policy_does_not_go_with_attention_led_by_boxes(tiny_recipe: Path, animals: Path, tmp_path: Path) -> None:
+    settings = ["network.pooling=attention", "loss.box_attention_weight=0.1", "augment.policy=trivial"]
+    with pytest.raises(TrainError, match="moves the animal out of its box"):
+        fit(load_recipe(str(tiny_recipe), settings), task(animals), tmp_path, ALONE)

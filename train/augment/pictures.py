@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from train import TrainError
 from train.augment.background import paste_into, replace_background
 from train.augment.camera_trap import apply_conditions
 from train.augment.scene import Scene, take
@@ -33,7 +34,15 @@ class TrainingPictures(Dataset[tuple[Tensor, int, Tensor]]):
         size_px: int,
         backgrounds: Sequence[Sample] = (),
     ) -> None:
-        """`backgrounds` are frames without an animal; a sample never gets one of its own location."""
+        """`backgrounds` are frames without an animal; a sample never gets one of its own location.
+
+        Raises `TrainError` where `settings` ask for other backgrounds and there are none, or no box to keep.
+        """
+        if settings.background > 0 and not (backgrounds and any(sample.box for sample in samples)):
+            raise TrainError(
+                "augment.background needs frames without animals and animals with boxes; "
+                "give --backgrounds and boxed data, or set it to 0"
+            )
         self.samples, self.source, self.settings, self.size_px = samples, source, settings, size_px
         self.backgrounds = backgrounds
         self.labels = {label: place for place, label in enumerate(labels)}

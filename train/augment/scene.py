@@ -96,7 +96,7 @@ def _moved_box(box: Box, matrix: np.ndarray, width: int, height: int, size_px: i
 
 
 def words(name: str) -> list[str]:
-    """The words of a keypoint's name, in small letters: `rear_left_paw`, `Left Eye` and `leftEye` have three, two, two."""
+    """Those of a keypoint's name, in small letters: `Left Eye` and `leftEye` have the same two."""
     return [word.lower() for word in _WORD.findall(name)]
 
 

@@ -62,12 +62,13 @@ def main(argv: Sequence[str]) -> int:
 def composed(crop: Pixels, frame: Pixels, height: float, rng: np.random.Generator) -> tuple[Pixels, Box]:
     """(a frame uint8[H, W, 3] with the crop in it, the crop's box).
 
-    The crop has `height` of the frame's height, or less where it would become too wide.
+    The crop has `height` of the frame's height, or less where it would become too wide or have to be enlarged, for no
+    camera shows more than its pixels hold.
     """
     high, wide = crop.shape[:2]
     height_px = int(np.clip(high / height, *SIDE_PX))
     width_px = round(height_px * frame.shape[1] / frame.shape[0])
-    scale = min(height * height_px / high, 0.95 * width_px / wide)
+    scale = min(1.0, height * height_px / high, 0.95 * width_px / wide)
     high, wide = max(8, round(high * scale)), max(8, round(wide * scale))
     top, left = int(rng.integers(0, height_px - high + 1)), int(rng.integers(0, width_px - wide + 1))
     behind = cv2.resize(frame, (width_px, height_px), interpolation=cv2.INTER_AREA)

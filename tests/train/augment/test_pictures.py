@@ -1,13 +1,21 @@
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pytest
 import torch
 
 from tests.train.made_animals import LABELS
+from train import TrainError
 from train.augment.mix import Mixing
 from train.augment.pictures import TrainingPictures
 from train.datasets import read_dataset
 from train.pixels import PixelSource
 from train.recipe import AugmentSettings
+from train.sample import Box, Sample
+from train.split import Fold
+from train.trainer import trainable_backgrounds
 
 
 def test_a_picture_depends_on_its_seed_alone(animals: Path) -> None:
@@ -22,6 +30,39 @@ def test_a_picture_depends_on_its_seed_alone(animals: Path) -> None:
     assert not torch.equal(first[0], other[0])
     assert first[0].shape == (3, 48, 48)
     assert first[0].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("with_box", [False, True])
+def test_other_backgrounds_need_frames_and_boxes(animals: Path, with_box: bool) -> None:
+    samples = read_dataset(animals).samples
+    backgrounds = samples[:3] if not with_box else ()
+    if with_box:
+        samples = tuple(replace(sample, box=Box(0.2, 0.2, 0.5, 0.5)) for sample in samples)
+    with pytest.raises(TrainError, match="needs frames without animals"):
+        TrainingPictures(samples, LABELS, PixelSource(48), AugmentSettings(background=0.5), 48, backgrounds)
+
+
+def test_another_background_is_of_another_place(tmp_path: Path) -> None:
+    colours = {"s1": (255, 0, 0), "s2": (0, 255, 0), "s3": (0, 0, 255)}
+    for place, colour in colours.items():
+        pixels = np.full((64, 64, 3), colour, np.uint8)
+        pixels[::8] //= 2  # a picture of one colour has no spread to be matched
+        cv2.imwrite(str(tmp_path / f"{place}.png"), pixels[..., ::-1])
+    frames = [Sample(tmp_path / f"{place}.png", "blank", location=place) for place in colours]
+    animal = Sample(tmp_path / "s1.png", "disc", location="s1", box=Box(0.4, 0.4, 0.2, 0.2))
+    pictures = TrainingPictures([animal], ["disc"], PixelSource(48), AugmentSettings(background=1.0), 48, frames)
+    chosen = {
+        tuple(np.argmax(pictures._background(animal, np.random.default_rng(n)), -1).ravel()[:1]) for n in range(20)
+    }
+    assert chosen == {(1,), (2,)}
+
+
+def test_frames_of_a_tested_place_are_no_backgrounds_where_the_place_must_be_new() -> None:
+    frames = [Sample(Path(f"{place}.jpg"), "blank", location=place) for place in ("s1", "s2", "s3", "")]
+    samples = [Sample(Path(f"{n}.jpg"), "disc", location=place) for n, place in enumerate(("s1", "s2", "s2", "s1"))]
+    kept = trainable_backgrounds(frames, samples, Fold(train=(0, 3), test=(1, 2)))
+    assert [frame.location for frame in kept] == ["s1", "s3", ""]
+    assert trainable_backgrounds(frames, samples, Fold(train=(0, 1), test=(2, 3))) == tuple(frames)
 
 
 def test_mixed_targets_are_shares_of_two_labels() -> None:
