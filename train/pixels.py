@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,24 @@ from train.sample import Box, Sample
 def default_cache() -> Path:
     """Where decoded images are kept unless told otherwise: `$XDG_CACHE_HOME/edge-classify/pixels`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edge-classify" / "pixels"
+
+
+def upright_size_px(path: Path) -> tuple[int, int]:
+    """(width, height) of the picture as it is decoded, turned as its EXIF says; by its header. Raises `OSError`."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        width, height = image.size
+        # Of a TIFF Pillow gives the upright size by itself.
+        turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
+def _orientation(image: Any) -> object:
+    try:
+        return image.getexif().get(0x0112)
+    except (OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error):
+        return None  # damaged EXIF counts as absent, as it does in decoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +89,7 @@ class PixelSource:
         """The part of the frame that is read, as fractions of its sides."""
         if sample.box is None or self.crop_margin is None:
             return Box(0.0, 0.0, 1.0, 1.0)
-        width, height = sample.size_px or (1, 1)
+        width, height = sample.size_px or upright_size_px(sample.path)
         box = sample.box
         margin = self.crop_margin * max(box.width * width, box.height * height)
         return Box(

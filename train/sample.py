@@ -1,7 +1,8 @@
 """One labelled image as every dataset reader gives it, and a dataset of them."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from train import TrainError
 
 class DataError(TrainError):
     """A dataset cannot be read or used as asked; one line with what to do next."""
+
+
+_SLACK = 1.01
+"""Boxes that people and detectors draw end a little outside of the frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,24 @@ class Box:
         left, top = max(0.0, self.x), max(0.0, self.y)
         right, bottom = min(1.0, self.x + self.width), min(1.0, self.y + self.height)
         return Box(left, top, max(0.0, right - left), max(0.0, bottom - top))
+
+    @classmethod
+    def of_fractions(cls, x: str, y: str, width: str, height: str) -> "Box":
+        """From a table's cells. Raises `ValueError` for what is no part of the frame, such as a box in pixels."""
+        try:
+            box = cls(float(x), float(y), float(width), float(height))
+        except ValueError:
+            raise ValueError(f"box {x!r} {y!r} {width!r} {height!r} is incomplete; four numbers are expected") from None
+        whole = box.width > 0 and box.height > 0 and box.x + box.width <= _SLACK and box.y + box.height <= _SLACK
+        if not (whole and 1 - _SLACK <= box.x < 1 and 1 - _SLACK <= box.y < 1):
+            raise ValueError(f"box {x} {y} {width} {height} is no part of the frame; fractions 0..1 are expected")
+        return box.clipped()
+
+    def around(self, other: "Box") -> "Box":
+        """The smallest box that holds both."""
+        left, top = min(self.x, other.x), min(self.y, other.y)
+        right = max(self.x + self.width, other.x + other.width)
+        return Box(left, top, right - left, max(self.y + self.height, other.y + other.height) - top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +79,18 @@ class Sample:
     scientific_name: str = ""
     size_px: tuple[int, int] | None = None
     """(width, height), where the data says it."""
+    root: Path | None = None
+    """The folder of the data."""
 
     @property
     def name(self) -> str:
-        """Tells the sample in tables: the path, and the box's corner where one image has several."""
-        return f"{self.path}#{self.box.x:.4f},{self.box.y:.4f}" if self.box else str(self.path)
+        """Tells the sample in tables, wherever the data lies: the path within it, and the box's corner where one image
+        has several.
+        """
+        path = self.path
+        if self.root is not None and path.is_relative_to(self.root):
+            path = path.relative_to(self.root)
+        return f"{path}#{self.box.x:.4f},{self.box.y:.4f}" if self.box else str(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +111,15 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """Samples of each label, most first."""
         return dict(Counter(sample.label for sample in self.samples).most_common())
+
+
+def one_per_frame(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Of the boxes of one frame with the same label one sample, its box around them all: seen whole, they are the same
+    picture, and a herd would count as often as it has animals.
+    """
+    kept: dict[tuple[Path, str], Sample] = {}
+    for sample in samples:
+        first = kept.setdefault((sample.path, sample.label), sample)
+        if first is not sample and first.box is not None and sample.box is not None:
+            kept[sample.path, sample.label] = replace(first, box=first.box.around(sample.box))
+    return tuple(kept.values())

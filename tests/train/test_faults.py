@@ -6,7 +6,7 @@ import pytest
 from tests.train.made_animals import LABELS
 from train.datasets import read_dataset
 from train.faults import find_faults, report_faults, without_faults
-from train.sample import DataError, Dataset, Sample
+from train.sample import Box, DataError, Dataset, Sample
 
 
 @pytest.fixture
@@ -16,12 +16,16 @@ def broken(animals: Path, tmp_path: Path) -> Dataset:
     good = dataset.samples[0]
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(good.path.read_bytes()[:-200])
+    others = []
+    for number, sample in enumerate(dataset.samples[1:4]):
+        others.append(tmp_path / f"other-{number}.jpg")
+        others[-1].write_bytes(sample.path.read_bytes())
     extra = (
         replace(good, path=cut),
         replace(good, path=tmp_path / "missing.jpg"),
-        Sample(dataset.samples[1].path, "stranger"),
-        Sample(dataset.samples[2].path, "stranger"),
-        Sample(dataset.samples[3].path, "lonely"),
+        Sample(others[0], "stranger"),
+        Sample(others[1], "stranger"),
+        Sample(others[2], "lonely"),
         good,
     )
     return replace(dataset, samples=dataset.samples + extra, problems=("line 9: no label",))
@@ -44,6 +48,38 @@ def test_faults_stop_unless_they_are_to_be_skipped(broken: Dataset) -> None:
     left = without_faults(broken, faults, skip=True)
     assert len(left.samples) == 36
     assert find_faults(left, LABELS) == ()
+
+
+def test_boxes_of_two_labels_are_two_pictures_only_where_they_are_cut_out(animals: Path) -> None:
+    dataset = read_dataset(animals)
+    left, right = Box(0.0, 0.0, 0.4, 1.0), Box(0.5, 0.0, 0.4, 1.0)
+    frame = dataset.samples[0]
+    boxed = [replace(frame, box=left), replace(frame, label="bar", box=right)]
+
+    def kinds(samples: list[Sample], cut_out: bool) -> list[str]:
+        data = replace(dataset, samples=(*samples, *dataset.samples[1:]))
+        faults = find_faults(data, None, cut_out)
+        kept = without_faults(data, faults, skip=True).samples if faults else data.samples
+        assert (frame.path in {sample.path for sample in kept}) == (not faults)
+        return [fault.kind for fault in faults]
+
+    assert kinds(boxed, cut_out=True) == []
+    assert kinds(boxed, cut_out=False) == ["two_labels"]
+    assert kinds([replace(sample, box=left) for sample in boxed], cut_out=True) == ["two_labels"]
+    assert kinds([boxed[0], replace(boxed[1], box=None)], cut_out=True) == ["two_labels"]
+    assert kinds([boxed[0], replace(boxed[0], box=right)], cut_out=False) == []  # a herd
+    text = report_faults(find_faults(replace(dataset, samples=(*boxed, *dataset.samples[1:]))))
+    assert "bar and disc in one frame" in text
+
+
+@pytest.mark.parametrize("boxes", [(None, None), (Box(0.0, 0.0, 0.4, 1.0), Box(0.5, 0.0, 0.4, 1.0))])
+def test_one_image_is_one_however_often_it_is_listed(animals: Path, boxes: tuple[Box | None, Box | None]) -> None:
+    dataset = read_dataset(animals)
+    rows = [replace(dataset.samples[0], label="lonely", box=box) for box in boxes]
+    data = replace(dataset, samples=(*rows, *dataset.samples[1:]))
+    faults = find_faults(data, None, True)
+    assert "one_image_class" in {fault.kind for fault in faults}
+    assert "lonely" not in without_faults(data, faults, skip=True).labels()
 
 
 def test_good_data_has_no_faults(animals: Path) -> None:

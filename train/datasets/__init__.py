@@ -1,18 +1,20 @@
 """Readers of labelled images: each gives the same typed `Dataset`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from train.datasets.camtrap_dp import read_camtrap_dp
 from train.datasets.cifar10 import read_cifar10
-from train.datasets.coco_camera_traps import read_coco_camera_traps
+from train.datasets.coco_camera_traps import coco_files, read_coco_camera_traps
 from train.datasets.cub import read_cub
 from train.datasets.flowers102 import read_flowers102
 from train.datasets.folder import read_folder
-from train.datasets.inaturalist import read_inaturalist
+from train.datasets.inaturalist import is_inaturalist, read_inaturalist
 from train.datasets.manifest import read_manifest
 from train.datasets.stanford_cars import read_stanford_cars
-from train.sample import DataError, Dataset
+from train.pixels import upright_size_px
+from train.sample import DataError, Dataset, Sample
 
 READERS: dict[str, Callable[[Path], Dataset]] = {
     "folder": read_folder,
@@ -39,8 +41,20 @@ def read_dataset(path: Path, format_: str = "auto") -> Dataset:
         raise DataError(f"data format {chosen!r} is none of auto, {', '.join(READERS)}")
     dataset = READERS[chosen](path)
     if not dataset.samples:
-        raise DataError(f"{path} read as {chosen} holds no labelled image; name the right --format")
-    return dataset
+        why = f" ({dataset.problems[0]})" if dataset.problems else ""
+        raise DataError(f"{path} read as {chosen} holds no labelled image{why}; name the right --format")
+    root = path if path.is_dir() else path.parent
+    return replace(dataset, samples=tuple(replace(_with_size(sample), root=root) for sample in dataset.samples))
+
+
+def _with_size(sample: Sample) -> Sample:
+    """A box is cut out with a margin in pixels, so its frame's size is read once where the data does not say it."""
+    if sample.box is None or sample.size_px is not None:
+        return sample
+    try:
+        return replace(sample, size_px=upright_size_px(sample.path))
+    except OSError:
+        return sample  # a missing or broken file is listed by the check of the whole dataset
 
 
 def recognise_layout(path: Path) -> str:
@@ -63,11 +77,13 @@ def recognise_layout(path: Path) -> str:
         "imagelabels.mat": "flowers102",
         "flowers-102": "flowers102",
         "cifar-10-batches-py": "cifar10",
-        "2021_train": "inaturalist",
-        "2021_train_mini": "inaturalist",
-        "2021_valid": "inaturalist",
+        "data_batch_1": "cifar10",
     }
     for sign, format_ in signs.items():
         if (path / sign).exists():
             return format_
+    if is_inaturalist(path):
+        return "inaturalist"
+    if coco_files(path):
+        return "coco-camera-traps"
     return "cifar10" if any(path.glob("cifar*.t*gz")) else "folder"

@@ -1,6 +1,7 @@
-"""CIFAR-10: class folders in a tar, a folder of class folders, or the original batches as torchvision lays them out."""
+"""CIFAR-10: class folders in a tar, a folder of class folders, or the original batches (also in their own tar)."""
 
 import os
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def read_cifar10(path: Path) -> Dataset:
     that can be written, else in the user's cache.
     """
     if path.is_dir():
+        if path.name == _BATCHES:
+            path = path.parent
         if (path / _BATCHES).is_dir():
             return _named(read_folder(_from_batches(path)))
         if (path / "train").is_dir():
@@ -26,12 +29,15 @@ def read_cifar10(path: Path) -> Dataset:
     target = _writable_folder(path)
     done = target / ".complete"
     if not done.exists():
-        with tarfile.open(path) as tar:
-            # An attribute where there is a filter: Python before 3.11.4 knows neither it nor the argument.
-            tar.extraction_filter = getattr(tarfile, "data_filter", None)
-            tar.extractall(target)
+        try:
+            with tarfile.open(path) as tar:
+                # An attribute where there is a filter: Python before 3.11.4 knows neither it nor the argument.
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)
+                tar.extractall(target)
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise DataError(f"{path} cannot be unpacked to {target} ({error}); expected the tar of CIFAR-10") from error
         done.touch()
-    return _named(read_folder(target))
+    return _named(read_folder(_from_batches(target) if (target / _BATCHES).is_dir() else target))
 
 
 def _named(dataset: Dataset) -> Dataset:
@@ -54,7 +60,12 @@ def _from_batches(path: Path) -> Path:
     if done.exists():
         return target
     for split, train in (("train", True), ("test", False)):
-        images = CIFAR10(str(path), train=train, download=False)
+        try:
+            images = CIFAR10(str(path), train=train, download=False)
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            raise DataError(
+                f"{path / _BATCHES} does not hold the {split} batches as they were published; fetch them again"
+            ) from error
         for number, (image, label) in enumerate(images):
             folder = target / split / images.classes[label]
             folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from train.pixels import upright_size_px
 from train.sample import Box, DataError, Dataset, Keypoint, Sample
 
 
@@ -65,11 +66,8 @@ def _parts(folder: Path) -> dict[str, list[tuple[str, float, float]]]:
 
 
 def _size_px(file: Path) -> tuple[int, int] | None:
-    from PIL import Image
-
     try:
-        with Image.open(file) as image:
-            return image.size
+        return upright_size_px(file)
     except OSError:
         return None  # a missing or broken file is listed by the check of the whole dataset
 

@@ -31,6 +31,8 @@ def read_manifest(path: Path) -> Dataset:
                     problems.append(f"{table.name} line {number}: {error}")
     except OSError as error:
         raise DataError(f"{table} cannot be read ({error.strerror}); check the path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} is no table in UTF-8 ({error}); save it as CSV in UTF-8") from error
     return Dataset(table.parent.name, tuple(samples), _taxa(samples), tuple(problems))
 
 
@@ -62,12 +64,7 @@ def _time(text: str) -> datetime | None:
 
 def _box(cell: dict[str, str]) -> Box | None:
     texts = [cell.get(f"box_{name}", "") for name in ("x", "y", "width", "height")]
-    if not any(texts):
-        return None
-    x, y, width, height = (float(text) for text in texts)
-    if not (width > 0 and height > 0 and -0.01 <= x < 1 and -0.01 <= y < 1):
-        raise ValueError(f"box {x} {y} {width} {height} is no part of the frame; fractions 0..1 are expected")
-    return Box(x, y, width, height).clipped()
+    return Box.of_fractions(*texts) if any(texts) else None
 
 
 def _keypoint(text: str) -> Keypoint:

@@ -1,10 +1,12 @@
 """Stanford Cars: the original devkit (annotations in MATLAB files) with boxes and the official split."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from train.pixels import upright_size_px
 from train.sample import Box, DataError, Dataset, Sample
 
 
@@ -42,14 +44,9 @@ def _matlab(file: Path) -> dict[str, Any]:
 
 
 def _sample(file: Path, label: str, row: Any, split: str) -> Sample:
-    from PIL import Image
-
     size = box = None
-    try:
-        with Image.open(file) as image:
-            size = image.size
-    except OSError:
-        pass  # listed by the check of the whole dataset
+    with suppress(OSError):  # a missing or broken file is listed by the check of the whole dataset
+        size = upright_size_px(file)
     if size is not None:
         x1, y1, x2, y2 = (float(row[f"bbox_{side}"]) for side in ("x1", "y1", "x2", "y2"))
         box = Box(x1 / size[0], y1 / size[1], (x2 - x1) / size[0], (y2 - y1) / size[1]).clipped()
