@@ -18,6 +18,8 @@ from scipy.io import savemat
 from torchvision.datasets import CIFAR10
 
 from edge.frame import decode
+from edge.report.cli import main as report
+from tests.edge.report.by_hand import ByHand
 from train.datasets import read_dataset, recognise_layout
 from train.sample import Box, DataError
 
@@ -222,11 +224,14 @@ CAMTRAP_DP = {
     "observations": [
         ["observationID", "deploymentID", "mediaID", "eventID", "eventStart", "eventEnd", "observationLevel",
          "observationType", "scientificName", "bboxX", "bboxY", "bboxWidth", "bboxHeight"],
-        ["o1", "d1", "m1", "e1", "", "", "media", "animal", "Vulpes vulpes", "0.1", "0.2", "0.3", "0.4"],
+        ["o1", "d1", "m1", "e1", "2020-01-01T10:00:00+0200", "2020-01-01T10:00:01+0200", "media", "animal",
+         "Vulpes vulpes", "0.1", "0.2", "0.3", "0.4"],
         ["o2", "d1", "", "e1", "2020-01-01T10:00:00+0200", "2020-01-01T10:00:01+0200", "event", "animal",
          "Vulpes vulpes", "", "", "", ""],
-        ["o3", "d2", "m4", "e2", "", "", "media", "blank", "", "", "", "", ""],
-        ["o4", "d3", "m5", "e3", "", "", "media", "human", "Homo sapiens", "", "", "", ""],
+        ["o3", "d2", "m4", "e2", "2020-01-01T10:00:00+0200", "2020-01-01T10:00:00+0200", "media", "blank", "", "", "",
+         "", ""],
+        ["o4", "d3", "m5", "e3", "2020-01-01T10:00:00+0200", "2020-01-01T10:00:00+0200", "media", "human",
+         "Homo sapiens", "", "", "", ""],
         # In Coordinated Universal Time: 10:00 at the camera, not 12:00.
         ["o5", "d4", "", "e4", "2020-01-01T07:59:00Z", "2020-01-01T08:01:00Z", "event", "animal", "Meles meles", "",
          "", "", ""],
@@ -264,6 +269,30 @@ def test_camtrap_dp_media_and_event_observations(tmp_path: Path) -> None:
         "https://example.org/3.jpg",
         "media/7.jpg",
     ]
+
+
+def test_camtrap_dp_as_our_own_report_writes_it(tmp_path: Path) -> None:
+    database = ByHand(tmp_path / "made.db", zone="Africa/Nairobi")
+    for camera in ("ford", "gate"):
+        database.deployment(camera)
+        for at_s, label in ((0, "impala"), (2, "impala"), (9000, "blank")):
+            database.frame(at_s, label, camera=camera, path=f"/home/me/{camera}-{at_s}.jpg")
+    database.connection.close()
+    places = "".join(f"[deployment.{camera}]\nlatitude = 1.5\nlongitude = 36.5\n" for camera in ("ford", "gate"))
+    (tmp_path / "study.toml").write_text(
+        '[project]\ntitle = "Fords"\ncontributors = [{title = "A. Ranger"}]\nsampling_design = "opportunistic"\n'
+        f'capture_method = "activityDetection"\n{places}'
+    )
+    asked = ["camtrap-dp", "--db", database.path, "--out", tmp_path / "package", "--config", tmp_path / "study.toml"]
+    assert report([str(word) for word in asked]) == 0
+    dataset = read_dataset(tmp_path / "package")
+    assert dataset.problems == ()
+    assert Counter((s.label, s.location) for s in dataset.samples) == {
+        (label, camera): count
+        for camera in ("ford", "gate")
+        for label, count in (("Aepyceros melampus", 2), ("blank", 1))
+    }
+    assert len({s.sequence for s in dataset.samples}) == 4  # two frames of one visit, and a blank, at each place
 
 
 def test_camtrap_dp_tables_may_be_compressed_or_in_parts(tmp_path: Path) -> None:
