@@ -3,6 +3,7 @@
 `NetworkSpec` describes it completely as data, so that a checkpoint can build it again.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -54,8 +55,8 @@ class Outputs(NamedTuple):
     """float32[N, M, h, w]; higher is looked at more."""
 
 
-def build(spec: NetworkSpec, num_labels: int, pretrained: bool = False) -> "Network":
-    """The network of `spec`, with random weights (or the backbone's published ones).
+def build(spec: NetworkSpec, num_labels: int, pretrained: str | None = None) -> "Network":
+    """The network of `spec`, with random weights (or the backbone's published ones: `DEFAULT` or the name of a set).
 
     Raises `TrainError` for an unknown backbone or groups that do not match the labels.
     """
@@ -69,7 +70,7 @@ def build(spec: NetworkSpec, num_labels: int, pretrained: bool = False) -> "Netw
 class Network(nn.Module):
     """float32[N, 3, H, W], normalised as (uint8 - 127) / 128 -> `Outputs`."""
 
-    def __init__(self, spec: NetworkSpec, num_labels: int, pretrained: bool = False) -> None:
+    def __init__(self, spec: NetworkSpec, num_labels: int, pretrained: str | None = None) -> None:
         super().__init__()
         self.spec = spec
         self.backbone, features = _backbone(spec.backbone, pretrained)
@@ -185,6 +186,8 @@ class PartPooling(nn.Module):
         positions = features.shape[2] * features.shape[3]
         parts = torch.einsum("nmhw,ndhw->nmd", maps, features).flatten(1) / positions
         # Signed square root and normalisation, as usual for bilinear features; the factor is the paper's.
+        # In float32: 1e-12 is nothing to float16, and the slope of a root at nothing is infinite.
+        parts = parts.float()
         rooted = torch.sign(parts) * torch.sqrt(torch.abs(parts) + 1e-12)
         return 100.0 * functional.normalize(rooted, dim=1), maps
 
@@ -246,22 +249,29 @@ class Grouping(nn.Module):
         return torch.log(sums.clamp_min(torch.finfo(torch.float32).tiny)) + top
 
 
-class _TorchvisionFeatures(nn.Module):
+class TorchvisionFeatures(nn.Module):
     """The feature map of a torchvision classifier: what stands before its pooling."""
 
-    def __init__(self, name: str, pretrained: bool) -> None:
+    def __init__(self, name: str, pretrained: str | None) -> None:
         super().__init__()
-        model = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
-        features = getattr(model, "features", None)
-        if isinstance(features, nn.Module):
-            self.features: nn.Module = features
-        else:  # ResNet and its kin: everything up to `avgpool`
-            names = [child for child, _ in model.named_children()]
-            if "avgpool" not in names:
-                raise TrainError(
-                    f"backbone torchvision:{name} has no feature map this network can pool; try a timm backbone"
-                )
-            self.features = nn.Sequential(*list(model.children())[: names.index("avgpool")])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of how some models draw weights
+            model = torchvision.models.get_model(name, weights=pretrained)
+        children = dict(model.named_children())
+        names = list(children)
+        if "features" not in names and "avgpool" not in names:
+            raise TrainError(
+                f"backbone torchvision:{name} has no feature map this network can pool; try a timm backbone"
+            )
+        begin = names.index("features") if "features" in names else 0
+        chosen = names[begin : names.index("avgpool") if "avgpool" in names else begin + 1]
+        # `renamed`: how the names of torchvision's own tensors begin -> how those of `features` do.
+        if chosen == ["features"]:
+            self.features: nn.Module = children["features"]
+            self.renamed = {"features.": ""}
+        else:  # ResNet and its kin; a Swin transformer, whose axes are put in order after its features
+            self.features = nn.Sequential(*(children[child] for child in chosen))
+            self.renamed = {f"{child}.": f"{place}." for place, child in enumerate(chosen)}
 
     def forward(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.features(pixels)
@@ -271,34 +281,54 @@ class _TorchvisionFeatures(nn.Module):
 class _TimmFeatures(nn.Module):
     """The feature map of a timm model; a vision transformer's tokens are laid out as the grid that they came from."""
 
-    def __init__(self, name: str, pretrained: bool) -> None:
+    def __init__(self, name: str, pretrained: str | None) -> None:
         super().__init__()
-        self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
+        if pretrained not in (None, "DEFAULT"):
+            name = f"{name.partition('.')[0]}.{pretrained}"
+        settings = {"pretrained": pretrained is not None, "num_classes": 0, "global_pool": ""}
+        try:
+            self.model = timm.create_model(name, dynamic_img_size=True, **settings)  # a transformer, at any size
+        except TypeError:
+            self.model = timm.create_model(name, **settings)
         self.prefix_tokens = int(getattr(self.model, "num_prefix_tokens", 0))
+        self.channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
 
     def forward(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.model.forward_features(pixels)
         if features.ndim == 3:
-            high, wide = self.model.patch_embed.grid_size
+            high, wide = self.model.patch_embed.dynamic_feat_size(tuple(pixels.shape[2:]))
             features = features[:, self.prefix_tokens :].transpose(1, 2).reshape(features.shape[0], -1, high, wide)
+        elif self.channels_last:
+            features = features.permute(0, 3, 1, 2)
         return features
 
 
-def _backbone(name: str, pretrained: bool) -> tuple[nn.Module, int]:
+def _backbone(name: str, pretrained: str | None) -> tuple[nn.Module, int]:
     """The module float32[N, 3, H, W] -> float32[N, C, h, w], and C."""
     kind, _, rest = name.rpartition(":")
     try:
         module: nn.Module = (
-            _TorchvisionFeatures(rest, pretrained) if kind == "torchvision" else _TimmFeatures(name, pretrained)
+            TorchvisionFeatures(rest, pretrained) if kind == "torchvision" else _TimmFeatures(name, pretrained)
         )
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, KeyError, AssertionError) as error:
+        wanted = repr(name) + (f" with weights {pretrained}" if pretrained not in (None, "DEFAULT") else "")
         raise TrainError(
-            f"there is no backbone {name!r} ({error}); expected a timm name or torchvision:NAME"
+            f"there is no backbone {wanted} ({_first_line(error)}); expected a timm name or torchvision:NAME"
         ) from error
     if isinstance(module, _TimmFeatures):
         return module, int(module.model.num_features)
     training = module.training
-    with torch.no_grad():
-        width = module.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+    module.eval()
+    try:
+        with torch.no_grad():
+            shape = module(torch.zeros(1, 3, 128, 64)).shape  # taller than wide, as its map must be
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise TrainError(f"backbone {name} is not a chain of layers before its pooling; try a timm backbone") from error
+    if len(shape) != 4 or shape[2] <= shape[3]:
+        raise TrainError(f"backbone {name} gives no map float32[N, C, h, w] before its pooling; try a timm backbone")
     module.train(training)
-    return module, int(width)
+    return module, int(shape[1])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

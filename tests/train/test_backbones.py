@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from train import TrainError
 from train.losses.objective import Batch, Objective
 from train.network import NetworkSpec
 from train.recipe import LossSettings
@@ -17,9 +18,11 @@ BACKBONES = {
     "resnet50": 64,
     "mobilenetv3_large_100": 64,
     "convnext_tiny": 64,
-    "vit_tiny_patch16_224": 224,
+    "vit_tiny_patch16_224": 96,
+    "swin_tiny_patch4_window7_224": 96,
     "torchvision:resnet18": 64,
     "torchvision:mobilenet_v3_small": 64,
+    "torchvision:swin_t": 64,
 }
 
 
@@ -40,3 +43,32 @@ def test_forward_and_backward(backbone: str) -> None:
     assert first is not None
     assert bool(torch.isfinite(first).all())
     assert float(first.abs().sum()) > 0  # all the way down to the first layer
+
+
+def test_a_transformer_takes_pictures_of_another_size_than_its_own() -> None:
+    network = build_with_weights(NetworkSpec("test_vit"), 3, "none").eval()
+    assert network.backbone.model.patch_embed.img_size == (160, 160)
+    for size_px, cells in ((160, 10), (96, 6), (224, 14)):
+        with torch.inference_mode():
+            assert network(torch.zeros(1, 3, size_px, size_px)).attention.shape == (1, 1, cells, cells)
+
+
+def test_channels_come_first_whatever_the_backbone_gives() -> None:
+    spec = NetworkSpec("torchvision:swin_t")
+    with torch.inference_mode():
+        features = build_with_weights(spec, 3, "none").eval().backbone(torch.zeros(1, 3, 64, 64))
+    assert features.shape == (1, 768, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("torchvision:googlenet", "not a chain of layers"),
+        ("torchvision:shufflenet_v2_x0_5", "no feature map"),
+        ("torchvision:nosuch", "there is no backbone"),
+    ],
+)
+def test_a_backbone_that_cannot_be_used_is_refused_in_one_line(backbone: str, message: str) -> None:
+    with pytest.raises(TrainError, match=message) as caught:
+        build_with_weights(NetworkSpec(backbone), 3, "none")
+    assert "\n" not in str(caught.value)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train import TrainError
-from train.network import Grouping, NetworkSpec, build, standardised
+from train.network import Grouping, NetworkSpec, PartPooling, build, standardised
 
 
 @pytest.fixture
@@ -78,3 +78,16 @@ def test_standardised_pictures_look_alike_whatever_their_cast(pictures: torch.Te
     grey = torch.full((1, 3, 8, 8), -114 / 128)
     grey[0, 0, 0, 0] += 1 / 128
     assert float(standardised(grey).abs().max()) < 0.1  # noise is not made a picture
+
+
+def test_parts_learn_in_float16() -> None:
+    torch.manual_seed(0)
+    pooling = PartPooling(8, 2)
+    with torch.no_grad():
+        pooling.maps[1].bias[0] = -50.0  # a map that sees nothing, as some do in most pictures
+    features = torch.randn(2, 8, 3, 3, requires_grad=True)
+    with torch.autocast("cpu", torch.float16):
+        pooled, _ = pooling(features)
+    pooled.float().square().sum().backward()
+    assert features.grad is not None
+    assert bool(torch.isfinite(features.grad).all())

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+import torchvision
 
 from train import TrainError
 from train.checkpoint import Checkpoint
@@ -33,6 +35,58 @@ def test_a_checkpoint_or_a_plain_state_starts_another_backbone(tmp_path: Path) -
         network = build_with_weights(TINY, 5, str(tmp_path / name))
         for key, value in trained.backbone.state_dict().items():
             assert torch.equal(network.backbone.state_dict()[key], value)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_a_state_of_torchvision_starts_its_backbone(tmp_path: Path, name: str) -> None:
+    published = torchvision.models.get_model(name, weights=None)
+    torch.save(published.state_dict(), tmp_path / "published.pt")
+    network = build_with_weights(NetworkSpec(f"torchvision:{name}"), 5, str(tmp_path / "published.pt"))
+    own, theirs = network.backbone.parameters(), published.parameters()
+    assert all(torch.equal(one, other) for one, other in zip(own, theirs, strict=False))
+    Checkpoint("x", "1", "", network.spec, network.state_dict(), card_labels(tuple("abcde"), {}), 64, 64).save(
+        tmp_path / "ours.pt"
+    )
+    again = build_with_weights(network.spec, 5, str(tmp_path / "ours.pt")).backbone.state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in network.backbone.state_dict().items())
+
+
+def test_published_weights_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    get_model, create_model = torchvision.models.get_model, timm.create_model
+
+    def torchvisions(name: str, weights: str | None) -> object:
+        asked.append(weights)
+        return get_model(name, weights=None)
+
+    def timms(name: str, pretrained: bool, **settings: object) -> object:
+        asked.append((name, pretrained))
+        return create_model(name.partition(".")[0], **settings)
+
+    monkeypatch.setattr(torchvision.models, "get_model", torchvisions)
+    monkeypatch.setattr(timm, "create_model", timms)
+    for weights in ("none", "published", "published:IMAGENET1K_V1"):
+        build_with_weights(NetworkSpec("torchvision:resnet18"), 3, weights)
+    assert asked == [None, "DEFAULT", "IMAGENET1K_V1"]
+    build_with_weights(NetworkSpec("test_vit"), 3, "published")
+    build_with_weights(NetworkSpec("test_vit"), 3, "published:r160_in1k")
+    assert asked[3:] == [("test_vit", True), ("test_vit.r160_in1k", True)]
+
+
+def test_what_holds_no_state_is_refused_in_one_line(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "pickled.pt")
+    torch.save([torch.zeros(2)], tmp_path / "list.pt")
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    for name, message in (
+        ("pickled.pt", "expected a state_dict"),
+        ("list.pt", "expected a state_dict"),
+        ("text.safetensors", "cannot be read"),
+        ("empty.pt", "cannot be read"),
+    ):
+        with pytest.raises(TrainError, match=message) as caught:
+            build_with_weights(TINY, 3, str(tmp_path / name))
+        assert "\n" not in str(caught.value)
 
 
 def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
