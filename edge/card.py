@@ -47,7 +47,7 @@ class SecondLook:
 class Rejection:
     """A score that tells a frame unlike anything in training; higher is more familiar."""
 
-    score: Literal["energy", "max_logit", "nearest_prototype"]
+    score: Literal["energy", "max_logit"]
     threshold: float
     """Below it the answer is `unknown` (`out_of_distribution`)."""
 

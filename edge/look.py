@@ -218,11 +218,7 @@ def familiarity(outputs: Outputs, rejection: Rejection | None) -> list[float | N
     top = logits.max(axis=1)
     if rejection.score == "max_logit":
         return [float(value) for value in top]
-    if rejection.score == "energy":
-        return [float(value) for value in top + np.log(np.exp(logits - top[:, None]).sum(axis=1))]
-    raise ValueError(
-        f"the rejection score {rejection.score!r} is unknown to this version; install a newer edge-classify"
-    )
+    return [float(value) for value in top + np.log(np.exp(logits - top[:, None]).sum(axis=1))]
 
 
 def _float32(values: Any) -> FloatArray:

@@ -33,12 +33,13 @@ def compare(first: Predictions, second: Predictions, seed: int = 0) -> Compariso
     """On the samples that both runs held out. Raises `TrainError` when there are none or the labels differ."""
     if first.labels != second.labels:
         raise TrainError("the runs have different labels; only runs on the same labels can be compared")
-    places = {str(name): place for place, name in enumerate(second.name)}
-    shared = np.array([str(name) in places for name in first.name]) & (first.truth != UNSEEN)
+    first, second = (run.where(run.truth != UNSEEN) for run in (first, second))
+    names, places = _common_names(first, second)
+    shared = np.array([name in places for name in names], bool)
     if not shared.any():
         raise TrainError("the runs held out no sample in common; use the same data, split and seed")
     one = first.where(shared)
-    other = np.array([places[str(name)] for name in one.name])
+    other = np.array([places[name] for name, kept in zip(names, shared, strict=True) if kept])
     truth, groups = one.truth, sequence_groups(one)
     answers = (one.logits.argmax(1), second.logits[other].argmax(1))
     right = tuple(answer == truth for answer in answers)
@@ -66,3 +67,22 @@ def compare(first: Predictions, second: Predictions, seed: int = 0) -> Compariso
             if (truth == n).any()
         },
     )
+
+
+def _common_names(first: Predictions, second: Predictions) -> tuple[list[str], dict[str, int]]:
+    """(the first's names, places of the second by name), as both runs name them.
+
+    Runs of before named samples by the path as it was typed, with folders in front of the path within the data.
+    """
+    names, others = [str(name) for name in first.name], [str(name) for name in second.name]
+    for folders in range(max(name.count("/") for name in (*names, *others)) + 1):
+        for one, other in ((names, _without(others, folders)), (_without(names, folders), others)):
+            told = folders == 0 or (len(set(one)) == len(names) and len(set(other)) == len(others))
+            if told and set(one) & set(other):
+                return one, {name: place for place, name in enumerate(other)}
+    return names, {}
+
+
+def _without(names: list[str], folders: int) -> list[str]:
+    """The names less their first folders; a name that has no more keeps its last part."""
+    return ["/".join(name.split("/")[min(folders, name.count("/")) :]) for name in names]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from train.predictions import prototypes
+from train.predictions import prototypes, similarity
 
 SCALES = (0.0, float(np.log(100.0)))
 """Logarithms of the least and the largest scale of cosines: a hundred pictures cannot prove a larger one."""
@@ -20,7 +20,9 @@ class Enrolment:
     prototypes: NDArray[np.float32]
     """float32[L, D], L2-normalised."""
     recall: dict[str, float]
-    """Of each new label: share of its images that are nearest to its prototype when they take no part in it."""
+    """Of each new label with at least two images: share of them that are nearest to its prototype when they take no
+    part in it.
+    """
     taken: dict[str, float]
     """Of each trained label: share of its training images that a new prototype takes away."""
     scale: float
@@ -39,26 +41,29 @@ def enrol(
     """Add `new_labels` (embeddings float32[N, D] with places in them) to those of a training."""
     added = prototypes(new_embedding, new_truth, len(new_labels))
     together = np.concatenate([known_prototypes, added])
-    recall, without_itself = {}, []
+    recall = {}
+    likeness, truth = [similarity(known_embedding, together)], [known_truth]
     for place, label in enumerate(new_labels):
         own = np.flatnonzero(new_truth == place)
+        if len(own) < 2:
+            continue  # nothing is left of the label without its one image
         hits = 0
         for left_out in own:
             rest = np.setdiff1d(own, left_out)
             table = together.copy()
             table[len(known_labels) + place] = prototypes(new_embedding[rest], np.zeros(len(rest), np.int64), 1)[0]
-            without_itself.append((table @ new_embedding[left_out], len(known_labels) + place))
-            hits += int(without_itself[-1][0].argmax() == len(known_labels) + place)
+            likeness.append(similarity(new_embedding[left_out][None], table))
+            truth.append(np.array([len(known_labels) + place]))
+            hits += int(likeness[-1].argmax() == len(known_labels) + place)
         recall[label] = hits / len(own)
-    nearest = (known_embedding @ together.T).argmax(1)
-    before = (known_embedding @ known_prototypes.T).argmax(1)
+    nearest = likeness[0].argmax(1)
+    before = similarity(known_embedding, known_prototypes).argmax(1)
     taken = {}
     for place, label in enumerate(known_labels):
         own_right = (known_truth == place) & (before == place)
         taken[label] = float(np.mean(nearest[own_right] >= len(known_labels))) if own_right.any() else 0.0
-    likeness = np.concatenate([known_embedding @ together.T, [row for row, _ in without_itself]])
-    truth = np.concatenate([known_truth, [label for _, label in without_itself]])
-    return Enrolment((*known_labels, *new_labels), together, recall, taken, _fit_scale(likeness, truth))
+    scale = _fit_scale(np.concatenate(likeness), np.concatenate(truth))
+    return Enrolment((*known_labels, *new_labels), together, recall, taken, scale)
 
 
 def _fit_scale(likeness: NDArray[np.float32], truth: NDArray[np.int64]) -> float:

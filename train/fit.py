@@ -26,7 +26,7 @@ from train.pixels import PixelSource
 from train.processes import Processes
 from train.progress import Progress
 from train.recipe import OptimiserSettings, Recipe
-from train.resume import load_state, save_state
+from train.resume import load_state, samples_digest, save_state
 from train.sample import Sample
 from train.weights import build_with_weights
 
@@ -66,10 +66,10 @@ def fit(
     not go together.
     """
     settings = recipe.optimiser
-    _check(recipe, processes)
+    check_settings(recipe, processes)
+    stored = stored_state(recipe, task, folder) if resume else None
     torch.manual_seed(recipe.seed)
     training = _Training(recipe, task, processes)
-    stored = load_state(folder / STATE_FILE, recipe.document()) if resume else None
     begin = 0
     if stored is not None:
         training.load(stored)
@@ -93,12 +93,23 @@ def fit(
         loss = training.epoch(epoch, loader, steps, progress)
         progress.epoch(epoch + 1, {"mean_loss": loss})
         if processes.first:
-            save_state(folder / STATE_FILE, training.state() | {"epochs_done": epoch + 1, "recipe": recipe.document()})
+            done = {"epochs_done": epoch + 1, "recipe": recipe.document(), "samples": _digest(task)}
+            save_state(folder / STATE_FILE, training.state() | done)
         processes.wait()
     return training.result() if last == settings.epochs else None
 
 
-def _check(recipe: Recipe, processes: Processes) -> None:
+def stored_state(recipe: Recipe, task: Task, folder: Path) -> dict[str, Any] | None:
+    """What `fit` would take up; `None` when there is none. Raises `TrainError` when it is of another training."""
+    return load_state(folder / STATE_FILE, recipe.document(), _digest(task))
+
+
+def _digest(task: Task) -> str:
+    return samples_digest(task.labels, task.samples, task.backgrounds)
+
+
+def check_settings(recipe: Recipe, processes: Processes) -> None:
+    """Raises `TrainError` for settings that do not go together."""
     settings = recipe.optimiser
     if settings.batch % (processes.world * settings.accumulate):
         raise TrainError(

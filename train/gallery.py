@@ -11,11 +11,11 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import nn
 
 from edge.card import FitMode
 from edge.resize import Pixels
 from train.fit import normalised
-from train.network import Network
 from train.pixels import PixelSource, for_evaluation
 from train.sample import Sample
 
@@ -52,7 +52,7 @@ def draw_gallery(tiles: Sequence[Tile], path: Path, title: str) -> None:
 
 
 def make_tiles(
-    network: Network,
+    network: nn.Module,
     samples: Sequence[Sample],
     labels: Sequence[str],
     source: PixelSource,

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from edge.card import FitMode
@@ -18,7 +19,6 @@ from edge.look import attention_regions
 from edge.resize import Pixels
 from train import TrainError
 from train.fit import normalised
-from train.network import Network
 from train.pixels import PixelSource, for_evaluation
 from train.sample import Sample
 
@@ -44,7 +44,9 @@ class Predictions:
     embedding: NDArray[np.float32]
     """float32[N, D], L2-normalised; comparable within a fold only."""
     prototype_similarity: NDArray[np.float32]
-    """float32[N, L]: cosine to the mean training embedding of each label, by the same fold's network."""
+    """float32[N, L]: cosine to the mean training embedding of each label, by the same fold's network; -inf for a label
+    that the fold did not train on.
+    """
 
     @property
     def truth(self) -> NDArray[np.int64]:
@@ -61,9 +63,11 @@ class Predictions:
         return Predictions(labels=self.labels, **kept)
 
     def save(self, path: Path) -> None:
-        """As a compressed NumPy archive."""
+        """As a compressed NumPy archive, whole or not at all."""
         columns: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-        np.savez_compressed(path, **columns)
+        temporary = path.with_name(f".{path.name}")
+        np.savez_compressed(temporary, **columns)
+        temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
@@ -71,7 +75,7 @@ class Predictions:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 columns = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, BadZipFile) as error:
             raise TrainError(f"{path} holds no predictions; run `python -m train fit` or `evaluate` first") from error
         return cls(labels=tuple(str(label) for label in columns.pop("labels")), **columns)
 
@@ -97,7 +101,7 @@ class Raw(NamedTuple):
 
 
 def run_network(
-    network: Network,
+    network: nn.Module,
     samples: Sequence[Sample],
     source: PixelSource,
     size_px: int,
@@ -109,7 +113,7 @@ def run_network(
     return _run(network, _Pictures(samples, source, size_px, mode), device, workers)
 
 
-def _run(network: Network, pictures: Dataset[Tensor], device: torch.device, workers: int) -> Raw:
+def _run(network: nn.Module, pictures: Dataset[Tensor], device: torch.device, workers: int) -> Raw:
     loader = DataLoader(pictures, BATCH, num_workers=workers)
     found = []
     network.to(device).eval()
@@ -121,7 +125,9 @@ def _run(network: Network, pictures: Dataset[Tensor], device: torch.device, work
 
 
 def prototypes(embedding: NDArray[np.float32], truth: NDArray[np.int64], labels: int) -> NDArray[np.float32]:
-    """float32[L, D]: the L2-normalised mean embedding of each label (Snell et al. 2017, "Prototypical Networks")."""
+    """float32[L, D]: the L2-normalised mean embedding of each label (Snell et al. 2017, "Prototypical Networks"); zeros
+    for a label without any.
+    """
     means = np.zeros((labels, embedding.shape[1]), np.float32)
     for label in range(labels):
         own = embedding[truth == label]
@@ -131,8 +137,15 @@ def prototypes(embedding: NDArray[np.float32], truth: NDArray[np.int64], labels:
     return np.asarray(means / np.maximum(norms, 1e-12), np.float32)
 
 
+def similarity(embedding: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32[N, L]: cosines of float32[N, D] to prototypes float32[L, D]; -inf to one of zeros, which is none: a
+    cosine of 0 would be nearer than many a real one.
+    """
+    return np.where(known.any(1), embedding @ known.T, np.float32(-np.inf)).astype(np.float32)
+
+
 def predict(
-    network: Network,
+    network: nn.Module,
     labels: tuple[str, ...],
     samples: Sequence[Sample],
     known: NDArray[np.float32],
@@ -164,7 +177,7 @@ def predict(
         fold=np.full(len(samples), fold, np.int64),
         logits=logits,
         embedding=embedding,
-        prototype_similarity=(embedding @ known.T).astype(np.float32),
+        prototype_similarity=similarity(embedding, known),
     )
 
 

@@ -148,8 +148,8 @@ class Recipe:
     about: str = ""
     seed: int = 0
     weights: str = "efficientnet-lite0"
-    """Where the backbone starts: `none`, `published` (downloaded by timm or torchvision), `efficientnet-lite0` (from
-    the package of that name), or a file."""
+    """Where the backbone starts: `none`, `published` (downloaded by timm or torchvision; `published:NAME` for those of
+    that name), `efficientnet-lite0` (from the package of that name), or a file."""
     freeze_batchnorm: bool = False
     version: str = "1"
     """Of the model that the recipe makes."""
@@ -165,6 +165,11 @@ class Recipe:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+
+    @property
+    def fold_count(self) -> int:
+        """Folds of a cross-validation."""
+        return 1 if self.data.split == "official" else self.data.folds
 
     def document(self) -> dict[str, Any]:
         """JSON values."""

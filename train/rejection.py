@@ -22,7 +22,7 @@ class RejectionFigures:
 
 
 def familiarity_scores(predictions: Predictions) -> dict[str, NDArray[np.float64]]:
-    """float64[N] by name of the score, as the card names it.
+    """float64[N] by name of the score; the first two are those that a card can name.
 
     energy: log-sum-exp of the logits (Liu et al. 2020, "Energy-based Out-of-distribution Detection"); max_logit
     (Hendrycks et al. 2022, "Scaling Out-of-Distribution Detection"); nearest_prototype: the highest cosine to a label's

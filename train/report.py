@@ -22,7 +22,15 @@ from train.metrics import (
 from train.pictures import draw_confusion, draw_coverage, draw_reliability
 from train.predictions import UNSEEN, Predictions, join
 from train.rejection import RejectionFigures, rejection_figures
-from train.run_folder import METRICS, PREDICTIONS, stored_retrieval, stored_taxa, write_json, write_table
+from train.run_folder import (
+    METRICS,
+    PREDICTIONS,
+    stored_recipe,
+    stored_retrieval,
+    stored_taxa,
+    write_json,
+    write_table,
+)
 
 WANTED_PRECISION = (0.8, 0.9, 0.95)
 
@@ -32,14 +40,27 @@ def report_run(folder: Path) -> str:
     machines, are pooled when they lie in it as `fold-0`, `fold-1`, ...
     """
     folds = sorted(folder.glob(f"fold-*/{PREDICTIONS}"))
-    if folds and not (folder / PREDICTIONS).exists():
+    notes = []
+    if folds:  # pooled anew each time: some may have been trained since
         join([Predictions.load(path) for path in folds]).save(folder / PREDICTIONS)
+        notes = _missing_folds(folder, [path.parent.name for path in folds])
     predictions = Predictions.load(folder / PREDICTIONS)
-    return report_predictions(predictions, stored_taxa(folder, predictions.labels), folder)
+    return report_predictions(predictions, stored_taxa(folder, predictions.labels), folder, "held-out images", notes)
 
 
-def report_predictions(predictions: Predictions, taxa: Sequence[Taxon | None], folder: Path) -> str:
-    """As `report_run`, of any predictions, into `folder`."""
+def _missing_folds(folder: Path, found: Sequence[str]) -> list[str]:
+    count = stored_recipe(folder).fold_count
+    missing = ", ".join(str(number) for number in range(count) if f"fold-{number}" not in found)
+    return [f"warning: of {count} folds these are missing: {missing}; the figures are the others'"] if missing else []
+
+
+def report_predictions(
+    predictions: Predictions, taxa: Sequence[Taxon | None], folder: Path, what: str, notes: Sequence[str] = ()
+) -> str:
+    """As `report_run`, of any predictions, into `folder`; `what` the images are, and `notes` to say above the figures.
+
+    `metrics.json` comes last: where it is, everything is.
+    """
     known = predictions.where(predictions.truth != UNSEEN)
     overall = figures(known, taxa)
     probabilities, temperature = calibrated_probabilities(known.logits, known.truth, _calibration_parts(known))
@@ -58,6 +79,15 @@ def report_predictions(predictions: Predictions, taxa: Sequence[Taxon | None], f
     }
     rejection = rejection_figures(predictions)
     retrieval = stored_retrieval(folder)
+    write_table(folder / "per_label.csv", [_rounded(asdict(row)) for row in label_figures(known)])
+    write_table(folder / "per_location.csv", [_rounded(asdict(row)) for row in location_figures(known)])
+    write_table(folder / "confusion.csv", _confusion_rows(known))
+    draw_confusion(confusion(known), known.labels, folder / "confusion.png")
+    draw_reliability(reliability(probabilities, truth), folder / "reliability.png")
+    draw_coverage(probabilities, truth, folder / "coverage.png")
+    lines = _summary(overall, calibration, rejection, retrieval, known)
+    summary = "\n".join([f"{overall.images} {what}, {overall.sequences} sequences", *notes, *lines])
+    (folder / "report.txt").write_text(summary + "\n", encoding="utf-8")
     write_json(
         folder / METRICS,
         {
@@ -67,14 +97,6 @@ def report_predictions(predictions: Predictions, taxa: Sequence[Taxon | None], f
             "retrieval": retrieval,
         },
     )
-    write_table(folder / "per_label.csv", [_rounded(asdict(row)) for row in label_figures(known)])
-    write_table(folder / "per_location.csv", [_rounded(asdict(row)) for row in location_figures(known)])
-    write_table(folder / "confusion.csv", _confusion_rows(known))
-    draw_confusion(confusion(known), known.labels, folder / "confusion.png")
-    draw_reliability(reliability(probabilities, truth), folder / "reliability.png")
-    draw_coverage(probabilities, truth, folder / "coverage.png")
-    summary = _summary(overall, calibration, rejection, retrieval, known)
-    (folder / "report.txt").write_text(summary + "\n", encoding="utf-8")
     return summary
 
 
@@ -100,9 +122,8 @@ def _summary(
     rejection: Sequence[RejectionFigures],
     retrieval: dict[str, float],
     known: Predictions,
-) -> str:
+) -> list[str]:
     lines = [
-        f"{overall.images} held-out images, {overall.sequences} sequences",
         f"accuracy                    {_shown(overall.accuracy)}",
         f"macro-F1                    {_shown(overall.macro_f1)}",
         f"macro-F1, sequence-weighted {_shown(overall.sequence_weighted_macro_f1)}",
@@ -124,7 +145,7 @@ def _summary(
         rows = tuple(sorted(rows, key=lambda row: row.f1)[:20])
         lines[-1] = f"{'the 20 worst labels':<28} images  precision  recall     F1"
     lines += [f"{row.name:<28} {row.images:6d}  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:5.3f}" for row in rows]
-    return "\n".join(lines)
+    return lines
 
 
 def _shown(interval: Interval) -> str:

@@ -1,13 +1,17 @@
 """The state of a training after an epoch: written whole or not at all, so that kill -9 costs one epoch at most."""
 
+import hashlib
+import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from train import TrainError
+from train.sample import Sample
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -24,11 +28,25 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         raise
 
 
-def load_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
-    """The state, or `None` when there is none yet. Raises `TrainError` when it is another recipe's."""
+def samples_digest(labels: Sequence[str], samples: Sequence[Sample], backgrounds: Sequence[Sample]) -> str:
+    """Hexadecimal: which samples a training sees, by their names, so that the data may be moved before it goes on."""
+    facts = [list(labels), [(sample.name, sample.label) for sample in samples], [sample.name for sample in backgrounds]]
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+
+
+def load_state(path: Path, recipe: dict[str, Any], samples: str) -> dict[str, Any] | None:
+    """The state, or `None` when there is none yet. Raises `TrainError` when it is another recipe's, or was trained on
+    other samples than those of the digest `samples`.
+    """
     if not path.exists():
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if state["recipe"] != recipe:
         raise TrainError(f"{path} was written by another recipe; resume with that one, or give a new --out")
+    # States of before hold no digest: what they were trained on is not known.
+    if state.get("samples", samples) != samples:
+        raise TrainError(
+            f"{path} was trained on other samples; resume with the same --data, --fold (or --all-data), --skip-bad and "
+            "--backgrounds, or give a new --out"
+        )
     return state

@@ -20,6 +20,9 @@ AT_ONCE = 512
 class RetrievalFigures:
     """All 0..1; held-out pictures look for pictures of their label among the training pictures."""
 
+    images: int
+    """Held-out pictures of a label that the training pictures show; the others count in no figure."""
+
     recall_at_1: float
     recall_at_5: float
     map_at_r: float
@@ -37,17 +40,13 @@ def retrieval_figures(
         include=("precision_at_1", "mean_average_precision_at_r"), knn_func=knn, device=torch.device("cpu")
     )
     found, kinds = torch.from_numpy(references), torch.from_numpy(reference_truth)
-    counted, sums = 0, np.zeros(2)
-    hits = 0
+    shown = np.isin(query_truth, reference_truth)
+    queries, query_truth = queries[shown], query_truth[shown]
+    sums = np.zeros(3)
     for start in range(0, len(queries), AT_ONCE):
         some, truth = (torch.from_numpy(array[start : start + AT_ONCE]) for array in (queries, query_truth))
-        # What no reference shows is in none of the library's means.
-        here = int(torch.isin(truth, kinds).sum())
-        if here:
-            figures = calculator.get_accuracy(some, truth, found, kinds)
-            sums += here * np.array([figures["precision_at_1"], figures["mean_average_precision_at_r"]])
-            counted += here
+        figures = calculator.get_accuracy(some, truth, found, kinds)
         nearest = knn(some, min(5, len(references)), found, False)[1]
-        hits += int((kinds[nearest] == truth[:, None]).any(1).sum())
-    precision, map_at_r = sums / max(counted, 1)
-    return RetrievalFigures(float(precision), hits / len(queries), float(map_at_r))
+        hits = float((kinds[nearest] == truth[:, None]).any(1).double().mean())
+        sums += len(some) * np.array([figures["precision_at_1"], hits, figures["mean_average_precision_at_r"]])
+    return RetrievalFigures(len(queries), *map(float, sums / max(len(queries), 1)))

@@ -22,27 +22,44 @@ from train.sample import Sample
 from train.split import Fold
 
 CHECKPOINT, PREDICTIONS, METRICS, PROTOTYPES = "checkpoint.pt", "predictions.npz", "metrics.json", "prototypes.npz"
-RETRIEVAL = "retrieval.json"
+RETRIEVAL, LOG = "retrieval.json", "log.jsonl"
 _RECIPE, _ENVIRONMENT, _SPLIT, _LABELS = "recipe.json", "environment.json", "split.csv", "labels.json"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "scikit-learn")
 
 
 def begin_run(folder: Path, recipe: Recipe, arguments: Sequence[str], resume: bool) -> None:
-    """Make the folder and write what is known before training. Raises `TrainError` rather than mixing two runs."""
-    if (folder / _RECIPE).exists() and not resume:
-        raise TrainError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")
+    """Make the folder and write what is known before training. Raises `TrainError` rather than mixing two runs.
+
+    A start that ended before its first step left no run: it neither blocks the folder nor binds it to a recipe.
+    """
+    if any(file.exists() for part in (folder, *folder.glob("fold-*")) for file in (part / LOG, part / CHECKPOINT)):
+        if not resume:
+            raise TrainError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")
+        check_recipe(folder, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _RECIPE, recipe.document())
     write_json(folder / _ENVIRONMENT, _environment(arguments))
 
 
+def check_recipe(folder: Path, recipe: Recipe) -> None:
+    """Raises `TrainError` when the run in `folder` is another recipe's, or names another seed."""
+    path = folder / _RECIPE
+    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) == recipe.document():
+        return
+    raise TrainError(f"{folder} was trained by another recipe or seed; go on with that one, or give a new --out")
+
+
 def stored_recipe(folder: Path) -> Recipe:
     """The recipe as it was run. Raises `TrainError` for a folder that holds no run."""
-    try:
-        document = json.loads((folder / _RECIPE).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made") from error
-    return recipe_from_document(document)
+    return recipe_from_document(_stored(folder, _RECIPE))
+
+
+def _stored(folder: Path, name: str) -> Any:
+    """What `name` holds, of a run or of a cross-validation's folds, which may have been trained one by one."""
+    for file in (folder / name, *sorted(folder.glob(f"fold-*/{name}"))):
+        if file.exists():
+            return json.loads(file.read_text(encoding="utf-8"))
+    raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made")
 
 
 def write_labels(folder: Path, labels: Sequence[Label]) -> None:
@@ -52,12 +69,7 @@ def write_labels(folder: Path, labels: Sequence[Label]) -> None:
 
 def stored_labels(folder: Path) -> tuple[Label, ...]:
     """What `write_labels` wrote."""
-    try:
-        folder = folder if (folder / _LABELS).exists() else folder / "fold-0"
-        document = json.loads((folder / _LABELS).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made") from error
-    return tuple(from_document(Label, item) for item in document)
+    return tuple(from_document(Label, item) for item in _stored(folder, _LABELS))
 
 
 def stored_taxa(folder: Path, labels: Sequence[str]) -> tuple[Taxon | None, ...]:
@@ -86,14 +98,16 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Indented, so that two runs can be compared by eye."""
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Indented, so that two runs can be compared by eye; whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 def stored_retrieval(folder: Path) -> dict[str, float]:
     """Of a run, or of a cross-validation the mean over its folds by images; empty where there are none."""
     files = [file for file in (folder / RETRIEVAL, *sorted(folder.glob(f"fold-*/{RETRIEVAL}"))) if file.exists()]
-    parts = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    parts = [part for file in files if (part := json.loads(file.read_text(encoding="utf-8")))["images"]]
     images = sum(part["images"] for part in parts)
     names = [name for name in parts[0] if name != "images"] if parts else []
     return {name: sum(part[name] * part["images"] for part in parts) / images for name in names}

@@ -1,5 +1,6 @@
 """One training from samples to a run folder: fit, predict what was held out, keep the checkpoint."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
+from torch import nn
 
+from train import TrainError
 from train.calibration import fit_temperature
 from train.checkpoint import Checkpoint
-from train.fit import Task, fit
+from train.fit import Task, fit, stored_state
 from train.gallery import choose_for_gallery, draw_gallery, make_tiles
 from train.network import Network
 from train.pixels import PixelSource
@@ -25,6 +28,7 @@ from train.retrieval import retrieval_figures
 from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES, RETRIEVAL, write_json, write_labels, write_split
 from train.sample import Sample
 from train.split import Fold
+from train.trained import Lessons, file_digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,8 @@ def train_fold(
     if processes.first:
         write_split(folder, prepared.samples, fold)
         write_labels(folder, prepared.labels)
-    source = pixel_source(recipe, how.cache)
-    train = tuple(prepared.samples[place] for place in fold.train)
-    task = Task(train, prepared.label_names, tuple(label.taxon for label in prepared.labels), source, how.backgrounds)
+    task = fold_task(recipe, prepared, fold, how)
+    source, train = task.source, task.samples
     network = fit(recipe, task, folder, processes, how.resume, how.workers, how.tensorboard)
     if network is None or not processes.first:
         return None
@@ -68,8 +71,7 @@ def train_fold(
     known = prototypes(embedding, truth, len(places))
     if recipe.loss.classification == "none":
         network.classify_by(torch.from_numpy(known).to(processes.device))
-    names = np.array(prepared.label_names)
-    np.savez_compressed(folder / PROTOTYPES, labels=names, prototypes=known, embedding=embedding, truth=truth)
+    Lessons(embedding, truth, file_digests(train)).save(folder / PROTOTYPES, prepared.label_names, known)
     make_checkpoint(recipe, prepared, network, len(train), known, metrics or {}).save(folder / CHECKPOINT)
     held_out = [prepared.samples[place] for place in fold.test]
     if not held_out:
@@ -81,13 +83,44 @@ def train_fold(
     predictions.save(folder / PREDICTIONS)
     queries = predictions.where(predictions.truth != UNSEEN)
     found = retrieval_figures(queries.embedding, queries.truth, embedding, truth)
-    write_json(folder / RETRIEVAL, asdict(found) | {"images": len(queries)})
+    write_json(folder / RETRIEVAL, asdict(found))
     draw_galleries(network, predictions, held_out, source, recipe, processes.device, folder)
     return predictions
 
 
+def fold_task(recipe: Recipe, prepared: Prepared, fold: Fold, how: How) -> Task:
+    """What the fold trains on."""
+    train = tuple(prepared.samples[place] for place in fold.train)
+    backgrounds = trainable_backgrounds(how.backgrounds, prepared.samples, fold)
+    taxa = tuple(label.taxon for label in prepared.labels)
+    return Task(train, prepared.label_names, taxa, pixel_source(recipe, how.cache), backgrounds)
+
+
+def check_fold(
+    recipe: Recipe, prepared: Prepared, fold: Fold, number: int, folder: Path, processes: Processes, how: How
+) -> None:
+    """Raises `TrainError` where `train_fold` would not start; warns on standard error of labels it cannot learn."""
+    task = fold_task(recipe, prepared, fold, how)
+    if how.resume and processes.first:
+        stored_state(recipe, task, folder)
+    lacking = ", ".join(sorted(set(task.labels) - {sample.label for sample in task.samples}))
+    if lacking and recipe.loss.classification == "none":
+        raise TrainError(
+            f"fold {number} has no training image of {lacking}, and nothing but the nearest prototype answers; "
+            "set data.exclude, fewer data.folds, or loss.classification"
+        )
+    if lacking and processes.first:
+        print(f"fold {number}: warning: no training image of {lacking}; it cannot be learned", file=sys.stderr)
+
+
+def trainable_backgrounds(backgrounds: Sequence[Sample], samples: Sequence[Sample], fold: Fold) -> tuple[Sample, ...]:
+    """Without the frames of places that are tested and not trained on: such a place must be new to the model."""
+    new = {samples[place].location for place in fold.test} - {samples[place].location for place in fold.train}
+    return tuple(frame for frame in backgrounds if not frame.location or frame.location not in new)
+
+
 def draw_galleries(
-    network: Network,
+    network: nn.Module,
     predictions: Predictions,
     samples: Sequence[Sample],
     source: PixelSource,
@@ -141,6 +174,8 @@ def make_checkpoint(
         licence=recipe.licence,
         notes=recipe.notes,
         prototypes={
-            label: tuple(float(value) for value in row) for label, row in zip(prepared.label_names, known, strict=True)
+            label: tuple(float(value) for value in row)
+            for label, row in zip(prepared.label_names, known, strict=True)
+            if row.any()  # zeros: the label had no image
         },
     )

@@ -31,6 +31,8 @@ CARD = Card(
     notes=("sees no owls",),
 )
 
+CALIBRATION = {"temperature": 1.0, "thresholds": {}}
+
 
 def test_a_card_survives_its_document() -> None:
     assert Card.from_json(CARD.to_json()) == CARD
@@ -56,6 +58,16 @@ def test_a_key_of_a_later_addition_is_passed_over() -> None:
     [
         ({"card_version": 2}, "version 2"),
         ({"fit": "stretch"}, "stretch"),
+        (
+            {
+                "calibration": {
+                    "temperature": 1.0,
+                    "thresholds": {},
+                    "rejection": {"score": "nearest_prototype", "threshold": 0},
+                }
+            },
+            "'nearest_prototype' is none of 'energy', 'max_logit'",
+        ),
         ({"labels": [{"name": "fox", "kind": "animal", "common_name": "fox", "taxon": None}]}, "has a taxon"),
     ],
 )

@@ -23,14 +23,26 @@ def test_rows_are_trained_once_and_set_against_the_plain_one(
     arguments = ["ablate", str(table), "--out", str(tmp_path / "out"), "--data", str(animals), "--no-cache"]
     arguments += ["--threads", "1", "--workers", "0"]
     assert main(arguments) == 0
-    said = capsys.readouterr().out
-    assert [line.split("|")[1].strip() for line in said.splitlines() if line.startswith("|")][2:] == [
+    table_lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in table_lines if line.startswith("|")][2:] == [
         "plain",
         "Cut Mix",
     ]
     before = (tmp_path / "out" / "cut-mix" / "checkpoint.pt").stat().st_mtime_ns
     assert main(arguments) == 0
     assert (tmp_path / "out" / "cut-mix" / "checkpoint.pt").stat().st_mtime_ns == before
+    capsys.readouterr()
+    # What lies there is not shown for what it is not.
+    for other, message in (
+        (["--seed", "7"], "was trained by another recipe or seed"),
+        (["--set", "optimiser.lr=1e-4"], "was trained by another recipe or seed"),
+        (["--fold", "1"], "held out fold 0, not 1"),
+        (["--row", "Cut Mix", "--row", "typo"], "has no row typo; expected one of plain, Cut Mix"),
+    ):
+        assert main([*arguments, *other]) == 2
+        said = capsys.readouterr()
+        assert message in said.err
+        assert said.out == ""
     (tmp_path / "rowless.toml").write_text('recipe = "porini"\n[rows]\n')
     with pytest.raises(TrainError, match="no row `plain`"):
         _read(str(tmp_path / "rowless.toml"))

@@ -5,19 +5,23 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from edge.frame import fit
 from edge.look import attention_regions
 from tests.train.made_animals import write_animals
 from train.__main__ import COMMANDS, main
+from train.calibration import fit_temperature
 from train.checkpoint import Checkpoint
 from train.datasets import read_dataset
 from train.fit import normalised
 from train.pixels import PixelSource
 from train.predictions import Predictions
+from train.trained import Trained
 
 PLAIN = ["--threads", "1", "--workers", "0"]
 
@@ -80,6 +84,60 @@ def test_evaluate_on_other_data_and_compare(taught: Path, tmp_path: Path, capsys
     assert "24 images held out by both" in capsys.readouterr().out
 
 
+def evaluate(run: Path, data: Path, out: Path, *more: str) -> int:
+    return main(["evaluate", str(run), "--data", str(data), "--out", str(out), *more])
+
+
+def test_evaluate_says_what_its_images_are(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, fresh = taught / "run" / "fold-0", write_animals(tmp_path / "fresh", each=6, seed=9)
+    rows = fresh.read_text().splitlines()
+    parts = ["split", *(("train", "test", "test")[place % 3] for place in range(len(rows) - 1))]
+    fresh.write_text("\n".join(f"{row},{part}" for row, part in zip(rows, parts, strict=True)))
+    assert evaluate(run, fresh, tmp_path / "test", "--split", "test") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("12 images of fresh,")
+    assert "warning" not in said
+    names = {row.split(",")[0] for row, part in zip(rows, parts, strict=True) if part == "test"}
+    assert set(Predictions.load(tmp_path / "test" / "predictions.npz").name) == names
+    assert 0 < json.loads((tmp_path / "test" / "metrics.json").read_text())["retrieval"]["recall_at_1"] <= 1
+    assert evaluate(run, fresh, tmp_path / "val", "--split", "val") == 2
+    assert "no samples of split 'val'" in capsys.readouterr().err
+    # Pictures that were trained on are known again under another name.
+    with (run / "split.csv").open() as file:
+        trained = [row["sample"] for row in csv.DictReader(file) if row["part"] == "train" and "cross" in row["sample"]]
+    shutil.copy(taught / "data" / trained[0], fresh.parent / "cross" / "000.jpg")
+    shutil.copy(taught / "data" / trained[1], fresh.parent / "cross" / "001.jpg")
+    assert evaluate(run, fresh, tmp_path / "known") == 0
+    assert "warning: the model was taught with 2 of these images" in capsys.readouterr().out
+
+
+def test_what_cannot_be_evaluated_is_said_in_one_line(
+    taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, fresh = taught / "run" / "fold-0", write_animals(tmp_path / "fresh", each=2, seed=9)
+    (fresh.parent / "bar" / "001.jpg").write_bytes((fresh.parent / "bar" / "001.jpg").read_bytes()[:-200])
+    (fresh.parent / "disc" / "000.jpg").unlink()
+    assert evaluate(run, fresh, tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert f"unreadable: {fresh.parent}/bar/001.jpg" in said
+    assert f"missing_file: {fresh.parent}/disc/000.jpg" in said
+    assert said.splitlines()[-1].startswith("train: fresh has 2 faults")
+    assert evaluate(run, fresh, tmp_path / "out", "--skip-bad") == 0
+    assert capsys.readouterr().out.startswith("4 images of fresh,")
+    fresh.write_text(fresh.read_text().replace(",disc,", ",ring,").replace(",bar,", ",ring,").replace(",cross,", ",x,"))
+    assert evaluate(run, fresh, tmp_path / "none", "--skip-bad") == 2
+    assert "holds no label that the model knows; it knows bar, cross, disc" in capsys.readouterr().err
+    assert evaluate(taught / "run", fresh, tmp_path / "none") == 2
+    assert f"give one, as {taught}/run/fold-0" in capsys.readouterr().err
+    gallery = ["predict", str(run), str(fresh.parent), "--out", str(tmp_path / "gallery.png")]
+    assert main(gallery) == 2
+    assert "train: the gallery has 1 faults" in capsys.readouterr().err
+    assert main([*gallery, "--skip-bad"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert main(["enrol", str(run), "--data", str(fresh), "--out", str(tmp_path / "x.pt")]) == 2
+    assert "missing_file" in capsys.readouterr().err
+
+
 def test_evaluate_with_a_second_look(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, fresh = taught / "run" / "fold-0", write_animals(tmp_path / "fresh", each=4, seed=9)
 
@@ -112,10 +170,22 @@ def as_input(pixels: np.ndarray, size: int) -> torch.Tensor:
 
 
 def test_predict_draws_a_gallery(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "gallery.png"
-    assert main(["predict", str(taught / "run" / "fold-0"), str(taught / "data" / "disc"), "--out", str(out)]) == 0
+    out, run = tmp_path / "gallery.png", taught / "run" / "fold-0"
+    assert main(["predict", str(run), str(taught / "data" / "disc"), "--out", str(out)]) == 0
     assert out.stat().st_size > 10_000
-    assert len(capsys.readouterr().out.splitlines()) == 24
+    lines = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert len(lines) == 24
+    # The probabilities are calibrated on what the run held out.
+    held_out = Predictions.load(run / "predictions.npz")
+    temperature = fit_temperature(held_out.logits, held_out.truth)
+    assert abs(temperature - 1) > 0.05
+    for name, logits in zip(held_out.name, held_out.logits, strict=True):
+        if str(name).startswith("disc"):
+            sure = softmax(logits.astype(np.float64) / temperature)
+            assert lines[f"{taught}/data/{name}"] == f"{held_out.labels[sure.argmax()]} {sure.max():.0%}"
+    shutil.copy(run / "checkpoint.pt", tmp_path / "alone.pt")
+    assert main(["predict", str(tmp_path / "alone.pt"), str(taught / "data" / "disc"), "--out", str(out)]) == 0
+    assert "not calibrated" in capsys.readouterr().err
 
 
 def test_enrol_adds_a_prototype(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +197,41 @@ def test_enrol_adds_a_prototype(taught: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["enrol", str(taught / "run" / "fold-0"), "--data", str(data), "--out", str(out)]) == 0
     assert "ring: 5 images" in capsys.readouterr().out
     assert set(Checkpoint.load(out).prototypes) == {"bar", "cross", "disc", "ring"}
+
+
+def test_an_enrolled_species_is_answered_evaluated_and_joined_by_another(
+    taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, data = np.random.default_rng(5), tmp_path / "data"
+    for label, colour in (("red", (40, 40, 200)), ("blue", (200, 60, 40))):
+        (data / label).mkdir(parents=True)
+        for number in range(4):
+            picture = rng.integers(-20, 20, (64, 64, 3)) + np.array(colour)
+            cv2.imwrite(str(data / label / f"{number}.png"), picture.clip(0, 255).astype(np.uint8))
+    first, second = tmp_path / "red.pt", tmp_path / "both.pt"
+    run = taught / "run" / "fold-0"
+    assert main(["enrol", str(run), "--data", str(data), "--label", "red", "--out", str(first)]) == 0
+    assert main(["enrol", str(first), "--data", str(data), "--label", "red", "--out", str(second)]) == 2
+    assert "holds no label that the model lacks; it knows bar, cross, disc, red" in capsys.readouterr().err
+    assert main(["enrol", str(first), "--data", str(data), "--out", str(second)]) == 0
+    assert capsys.readouterr().out.startswith("blue: 4 images")
+    both = Checkpoint.load(second)
+    assert [label.name for label in both.enrolled] == ["red", "blue"]
+    assert both.prototypes["red"] == Checkpoint.load(first).prototypes["red"]
+    assert main(["predict", str(second), str(data), "--out", str(tmp_path / "gallery.png")]) == 0
+    answers = [line.split("\t")[1].split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert answers == ["blue"] * 4 + ["red"] * 4
+    assert evaluate(second, data, tmp_path / "figures") == 0
+    assert "taught with 8 of these images" in capsys.readouterr().out
+    found = Predictions.load(tmp_path / "figures" / "predictions.npz")
+    assert found.labels == ("bar", "cross", "disc", "red", "blue")
+    assert (found.logits.argmax(1) == found.truth).all()
+    lessons = Trained(second).lessons
+    assert lessons is not None
+    assert np.bincount(lessons.truth)[3:].tolist() == [4, 4]
+    assert Trained(second).temperature == Trained(run).temperature
+    shutil.copy(second, tmp_path / "moved.pt")
+    assert main(["enrol", str(tmp_path / "moved.pt"), "--data", str(taught / "data"), "--out", str(first)]) == 2
 
 
 def test_all_data_makes_the_model_to_ship(taught: Path, tmp_path: Path) -> None:

@@ -1,18 +1,27 @@
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from sklearn.metrics import f1_score
 
 from edge.taxonomy import Taxon
 from train import TrainError
-from train.calibration import calibrated_probabilities, fit_temperature, reliability, threshold_for_precision
+from train.calibration import (
+    calibrated_probabilities,
+    coverage_precision,
+    fit_temperature,
+    reliability,
+    threshold_for_precision,
+)
 from train.compare import compare
 from train.metrics import bootstrap, figures, label_figures, location_figures, macro_f1
-from train.predictions import UNSEEN, Predictions, join, prototypes
+from train.pictures import draw_coverage, draw_reliability
+from train.predictions import UNSEEN, Predictions, join, prototypes, similarity
 from train.rejection import rejection_figures
 from train.retrieval import retrieval_figures
+from train.run_folder import stored_retrieval, write_json
 
 TAXA = (
     Taxon("Kobus kob", "species", genus="Kobus", family="Bovidae"),
@@ -108,7 +117,10 @@ def test_threshold_keeps_the_wanted_precision() -> None:
     assert threshold_for_precision(probabilities, np.array([1, 0, 1, 1]), 0.9) is None
 
 
-def test_unseen_species_are_scored_apart() -> None:
+def test_unseen_species_are_scored_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "train.rejection.bootstrap", lambda figure, groups, seed: bootstrap(figure, groups, seed, draws=5)
+    )
     rows = [("zebra", f"z{n}", 2) for n in range(8)]
     known, strangers = predictions(rows, sure=5.0), predictions([("monkey", f"m{n}", 1) for n in range(4)], sure=1.0)
     joined = join([known, strangers])
@@ -116,6 +128,15 @@ def test_unseen_species_are_scored_apart() -> None:
     energy = next(item for item in rejection_figures(joined) if item.score == "energy")
     assert energy.auroc.value == 1.0
     assert energy.unseen == 4
+    # Largest logits: four of the eight known are above three of the four strangers. Sums over the labels: all are above
+    # those three. Largest cosines: six are above all four.
+    logits, cosines = np.full((12, 3), -9, np.float32), np.zeros((12, 3), np.float32)
+    logits[:, 1] = [4] * 4 + [1.9] * 4 + [2, 2, 2, 5]
+    logits[4:8] = 1.9
+    cosines[:, 2] = [0.9] * 6 + [0.1] * 2 + [0.5] * 4
+    again = rejection_figures(replace(joined, logits=logits, prototype_similarity=cosines))
+    found = {item.score: item.auroc.value for item in again}
+    assert found == pytest.approx({"energy": 24 / 32, "max_logit": 12 / 32, "nearest_prototype": 24 / 32})
     assert rejection_figures(known) == ()
 
 
@@ -132,6 +153,19 @@ def test_compare_pairs_the_images(tmp_path: Path) -> None:
         compare(worse, predictions([("kob", "s", 0)], fold=3))
 
 
+def test_compare_pairs_runs_that_name_their_images_otherwise() -> None:
+    rows = [("kob", "a", 0), ("kob", "b", 1), ("zebra", "c", 2), ("monkey", "d", 0), ("monkey", "d", 0)]
+    inside = ["kob/1.jpg", "kob/2.jpg#0.1000,0.2000", "zebra/1.jpg", "monkey/1.jpg", "monkey/1.jpg"]
+    new = replace(predictions(rows), name=np.array(inside))
+    old = replace(predictions(rows), name=np.array([f"/made/data/{name}" for name in inside]))
+    for first, second in ((new, old), (old, new), (old, old), (new, new)):
+        found = compare(first, second)
+        assert (found.images, found.won, found.lost) == (3, 0, 0)
+    stranger = replace(new, name=np.array([f"{name}x" for name in inside]))
+    with pytest.raises(TrainError, match="no sample in common"):
+        compare(old, stranger)
+
+
 def test_retrieval_finds_its_own_kind() -> None:
     reference = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
     perfect = retrieval_figures(reference, np.array([0, 0, 1, 1]), reference, np.array([0, 0, 1, 1]))
@@ -146,13 +180,63 @@ def test_retrieval_in_parts_gives_the_same_figures(monkeypatch: pytest.MonkeyPat
     embedding = random.normal(size=(200, 8)) + np.eye(8)[truth]
     embedding = (embedding / np.linalg.norm(embedding, axis=1, keepdims=True)).astype(np.float32)
     queries, asked = embedding[:130], np.where(np.arange(130) % 20, truth[:130], 9)  # of label 9 there is no reference
-    at_once = retrieval_figures(queries, asked, embedding, truth)
+    at_once = retrieval_figures(queries, asked, embedding[130:], truth[130:])
     monkeypatch.setattr("train.retrieval.AT_ONCE", 33)
-    in_parts = retrieval_figures(queries, asked, embedding, truth)
+    in_parts = retrieval_figures(queries, asked, embedding[130:], truth[130:])
     assert astuple(in_parts) == pytest.approx(astuple(at_once), abs=1e-9)
-    assert at_once.recall_at_5 < 1
+    assert (at_once.images, at_once.recall_at_5 < 1) == (123, True)
+
+
+def test_retrieval_asks_only_for_what_there_is() -> None:
+    reference = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
+    queries = np.eye(4, dtype=np.float32)[[0, 1, 2, 3]]
+    found = retrieval_figures(queries, np.array([0, 1, 7, 8]), reference, np.array([0, 0, 1, 1]))
+    assert astuple(found) == (2, 1.0, 1.0, 1.0)
+    none = retrieval_figures(queries, np.array([5, 6, 7, 8]), reference, np.array([0, 0, 1, 1]))
+    assert astuple(none) == (0, 0.0, 0.0, 0.0)
+
+
+def test_retrieval_of_a_cross_validation_weighs_each_picture_alike(tmp_path: Path) -> None:
+    assert stored_retrieval(tmp_path) == {}
+    for number, (images, recall) in enumerate(((30, 0.5), (10, 0.9), (0, 0.0))):
+        (tmp_path / f"fold-{number}").mkdir()
+        write_json(tmp_path / f"fold-{number}" / "retrieval.json", {"images": images, "recall_at_1": recall})
+    assert stored_retrieval(tmp_path) == {"recall_at_1": pytest.approx(0.6)}
+    assert stored_retrieval(tmp_path / "fold-2") == {}
 
 
 def test_prototypes_are_unit_means() -> None:
     made = prototypes(np.array([[2.0, 0], [4.0, 0], [0, 3.0]], np.float32), np.array([0, 0, 2]), 3)
     assert np.allclose(made, [[1, 0], [0, 0], [0, 1]])
+
+
+def test_a_label_without_a_prototype_is_never_the_nearest() -> None:
+    known = np.array([[1.0, 0], [0, 0], [0, 1.0]], np.float32)
+    found = similarity(np.array([[-0.6, -0.8], [0.8, 0.6]], np.float32), known)
+    assert found.argmax(1).tolist() == [0, 0]
+    assert np.allclose(found[:, [0, 2]], [[-0.6, -0.8], [0.8, 0.6]])
+    assert np.isneginf(found[:, 1]).all()
+
+
+def test_coverage_is_bought_with_the_least_sure_answers() -> None:
+    probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    coverage, precision = coverage_precision(probabilities, np.array([1, 0, 1, 0]))
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert precision == pytest.approx([1, 1, 2 / 3, 1 / 2])
+
+
+def test_a_picture_of_coverage_and_of_reliability_shows_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr("train.pictures._save", lambda figure, path: drawn.append(figure))
+    probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    truth = np.array([1, 0, 1, 0])
+    draw_coverage(probabilities, truth, tmp_path / "coverage.png")
+    draw_reliability(reliability(probabilities, truth, bins=2), tmp_path / "reliability.png")
+    (curve,) = drawn[0].axes[0].lines
+    assert np.allclose(curve.get_xydata(), [[0.25, 1], [0.5, 1], [0.75, 2 / 3], [1, 0.5]])
+    diagonal, measured = drawn[1].axes[0].lines
+    assert np.allclose(diagonal.get_xydata(), [[0, 0], [1, 1]])
+    assert np.allclose(measured.get_xydata(), [[0.75, 0.5]])
+    assert drawn[1].axes[0].get_title() == "calibration error 0.250"

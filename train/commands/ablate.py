@@ -11,7 +11,8 @@ from train import TrainError
 from train.commands import fit
 from train.compare import compare
 from train.predictions import Predictions
-from train.run_folder import METRICS, PREDICTIONS
+from train.recipe import Recipe
+from train.run_folder import METRICS, PREDICTIONS, check_recipe
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 
@@ -20,20 +21,37 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code. Options that `fit` takes are handed on to it."""
     options, rest = _parser().parse_known_args(argv)
     recipe, rows = _read(options.ablation)
+    unknown = ", ".join(name for name in options.row or () if name not in rows)
+    if unknown:
+        raise TrainError(f"the table has no row {unknown}; expected one of {', '.join(rows)}")
     chosen = {name: settings for name, settings in rows.items() if not options.row or name in options.row}
     if "plain" not in chosen:
         chosen = {"plain": rows["plain"]} | chosen
     for name, settings in chosen.items():
         folder = options.out / _folder(name)
-        if (folder / METRICS).exists():
-            continue  # done in an earlier call
-        print(f"row {name!r}", file=sys.stderr, flush=True)
         changes = [word for setting in settings for word in ("--set", setting)]
-        code = fit.main(["--recipe", recipe, "--out", str(folder), "--resume", *changes, *rest])
+        arguments = ["--recipe", recipe, "--out", str(folder), "--resume", *changes, *rest]
+        if (folder / METRICS).exists():  # done in an earlier call
+            _check_row(folder, *fit.asked_for(arguments))
+            continue
+        print(f"row {name!r}", file=sys.stderr, flush=True)
+        code = fit.main(arguments)
         if code:
             return code
     print(_table(options.out, list(chosen)))
     return 0
+
+
+def _check_row(folder: Path, recipe: Recipe, folds: set[int]) -> None:
+    """Raises `TrainError` when the row that lies in `folder` is not the one that is asked for."""
+    check_recipe(folder, recipe)
+    found = {int(fold) for fold in Predictions.load(folder / PREDICTIONS).fold}
+    if found != folds:
+        raise TrainError(f"{folder} held out fold {_listed(found)}, not {_listed(folds)}; give a new --out")
+
+
+def _listed(numbers: set[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))
 
 
 def _read(name: str) -> tuple[str, dict[str, list[str]]]:

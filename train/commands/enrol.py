@@ -9,47 +9,59 @@ import numpy as np
 
 from edge.taxonomy import Taxon
 from train import TrainError
-from train.checkpoint import Checkpoint
 from train.datasets import read_dataset
 from train.enrol import enrol
+from train.faults import readable
 from train.predictions import run_network
-from train.prepare import pixel_source
+from train.prepare import as_seen, pixel_source
 from train.processes import started
 from train.recipe import recipe_from_document
-from train.run_folder import CHECKPOINT, PROTOTYPES
 from train.sample import Sample
 from train.taxa_table import card_labels
+from train.trained import Lessons, Trained, file_digests, lessons_file
 
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(argv)
-    checkpoint = Checkpoint.load(options.run / CHECKPOINT)
-    recipe = recipe_from_document(checkpoint.recipe)
+    trained = Trained(options.run)
+    recipe, names = recipe_from_document(trained.checkpoint.recipe), trained.names
     dataset = read_dataset(options.data, options.format)
-    trained = tuple(label.name for label in checkpoint.labels)
-    samples = [sample for sample in dataset.samples if not options.label or sample.label in options.label]
-    new = tuple(sorted({sample.label for sample in samples} - set(trained)))
-    samples = [sample for sample in samples if sample.label in new]
+    chosen = tuple(
+        sample
+        for sample in dataset.samples
+        if sample.label not in names and (not options.label or sample.label in options.label)
+    )
+    samples = as_seen(readable(replace(dataset, samples=chosen), options.skip_bad).samples, recipe)
+    new = tuple(sorted({sample.label for sample in samples}))
     if not new:
-        raise TrainError(f"{options.data} holds no label that the model lacks; it knows {', '.join(trained)}")
-    try:
-        with np.load(options.run / PROTOTYPES, allow_pickle=False) as archive:
-            known = {name: archive[name] for name in ("prototypes", "embedding", "truth")}
-    except OSError as error:
-        raise TrainError(f"{options.run} holds no {PROTOTYPES}; give a folder that `fit` finished") from error
+        raise TrainError(f"{options.data} holds no label that the model lacks; it knows {', '.join(names)}")
+    known, lessons = trained.prototypes(), trained.lessons
+    if lessons is None:
+        raise TrainError(f"{options.run} lacks its .npz with the training's embeddings; keep it beside the checkpoint")
     with started(options.device) as processes:
         embedding = run_network(
-            checkpoint.build_network(), samples, pixel_source(recipe, None), recipe.input.size_px, recipe.input.fit,
+            trained.network(), samples, pixel_source(recipe, None), recipe.input.size_px, recipe.input.fit,
             processes.device,
         ).embedding  # fmt: skip
     truth = np.array([new.index(sample.label) for sample in samples], np.int64)
-    made = enrol(trained, known["prototypes"], known["embedding"], known["truth"], new, embedding, truth)
-    vectors = {label: tuple(map(float, row)) for label, row in zip(made.labels, made.prototypes, strict=True)}
-    enrolled = card_labels(new, _taxa(samples) | dataset.taxa)
-    replace(checkpoint, prototypes=vectors, enrolled=enrolled, prototype_scale=made.scale).save(options.out)
+    made = enrol(names, known, lessons.embedding, lessons.truth, new, embedding, truth)
+    vectors = {
+        label: tuple(map(float, row)) for label, row in zip(made.labels, made.prototypes, strict=True) if row.any()
+    }
+    enrolled = (*trained.checkpoint.enrolled, *card_labels(new, _taxa(samples) | dataset.taxa))
+    replace(trained.checkpoint, prototypes=vectors, enrolled=enrolled, prototype_scale=made.scale).save(options.out)
+    together = Lessons(
+        np.concatenate([lessons.embedding, embedding]),
+        np.concatenate([lessons.truth, truth + len(names)]),
+        np.concatenate([lessons.digest, file_digests(samples)]),
+    )
+    calibration = {} if trained.temperature is None else {"temperature": trained.temperature}
+    together.save(lessons_file(options.out), made.labels, made.prototypes, **calibration)
     for label in new:
-        print(f"{label}: {int((truth == new.index(label)).sum())} images, {made.recall[label]:.0%} told when left out")
+        count = int((truth == new.index(label)).sum())
+        told = f"{made.recall[label]:.0%} told when left out" if label in made.recall else "too few to leave one out"
+        print(f"{label}: {count} image{'' if count == 1 else 's'}, {told}")
     for label, share in made.taken.items():
         if share > 0:
             print(f"{label}: the new prototypes take {share:.1%} of its training images")
@@ -64,10 +76,13 @@ def _taxa(samples: Sequence[Sample]) -> dict[str, Taxon]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train enrol", description="Enrol new species by prototypes.")
-    parser.add_argument("run", type=Path, help="run folder of a finished training")
+    parser.add_argument("run", type=Path, help="run folder of a finished training, or a checkpoint that this wrote")
     parser.add_argument("--data", type=Path, required=True, help="labelled images of the new species")
     parser.add_argument("--format", default="auto", help="layout of the data")
     parser.add_argument("--label", action="append", help="only this new label (may be repeated)")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    parser.add_argument("--skip-bad", action="store_true", help="leave faulty samples out instead of stopping")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="checkpoint to write; its embeddings lie beside it, as .npz"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser

@@ -2,21 +2,23 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from edge.taxonomy import Taxon
 from train import TrainError
-from train.checkpoint import Checkpoint
 from train.datasets import read_dataset
+from train.faults import readable
 from train.pixels import default_cache
-from train.predictions import Predictions, predict
-from train.prepare import pixel_source
+from train.predictions import UNSEEN, predict
+from train.prepare import as_seen, pixel_source
 from train.processes import started
 from train.recipe import recipe_from_document
 from train.report import report_predictions, report_run
-from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES
+from train.retrieval import retrieval_figures
+from train.run_folder import PREDICTIONS, RETRIEVAL, write_json
+from train.trained import Trained, file_digests
 from train.trainer import draw_galleries
 
 
@@ -35,34 +37,34 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _evaluate_on(options: argparse.Namespace) -> str:
-    checkpoint = Checkpoint.load(options.run / CHECKPOINT)
-    recipe = recipe_from_document(checkpoint.recipe)
+    trained = Trained(options.run)
+    known, recipe = trained.prototypes(), recipe_from_document(trained.checkpoint.recipe)
     dataset = read_dataset(options.data, options.format)
-    samples = [sample for sample in dataset.samples if options.split in ("", sample.split)]
+    chosen = tuple(sample for sample in dataset.samples if options.split in ("", sample.split))
+    samples = as_seen(readable(replace(dataset, samples=chosen), options.skip_bad).samples, recipe)
     if not samples:
         raise TrainError(f"{options.data} has no samples of split {options.split!r}")
-    labels = tuple(label.name for label in checkpoint.labels)
+    if {sample.label for sample in samples}.isdisjoint(trained.names):
+        raise TrainError(f"{options.data} holds no label that the model knows; it knows {', '.join(trained.names)}")
     source = pixel_source(recipe, options.cache)
     options.out.mkdir(parents=True, exist_ok=True)
     with started(options.device) as processes:
-        network = checkpoint.build_network()
+        network = trained.network()
         predictions = predict(
-            network, labels, samples, _prototypes(options.run), 0, source, recipe.input.size_px, recipe.input.fit,
+            network, trained.names, samples, known, 0, source, recipe.input.size_px, recipe.input.fit,
             processes.device, options.workers, options.second_look,
         )  # fmt: skip
         predictions.save(options.out / PREDICTIONS)
         draw_galleries(network, predictions, samples, source, recipe, processes.device, options.out)
-    taxa: tuple[Taxon | None, ...] = tuple(label.taxon for label in checkpoint.labels)
-    return report_predictions(Predictions.load(options.out / PREDICTIONS), taxa, options.out)
-
-
-def _prototypes(run: Path) -> np.ndarray:
-    try:
-        with np.load(run / PROTOTYPES, allow_pickle=False) as archive:
-            found: np.ndarray = archive["prototypes"]
-    except OSError as error:
-        raise TrainError(f"{run} holds no {PROTOTYPES}; give a folder that `python -m train fit` finished") from error
-    return found
+    notes, lessons = [], trained.lessons
+    if lessons is not None:
+        queries = predictions.where(predictions.truth != UNSEEN)
+        found = retrieval_figures(queries.embedding, queries.truth, lessons.embedding, lessons.truth)
+        write_json(options.out / RETRIEVAL, asdict(found))
+        taught = int(np.isin(file_digests(samples), lessons.digest).sum())
+        notes = [f"warning: the model was taught with {taught} of these images; new ones tell more"] if taught else []
+    taxa = tuple(label.taxon for label in trained.labels)
+    return report_predictions(predictions, taxa, options.out, f"images of {dataset.name}", notes)
 
 
 def _fraction(text: str) -> float:
@@ -74,13 +76,16 @@ def _fraction(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train evaluate", description="Figures of a run.")
-    parser.add_argument("run", type=Path, help="run folder; a cross-validation's gives the pooled figures")
+    parser.add_argument(
+        "run", type=Path, help="run folder (a cross-validation's gives the pooled figures), or a checkpoint of `enrol`"
+    )
     parser.add_argument("--data", type=Path, help="other labelled images (default: what the run held out)")
     parser.add_argument("--format", default="auto", help="layout of the data")
     parser.add_argument("--split", default="", help="only samples of this official split")
     parser.add_argument("--second-look", type=_fraction, metavar="FRACTION",
                         help="on other data: look again at what drew attention, a square of this side over the shorter "
                         "one, and answer by the mean of both looks")  # fmt: skip
+    parser.add_argument("--skip-bad", action="store_true", help="leave faulty samples out instead of stopping")
     parser.add_argument("--out", type=Path, help="folder for the figures on other data")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")

@@ -10,14 +10,17 @@ from pathlib import Path
 import torch
 
 from train import TrainError
+from train.faults import readable
+from train.fit import check_settings
 from train.pixels import default_cache
-from train.predictions import join
-from train.prepare import choose_folds, prepare, read_backgrounds
+from train.prepare import Prepared, choose_folds, prepare, read_backgrounds
 from train.processes import Processes, started
+from train.progress import summary_writer
 from train.recipe import RECIPES, Recipe, load_recipe
-from train.run_folder import METRICS, PREDICTIONS, begin_run, write_labels
+from train.run_folder import METRICS, begin_run, write_labels
+from train.sample import Dataset, Sample
 from train.split import Fold
-from train.trainer import How, train_fold
+from train.trainer import How, check_fold, train_fold
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,13 +28,29 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
-    changes = [*options.set, *([f"seed={options.seed}"] if options.seed is not None else [])]
-    recipe = load_recipe(options.recipe, changes)
+    recipe = _recipe(options)
     with started(options.device) as processes:
         return _run(recipe, options, processes, [*sys.orig_argv[:1], "-m", "train", "fit", *argv])
 
 
+def asked_for(argv: Sequence[str]) -> tuple[Recipe, set[int]]:
+    """The recipe that `fit` would run with these arguments, and the folds that it would hold out."""
+    options = _parser().parse_args(argv)
+    recipe = _recipe(options)
+    return recipe, set(range(recipe.fold_count)) if options.cross_validate else {options.fold}
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    changes = [*options.set, *([f"seed={options.seed}"] if options.seed is not None else [])]
+    return load_recipe(options.recipe, changes)
+
+
 def _run(recipe: Recipe, options: argparse.Namespace, processes: Processes, command: list[str]) -> int:
+    # What can be refused is refused here, before hours of reading and before anything is written.
+    check_settings(recipe, processes)
+    if options.tensorboard:
+        summary_writer()
+    figures = _figures_of(options.figures_of) if options.all_data and options.figures_of else {}
     cache = None if options.no_cache else options.cache
     prepared = prepare(options.data, options.format, recipe, options.skip_bad, cache)
     how = How(
@@ -39,38 +58,42 @@ def _run(recipe: Recipe, options: argparse.Namespace, processes: Processes, comm
         options.workers,
         options.tensorboard,
         cache,
-        read_backgrounds(options.backgrounds) if options.backgrounds else (),
+        _backgrounds(options.backgrounds, options.skip_bad) if options.backgrounds else (),
     )
     out: Path = options.out
+    parts = _parts(prepared, recipe, options)
+    for number, fold, folder in parts:
+        check_fold(recipe, prepared, fold, number, folder, processes, how)
     if processes.first:
         begin_run(out, recipe, command, options.resume)
         write_labels(out, prepared.labels)
+        for _, _, folder in parts:
+            folder.mkdir(exist_ok=True)
     processes.wait()
-    if options.all_data:
-        whole = Fold(tuple(range(len(prepared.samples))), ())
-        figures = _figures_of(options.figures_of) if options.figures_of else {}
-        train_fold(recipe, prepared, whole, 0, out, processes, how, figures)
-        return 0
-    chosen = choose_folds(prepared, recipe)
-    if not options.cross_validate:
-        if not 0 <= options.fold < len(chosen):
-            raise TrainError(f"there is no fold {options.fold}; the split has folds 0 to {len(chosen) - 1}")
-        train_fold(recipe, prepared, chosen[options.fold], options.fold, out, processes, how)
-    else:
-        parts = []
-        for number, fold in enumerate(chosen):
-            folder = out / f"fold-{number}"
-            if processes.first:
-                folder.mkdir(exist_ok=True)
-            processes.wait()
-            parts.append(train_fold(recipe, prepared, fold, number, folder, processes, how))
-        if processes.first:
-            join([part for part in parts if part is not None]).save(out / PREDICTIONS)
-    if processes.first:
+    for number, fold, folder in parts:
+        train_fold(recipe, prepared, fold, number, folder, processes, how, figures)
+    if processes.first and not options.all_data:
         from train.report import report_run
 
         print(report_run(out))
     return 0
+
+
+def _parts(prepared: Prepared, recipe: Recipe, options: argparse.Namespace) -> list[tuple[int, Fold, Path]]:
+    """(number, fold, its run folder) of each training."""
+    if options.all_data:
+        return [(0, Fold(tuple(range(len(prepared.samples))), ()), options.out)]
+    chosen = choose_folds(prepared, recipe)
+    if options.cross_validate:
+        return [(number, fold, options.out / f"fold-{number}") for number, fold in enumerate(chosen)]
+    if not 0 <= options.fold < len(chosen):
+        raise TrainError(f"there is no fold {options.fold}; the split has folds 0 to {len(chosen) - 1}")
+    return [(options.fold, chosen[options.fold], options.out)]
+
+
+def _backgrounds(path: Path, skip_bad: bool) -> tuple[Sample, ...]:
+    """All readable: a broken one would end the training when it is drawn for the first time."""
+    return readable(Dataset(str(path), read_backgrounds(path)), skip_bad).samples
 
 
 def _figures_of(run: Path) -> dict[str, object]:

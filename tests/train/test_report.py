@@ -1,0 +1,83 @@
+"""The figures of a run folder: of all folds that are there, and said when some are not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from train.predictions import Predictions
+from train.recipe import load_recipe
+from train.report import report_run
+from train.run_folder import write_json, write_labels
+from train.taxa_table import card_labels
+
+LABELS = ("bar", "cross", "disc")
+
+
+def write_fold(run: Path, number: int, tiny_recipe: Path) -> None:
+    """As `fit --fold NUMBER --out RUN/fold-NUMBER` leaves it: nine images, of which the first is told wrongly."""
+    folder = run / f"fold-{number}"
+    folder.mkdir(parents=True)
+    write_json(folder / "recipe.json", load_recipe(str(tiny_recipe), ["data.folds=3"]).document())
+    write_labels(folder, card_labels(LABELS, {}))
+    answers = np.eye(3, dtype=np.float32)[[1, *range(1, 9)] % np.array(3)]
+    Predictions(
+        LABELS,
+        name=np.array([f"{number}-{place}" for place in range(9)]),
+        truth_label=np.array(LABELS * 3),
+        location=np.full(9, f"s{number}"),
+        sequence=np.array([f"s{number}-{place // 3}" for place in range(9)]),
+        fold=np.full(9, number),
+        logits=3 * answers,
+        embedding=answers,
+        prototype_similarity=answers,
+    ).save(folder / "predictions.npz")
+
+
+def test_folds_are_pooled_anew_and_missing_ones_are_named(tiny_recipe: Path, tmp_path: Path) -> None:
+    write_fold(tmp_path, 1, tiny_recipe)
+    said = report_run(tmp_path)
+    assert said.splitlines()[0] == "9 held-out images, 3 sequences"
+    assert "of 3 folds these are missing: 0, 2" in said.splitlines()[1]
+    write_fold(tmp_path, 0, tiny_recipe)
+    said = report_run(tmp_path)
+    assert said.startswith("18 held-out images")
+    assert "of 3 folds these are missing: 2;" in said
+    write_fold(tmp_path, 2, tiny_recipe)
+    said = report_run(tmp_path)
+    assert said.startswith("27 held-out images")
+    assert "missing" not in said
+    assert json.loads((tmp_path / "metrics.json").read_text())["figures"]["images"] == 27
+    assert (tmp_path / "report.txt").read_text() == said + "\n"
+
+
+def test_metrics_come_last(tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_fold(tmp_path, 0, tiny_recipe)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.report.draw_coverage", killed)
+    with pytest.raises(KeyboardInterrupt):
+        report_run(tmp_path)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_predictions_are_there_whole_or_not_at_all(
+    tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_fold(tmp_path, 0, tiny_recipe)
+    path = tmp_path / "fold-0" / "predictions.npz"
+    before = path.read_bytes()
+    found = Predictions.load(path)
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="full"):
+        replace(found, fold=found.fold + 1).save(path)
+    assert path.read_bytes() == before
+
+
+def full(path: Path, **_: object) -> None:
+    path.write_bytes(b"half")
+    raise OSError("full")

@@ -1,0 +1,158 @@
+"""What a second start in the same folder may take up, and what it is refused for before it writes anything."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.made_animals import LABELS
+from train import TrainError
+from train.__main__ import main
+from train.datasets import read_dataset
+from train.fit import STATE_FILE, Task, stored_state
+from train.pixels import PixelSource
+from train.prepare import Prepared
+from train.recipe import Recipe, load_recipe
+from train.resume import samples_digest, save_state
+from train.run_folder import begin_run
+from train.split import Fold
+from train.trainer import How, fold_task
+
+
+def task(data: Path) -> Task:
+    return Task(read_dataset(data).samples, LABELS, (None,) * 3, PixelSource(48))
+
+
+def write_state(folder: Path, recipe: Recipe, of: Task | None) -> None:
+    state: dict[str, Any] = {"recipe": recipe.document(), "epochs_done": 1}
+    digest = {} if of is None else {"samples": samples_digest(of.labels, of.samples, of.backgrounds)}
+    save_state(folder / STATE_FILE, state | digest)
+
+
+def test_a_state_of_other_samples_is_not_taken_up(tiny_recipe: Path, animals: Path, tmp_path: Path) -> None:
+    recipe, whole = load_recipe(str(tiny_recipe)), task(animals)
+    write_state(tmp_path, recipe, whole)
+    assert stored_state(recipe, whole, tmp_path) is not None
+    for other in (
+        replace(whole, samples=whole.samples[:-1]),
+        replace(whole, labels=("bar", "cross", "square")),
+        replace(whole, samples=(replace(whole.samples[0], label="cross"), *whole.samples[1:])),
+        replace(whole, backgrounds=whole.samples[:1]),
+    ):
+        with pytest.raises(TrainError, match="was trained on other samples"):
+            stored_state(recipe, other, tmp_path)
+
+
+def test_the_data_may_be_moved_or_named_otherwise(
+    tiny_recipe: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(str(tiny_recipe))
+    write_state(tmp_path, recipe, task(animals))
+    shutil.copytree(animals.parent, tmp_path / "moved")
+    assert stored_state(recipe, task(tmp_path / "moved"), tmp_path) is not None
+    monkeypatch.chdir(tmp_path)
+    assert stored_state(recipe, task(Path("moved/manifest.csv")), tmp_path) is not None
+
+
+def test_a_state_that_does_not_say_its_samples_is_taken_up(tiny_recipe: Path, animals: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(tiny_recipe))
+    write_state(tmp_path, recipe, None)
+    assert stored_state(recipe, task(animals), tmp_path) is not None
+
+
+def test_another_recipe_leaves_the_run_as_it_is(tiny_recipe: Path, tmp_path: Path) -> None:
+    recipe, run = load_recipe(str(tiny_recipe)), tmp_path / "run"
+    begin_run(run, recipe, ["first"], resume=False)
+    (run / "log.jsonl").touch()  # as the first step leaves it
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    with pytest.raises(TrainError, match="holds a run already"):
+        begin_run(run, recipe, ["second"], resume=False)
+    with pytest.raises(TrainError, match="by another recipe or seed"):
+        begin_run(run, replace(recipe, seed=1), ["third"], resume=True)
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+    begin_run(run, recipe, ["fourth"], resume=True)
+    assert json.loads((run / "environment.json").read_text())["command"] == "fourth"
+
+
+def test_a_start_that_ended_before_its_first_step_blocks_nothing(tiny_recipe: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(tiny_recipe))
+    begin_run(tmp_path, recipe, ["first"], resume=False)
+    begin_run(tmp_path, replace(recipe, seed=1), ["second"], resume=True)
+    begin_run(tmp_path, recipe, ["third"], resume=False)
+    (tmp_path / "fold-3").mkdir()
+    (tmp_path / "fold-3" / "log.jsonl").touch()
+    with pytest.raises(TrainError, match="holds a run already"):
+        begin_run(tmp_path, recipe, ["fourth"], resume=False)
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fit` leaves what a killed training leaves after an epoch, without training."""
+
+    def train_fold(
+        recipe: Recipe, prepared: Prepared, fold: Fold, number: int, folder: Path, _: object, how: How, *more: object
+    ) -> None:
+        (folder / "log.jsonl").touch()
+        write_state(folder, recipe, fold_task(recipe, prepared, fold, how))
+
+    monkeypatch.setattr("train.commands.fit.train_fold", train_fold)
+    monkeypatch.setattr("train.report.report_run", lambda folder: "")
+
+
+@pytest.mark.usefixtures("untrained")
+def test_another_fold_is_refused_before_anything_is_written(
+    tiny_recipe: Path, animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    common = ["fit", "--recipe", str(tiny_recipe), "--data", str(animals), "--out", str(run), "--no-cache"]
+    assert main([*common, "--fold", "0"]) == 0
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    for other in (["--fold", "1"], ["--all-data"], ["--backgrounds", str(animals)]):
+        assert main([*common, *other, "--resume"]) == 2
+        assert "was trained on other samples" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+    assert main([*common, "--fold", "0", "--resume"]) == 0
+
+
+@pytest.mark.usefixtures("untrained")
+def test_what_would_be_refused_later_is_refused_before_anything_is_written(
+    tiny_recipe: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where it is not installed
+    broken = tmp_path / "frames" / "blank"
+    shutil.copytree(animals.parent / "disc", broken)
+    (broken / "003.jpg").write_bytes((broken / "003.jpg").read_bytes()[:-200])
+    run = tmp_path / "run"
+    common = ["fit", "--recipe", str(tiny_recipe), "--data", str(animals), "--out", str(run), "--no-cache"]
+    for wrong in (
+        ["--tensorboard"],
+        ["--set", "optimiser.accumulate=5"],
+        ["--fold", "2"],
+        ["--all-data", "--figures-of", str(tmp_path)],
+        ["--backgrounds", str(broken.parent)],
+    ):
+        assert main([*common, *wrong]) == 2
+        assert not run.exists()
+    assert main([*common, "--backgrounds", str(broken.parent), "--skip-bad"]) == 0
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_label_that_a_fold_does_not_train_on_is_told(
+    tiny_recipe: Path, animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(animals.parent, data)
+    rows = (data / "manifest.csv").read_text().splitlines()
+    of_one_place = [row for row in rows if not (row.startswith("disc") and ",s0," not in row)]
+    (data / "manifest.csv").write_text("\n".join(of_one_place))
+    common = ["fit", "--recipe", str(tiny_recipe), "--data", str(data), "--no-cache", "--cross-validate"]
+    assert main([*common, "--out", str(tmp_path / "a")]) == 0
+    assert capsys.readouterr().err.count("no training image of disc") == 1
+    alone = ["loss.classification=none", "loss.metric=triplet", "network.head=metric"]
+    settings = [word for setting in alone for word in ("--set", setting)]
+    assert main([*common, "--out", str(tmp_path / "b"), *settings]) == 2
+    assert "nothing but the nearest prototype answers" in capsys.readouterr().err
