@@ -20,14 +20,7 @@ class Progress:
         self.steps = self.images = 0
         self.writer: Any = None
         if folder is not None and tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise TrainError(
-                    "--tensorboard needs the package tensorboard; install it or leave the option out"
-                ) from error
-
-            self.writer = SummaryWriter(str(folder / "tensorboard"))
+            self.writer = summary_writer()(str(folder / "tensorboard"))
 
     def step(self, epoch: float, images: int, loss: float, rate: float) -> None:
         """One optimiser step done; shown every few seconds."""
@@ -66,6 +59,15 @@ class Progress:
         assert self.file is not None
         with self.file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
+
+
+def summary_writer() -> Any:
+    """TensorBoard's class. Raises `TrainError` where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainError("--tensorboard needs the package tensorboard; install it or leave the option out") from error
+    return SummaryWriter
 
 
 def _clock(seconds: float) -> str:
