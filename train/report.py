@@ -95,7 +95,8 @@ def report_predictions(
             "calibration": calibration,
             "rejection": [asdict(item) for item in rejection],
             "retrieval": retrieval,
-        },
+        }
+        | ({"warnings": "; ".join(notes)} if notes else {}),  # a card that quotes the figures quotes these
     )
     return summary
 

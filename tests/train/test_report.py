@@ -41,6 +41,7 @@ def test_folds_are_pooled_anew_and_missing_ones_are_named(tiny_recipe: Path, tmp
     said = report_run(tmp_path)
     assert said.splitlines()[0] == "9 held-out images, 3 sequences"
     assert "of 3 folds these are missing: 0, 2" in said.splitlines()[1]
+    assert "missing: 0, 2" in json.loads((tmp_path / "metrics.json").read_text())["warnings"]
     write_fold(tmp_path, 0, tiny_recipe)
     said = report_run(tmp_path)
     assert said.startswith("18 held-out images")
@@ -49,7 +50,8 @@ def test_folds_are_pooled_anew_and_missing_ones_are_named(tiny_recipe: Path, tmp
     said = report_run(tmp_path)
     assert said.startswith("27 held-out images")
     assert "missing" not in said
-    assert json.loads((tmp_path / "metrics.json").read_text())["figures"]["images"] == 27
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["figures"]["images"], "warnings" in metrics) == (27, False)
     assert (tmp_path / "report.txt").read_text() == said + "\n"
 
 
