@@ -1,5 +1,6 @@
 """The loop: samples and a recipe in, a trained network out; the same seed gives the same network."""
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
@@ -21,7 +22,7 @@ from train.augment.pictures import TrainingPictures
 from train.learning_rate import frozen_parameters, learning_rate, parameter_groups
 from train.losses.objective import Batch, Objective
 from train.network import Network
-from train.order import BatchOrder
+from train.order import BatchOrder, draws
 from train.pixels import PixelSource
 from train.processes import Processes
 from train.progress import Progress
@@ -31,6 +32,7 @@ from train.sample import Sample
 from train.weights import build_with_weights
 
 STATE_FILE = "state.pt"
+_SKIPPED_STEPS = 30  # on end: float16 begins by halving its scale until gradients fit, some 15 times
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,18 @@ def fit(
     """
     settings = recipe.optimiser
     check_settings(recipe, processes)
-    stored = stored_state(recipe, task, folder) if resume else None
+    # The first process writes the state, so its own decides: on another machine the folder may lack it.
+    stored = processes.from_first(stored_state(recipe, task, folder) if resume and processes.first else None)
     torch.manual_seed(recipe.seed)
     training = _Training(recipe, task, processes)
     begin = 0
     if stored is not None:
         training.load(stored)
         begin = stored["epochs_done"]
-    order = BatchOrder(task.samples, recipe.data.balance, settings.batch, recipe.seed, processes.rank, processes.world)
+    order = BatchOrder(
+        task.samples, recipe.data.balance, settings.batch, recipe.seed,
+        processes.rank, processes.world, settings.accumulate,
+    )  # fmt: skip
     pictures = TrainingPictures(
         task.samples, task.labels, task.source, recipe.augment, recipe.input.size_px, task.backgrounds
     )
@@ -86,7 +92,12 @@ def fit(
         pin_memory=processes.device.type == "cuda",
     )
     steps = len(order)
-    progress = Progress(folder if processes.first else None, steps * (settings.epochs - begin), tensorboard=tensorboard)
+    progress = Progress(
+        folder if processes.first else None,
+        steps * (settings.epochs - begin),
+        tensorboard=tensorboard,
+        steps_done=steps * begin,
+    )
     last = settings.epochs if stop_after_epoch is None else min(settings.epochs, stop_after_epoch)
     for epoch in range(begin, last):
         order.epoch = epoch
@@ -119,6 +130,8 @@ def check_settings(recipe: Recipe, processes: Processes) -> None:
         raise TrainError(f"head_epochs {settings.head_epochs} is more than epochs {settings.epochs}")
     if recipe.loss.box_attention_weight > 0 and recipe.network.pooling == "average":
         raise TrainError("box_attention_weight needs learned attention; set network.pooling to attention or parts")
+    if recipe.loss.box_attention_weight > 0 and recipe.augment.policy != "none":
+        raise TrainError("augment.policy moves the animal out of its box; set it to none, or box_attention_weight to 0")
     if recipe.loss.classification == "none" and recipe.loss.metric == "none":
         raise TrainError("the recipe minimises nothing; set loss.classification or loss.metric")
     if recipe.loss.classification == "none" and recipe.network.head != "metric":
@@ -127,6 +140,8 @@ def check_settings(recipe: Recipe, processes: Processes) -> None:
         )
     if recipe.loss.classification == "none" and recipe.loss.attention_crop + recipe.loss.attention_drop > 0:
         raise TrainError("attention_crop and attention_drop need loss.classification")
+    if recipe.loss.taxonomy_beta > 0 and recipe.loss.label_smoothing == 0:
+        raise TrainError("taxonomy_beta shares out smoothed mass, of which there is none; set loss.label_smoothing")
 
 
 class _Training:
@@ -144,7 +159,7 @@ class _Training:
             for name, module in network.backbone.named_modules()
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and f"{name}.weight" in frozen
         ]
-        counts = [sum(sample.label == label for sample in task.samples) for label in task.labels]
+        counts = draws(task.samples, task.labels, recipe.data.balance)
         width, self.idle = _probe(network, recipe.input.size_px, processes.device)
         self.objective = Objective(network, recipe.loss, counts, task.taxa, width).to(processes.device)
         self.idle |= {parameter for name, parameter in network.backbone.named_parameters() if name in frozen}
@@ -154,8 +169,10 @@ class _Training:
         self.optimiser = _optimiser(settings, self.groups)
         self.ema = ModelEmaV3(network, settings.ema_decay, use_warmup=True) if settings.ema_decay > 0 else None
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=settings.amp == "fp16")
-        share = 0.5 if recipe.loss.metric != "none" or recipe.loss.part_centre_weight > 0 else 1.0
-        self.mixing = Mixing(recipe.augment, len(task.labels), share)
+        loss = recipe.loss
+        pure = loss.metric != "none" or loss.part_centre_weight > 0 or loss.box_attention_weight > 0
+        self.mixing = Mixing(recipe.augment, len(task.labels), 0.5 if pure else 1.0)
+        self.failed_steps = 0
 
     def epoch(self, epoch: int, loader: DataLoader[Any], steps: int, progress: Progress) -> float:
         """Mean loss of the epoch."""
@@ -163,23 +180,48 @@ class _Training:
         head_only = epoch < settings.head_epochs
         self._set_mode(head_only)
         module = self._shared()
-        total = 0.0
+        total, counted = 0.0, 0
         for number, (pictures, labels, boxes) in enumerate(loader):
             step = epoch * steps + number
             rate = learning_rate(settings, step, steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate * group["lr_scale"]
-            # Mixing, dropout and attention views draw from this: by step, so that a resumed run draws the same.
-            seed = np.random.SeedSequence((self.recipe.seed, step, self.processes.rank)).generate_state(1)
-            torch.manual_seed(int(seed[0]))
-            loss = self._step(module, pictures, labels, boxes)
+            # Mixing, dropout and attention views draw from this: by step, so that a resumed run draws the same. That
+            # a batch is mixed at all is the same in all processes, for what then has no gradient must have none in all.
+            self._seed(step, 0)
+            mixes = self.mixing.wanted()
+            if not self.processes.first:
+                self._seed(step, self.processes.rank)
+            scale = self.scaler.get_scale()
+            loss = self._step(module, pictures, labels, boxes, mixes)
+            self._count_failure(loss, self.scaler.get_scale() < scale, epoch, number)
             if self.ema is not None:
                 self.ema.update(self.objective.network, step=step)
-            total += loss
+            if math.isfinite(loss):
+                total, counted = total + loss, counted + 1
             progress.step(epoch + (number + 1) / steps, settings.batch, loss, rate)
-        return self.processes.mean(total / steps)
+        if counted == 0 or not all(bool(torch.isfinite(value).all()) for value in self.objective.state_dict().values()):
+            raise self._diverged("loss or weights are not finite", epoch, steps - 1)
+        return self.processes.mean(total / counted)
 
-    def _step(self, module: nn.Module, pictures: Tensor, labels: Tensor, boxes: Tensor) -> float:
+    def _seed(self, step: int, rank: int) -> None:
+        seed = np.random.SeedSequence((self.recipe.seed, step, rank)).generate_state(1)
+        torch.manual_seed(int(seed[0]))
+
+    def _count_failure(self, loss: float, skipped: bool, epoch: int, number: int) -> None:
+        """Raises `TrainError` when training has diverged: at once, or after many steps on end that float16 skipped."""
+        self.failed_steps = self.failed_steps + 1 if skipped or not math.isfinite(loss) else 0
+        if self.failed_steps > (_SKIPPED_STEPS if self.scaler.is_enabled() else 0):
+            fact = f"gradients overflow in {self.failed_steps} steps on end" if skipped else f"the loss is {loss}"
+            raise self._diverged(fact, epoch, number)
+
+    def _diverged(self, fact: str, epoch: int, number: int) -> TrainError:
+        return TrainError(
+            f"training diverged: {fact} in epoch {epoch + 1}, step {number + 1}; lower optimiser.lr or set "
+            "optimiser.clip_norm" + (", or set optimiser.amp to bf16 or off" if self.scaler.is_enabled() else "")
+        )
+
+    def _step(self, module: nn.Module, pictures: Tensor, labels: Tensor, boxes: Tensor, mixes: bool) -> float:
         settings = self.recipe.optimiser
         self.optimiser.zero_grad(set_to_none=True)
         parts = list(zip(*(t.chunk(settings.accumulate) for t in (pictures, labels, boxes)), strict=True))
@@ -187,7 +229,7 @@ class _Training:
         for place, part in enumerate(parts):
             waits = isinstance(module, DistributedDataParallel) and place < len(parts) - 1
             with module.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                batch = self._batch(*part)
+                batch = self._batch(part[0], part[1], part[2], mixes)
                 with torch.autocast(
                     self.processes.device.type,
                     torch.float16 if settings.amp == "fp16" else torch.bfloat16,
@@ -204,11 +246,11 @@ class _Training:
         self.scaler.update()
         return total
 
-    def _batch(self, pictures: Tensor, labels: Tensor, boxes: Tensor) -> Batch:
+    def _batch(self, pictures: Tensor, labels: Tensor, boxes: Tensor, mixes: bool) -> Batch:
         device = self.processes.device
         pixels = normalised(pictures.to(device, non_blocking=True))
         labels, boxes = labels.to(device, non_blocking=True), boxes.to(device, non_blocking=True)
-        mixed = self.mixing(pixels, labels)
+        mixed = self.mixing(pixels, labels) if mixes else None
         if mixed is not None:
             pixels = mixed[0]
         if self.recipe.optimiser.channels_last:
@@ -234,7 +276,9 @@ class _Training:
         if self.processes.world == 1:
             return self.objective
         devices = [self.processes.device] if self.processes.device.type == "cuda" else None
-        unused = self.recipe.loss.classification == "none"
+        # Proxies take no part in a mixed batch, nor does a classifier that is not trained.
+        proxies = self.objective.metric is not None and any(True for _ in self.objective.metric.parameters())
+        unused = self.recipe.loss.classification == "none" or (proxies and bool(self.mixing.kinds))
         return DistributedDataParallel(self.objective, device_ids=devices, find_unused_parameters=unused)
 
     def state(self) -> dict[str, Any]:
@@ -272,7 +316,14 @@ def _probe(network: Network, size_px: int, device: torch.device) -> tuple[int, f
     gradients for ever.
     """
     network.eval()
-    outputs = network(torch.zeros(2, 3, size_px, size_px, device=device))
+    try:
+        outputs = network(torch.zeros(2, 3, size_px, size_px, device=device))
+    except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TrainError(
+            f"backbone {network.spec.backbone} gives no feature map of {size_px} px pictures ({reason}); set another "
+            "input.size_px or network.backbone"
+        ) from error
     (outputs.logits.sum() + outputs.embedding.sum() + outputs.attention.sum()).backward()
     idle = frozenset(parameter for parameter in network.parameters() if parameter.grad is None)
     network.zero_grad(set_to_none=True)

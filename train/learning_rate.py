@@ -25,6 +25,11 @@ def parameter_groups(objective: Objective, settings: OptimiserSettings) -> list[
             group["lr_scale"] = group.get("lr_scale", 1.0) * settings.backbone_lr_factor
             group.pop("param_names", None)
             groups.append(group)
+    elif settings.layer_decay < 1:
+        layers = _layers(backbone)
+        for depth, layer in enumerate(layers):
+            scale = settings.backbone_lr_factor * settings.layer_decay ** (len(layers) - 1 - depth)
+            groups += _by_decay(layer, settings, scale)
     else:
         groups += _by_decay(list(backbone.named_parameters()), settings, settings.backbone_lr_factor)
     rest = [(name, p) for name, p in objective.named_parameters() if not name.startswith("network.backbone.")]
@@ -48,6 +53,21 @@ def frozen_parameters(backbone: nn.Module, groups: int) -> frozenset[str]:
     return frozenset(
         name for name, _ in backbone.named_parameters() if any(f".{child}." in f".{name}" for child in children)
     )
+
+
+def _layers(backbone: nn.Module) -> list[list[tuple[str, nn.Parameter]]]:
+    """The parameters of a torchvision backbone by depth: a layer is a child of `features` or a block of such a stage,
+    with the norms that follow it.
+    """
+    layers: list[list[tuple[str, nn.Parameter]]] = []
+    for child in next(backbone.children()).children():
+        for layer in child.children() if type(child) is nn.Sequential else (child,):
+            named = list(layer.named_parameters())
+            if layers and all(parameter.ndim <= 1 for _, parameter in named):
+                layers[-1] += named
+            else:
+                layers.append(named)
+    return layers
 
 
 def _by_decay(named: list[tuple[str, nn.Parameter]], settings: OptimiserSettings, scale: float) -> list[dict[str, Any]]:

@@ -16,10 +16,20 @@ class BatchOrder(Sampler[list[tuple[int, int]]]):
     """Batches of (sample, seed) for this process; the batches of all processes together are those of a single one."""
 
     def __init__(
-        self, samples: Sequence[Sample], balance: Balance, batch: int, seed: int, rank: int = 0, world: int = 1
+        self,
+        samples: Sequence[Sample],
+        balance: Balance,
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        parts: int = 1,
     ) -> None:
-        """`batch` counts the samples of all `world` processes and is a multiple of it."""
+        """`batch` counts the samples of all `world` processes and is a multiple of `world * parts`. The first parts of
+        all processes are together the first of `parts` of the batch, and so on.
+        """
         self.count, self.batch, self.seed, self.rank, self.world = len(samples), batch, seed, rank, world
+        self.parts = parts
         self.epoch = 0
         self.weights = None if balance == "plain" else drawing_weights(samples, balance)
 
@@ -35,10 +45,17 @@ class BatchOrder(Sampler[list[tuple[int, int]]]):
         whole = len(self) * self.batch
         order = np.resize(order, whole)  # the last batch is filled from the beginning: all batches weigh the same
         seeds = rng.integers(0, 2**62, whole)
-        share = self.batch // self.world
-        for start in range(0, whole, self.batch):
-            mine = slice(start + self.rank * share, start + (self.rank + 1) * share)
-            yield [(int(place), int(seed)) for place, seed in zip(order[mine], seeds[mine], strict=True)]
+        # batches, parts, processes, samples
+        mine = np.arange(whole).reshape(len(self), self.parts, self.world, -1)[:, :, self.rank].reshape(len(self), -1)
+        for places in mine:
+            yield [(int(place), int(seed)) for place, seed in zip(order[places], seeds[places], strict=True)]
+
+
+def draws(samples: Sequence[Sample], labels: Sequence[str], balance: Balance) -> list[float]:
+    """How often each label is drawn in an epoch, on average."""
+    weights = np.full(len(samples), 1.0) if balance == "plain" else len(samples) * drawing_weights(samples, balance)
+    own = np.array([sample.label for sample in samples])
+    return [float(weights[own == label].sum()) for label in labels]
 
 
 def drawing_weights(samples: Sequence[Sample], balance: Balance) -> np.ndarray:

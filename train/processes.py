@@ -4,9 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
+
+_PATIENCE = timedelta(days=1)  # the others wait for the first, which evaluates; torchrun ends them all when one dies
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,43 @@ class Processes:
         distributed.all_reduce(total)
         return float(total) / self.world
 
+    def from_first(self, value: Any) -> Any:
+        """The first process's `value`, in all of them."""
+        if self.world == 1:
+            return value
+        box = [value if self.first else None]
+        distributed.broadcast_object_list(box, device=self.device)
+        return box[0]
+
+
+def of_all_processes(tensor: Tensor) -> Tensor:
+    """`tensor`, [N, ...], of each process one after the other: [processes * N, ...].
+
+    For a loss that each process computes of the whole, and whose gradients DistributedDataParallel then averages: they
+    are those of a single process.
+    """
+    if not distributed.is_initialized():
+        return tensor
+    gathered: Tensor = _Gathered.apply(tensor)
+    return gathered
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.world, ctx.rank, ctx.size = distributed.get_world_size(), distributed.get_rank(), len(tensor)
+        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(ctx.world)]
+        distributed.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """The loss is the same in all processes, so the sum of their gradients is this one's, as often as there are
+        processes: nothing is sent.
+        """
+        total: Tensor = gradients[0][ctx.rank * ctx.size : (ctx.rank + 1) * ctx.size] * ctx.world
+        return total
+
 
 @contextmanager
 def started(device: str = "auto") -> Iterator[Processes]:
@@ -49,7 +90,7 @@ def started(device: str = "auto") -> Iterator[Processes]:
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if world > 1:
-        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(rank, world, place)
     finally:

@@ -1,6 +1,7 @@
 """How a training goes: a line for people, JSON lines for programs, TensorBoard for those who ask for it."""
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -12,15 +13,24 @@ from train import TrainError
 class Progress:
     """Logs steps and epochs. Only the first process of a group owns one that writes."""
 
-    def __init__(self, folder: Path | None, steps_left: int, every_s: float = 5.0, tensorboard: bool = False) -> None:
-        """`folder` gets `log.jsonl`, appended to; `None` logs nothing."""
+    def __init__(
+        self,
+        folder: Path | None,
+        steps_left: int,
+        every_s: float = 5.0,
+        tensorboard: bool = False,
+        steps_done: int = 0,
+    ) -> None:
+        """`folder` gets `log.jsonl`, appended to; `None` logs nothing. `steps_done`: before this run was resumed."""
         self.file = None if folder is None else folder / "log.jsonl"
-        self.steps_left, self.every_s = steps_left, every_s
+        self.steps_left, self.every_s, self.steps_done = steps_left, every_s, steps_done
         self.began = self.shown = time.monotonic()
         self.steps = self.images = 0
         self.writer: Any = None
         if folder is not None and tensorboard:
-            self.writer = summary_writer()(str(folder / "tensorboard"))
+            # What a killed run wrote of steps that are done again is left out.
+            first = steps_done + 1 if steps_done else None
+            self.writer = summary_writer()(str(folder / "tensorboard"), purge_step=first)
 
     def step(self, epoch: float, images: int, loss: float, rate: float) -> None:
         """One optimiser step done; shown every few seconds."""
@@ -33,15 +43,23 @@ class Progress:
         self.shown = now
         spent = now - self.began
         speed, left_s = self.images / spent, self.steps_left * spent / self.steps
-        self._write({"epoch": round(epoch, 4), "loss": round(loss, 5), "lr": rate, "images_per_s": round(speed, 1)})
+        self._write(
+            {
+                "epoch": round(epoch, 4),
+                "loss": round(loss, 5) if math.isfinite(loss) else None,
+                "lr": rate,
+                "images_per_s": round(speed, 1),
+                "left_s": round(left_s),
+            }
+        )
         print(
             f"epoch {epoch:6.2f}  loss {loss:7.4f}  lr {rate:.2e}  {speed:6.1f} images/s  {_clock(left_s)} left",
             file=sys.stderr,
             flush=True,
         )
         if self.writer is not None:
-            self.writer.add_scalar("loss", loss, self.steps)
-            self.writer.add_scalar("lr", rate, self.steps)
+            self.writer.add_scalar("loss", loss, self.steps_done + self.steps)
+            self.writer.add_scalar("lr", rate, self.steps_done + self.steps)
 
     def epoch(self, epoch: int, figures: dict[str, float]) -> None:
         """One epoch done."""
@@ -53,12 +71,12 @@ class Progress:
         )
         if self.writer is not None:
             for name, value in figures.items():
-                self.writer.add_scalar(name, value, self.steps)
+                self.writer.add_scalar(name, value, self.steps_done + self.steps)
 
     def _write(self, row: dict[str, Any]) -> None:
         assert self.file is not None
         with self.file.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(row) + "\n")
+            log.write(json.dumps(row, allow_nan=False) + "\n")
 
 
 def summary_writer() -> Any:

@@ -83,8 +83,10 @@ def test_standardised_pictures_look_alike_whatever_their_cast(pictures: torch.Te
 def test_parts_learn_in_float16() -> None:
     torch.manual_seed(0)
     pooling = PartPooling(8, 2)
+    norm = pooling.maps[1]
+    assert isinstance(norm, torch.nn.BatchNorm2d)
     with torch.no_grad():
-        pooling.maps[1].bias[0] = -50.0  # a map that sees nothing, as some do in most pictures
+        norm.bias[0] = -50.0  # a map that sees nothing, as some do in most pictures
     features = torch.randn(2, 8, 3, 3, requires_grad=True)
     with torch.autocast("cpu", torch.float16):
         pooled, _ = pooling(features)

@@ -19,9 +19,13 @@ class Mixing:
         if settings.cutmix > 0:
             self.kinds.append(v2.CutMix(alpha=settings.cutmix, num_classes=num_labels))
 
+    def wanted(self) -> bool:
+        """Whether the next batch is to be mixed."""
+        return bool(self.kinds) and float(torch.rand(())) < self.share
+
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
-        """(float32[N, 3, H, W], float32[N, L]), or `None` when this batch stays as it is."""
-        if not self.kinds or len(labels) < 2 or float(torch.rand(())) >= self.share:
+        """(float32[N, 3, H, W], float32[N, L]), or `None` for a single sample, which has none to be mixed with."""
+        if len(labels) < 2:
             return None
         kind = self.kinds[int(torch.randint(len(self.kinds), ()))]
         mixed, targets = kind(pixels, labels)

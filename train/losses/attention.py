@@ -55,13 +55,16 @@ class PartCentres(nn.Module):
         self.register_buffer("centres", torch.zeros(num_labels, embedding_dim))
 
     def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        """Of L2-normalised embeddings float32[N, D]; moves the centres when in training."""
+        """Of L2-normalised embeddings float32[N, D]; in training, moves each centre towards the mean of its label."""
+        embedding = embedding.float()
         own = self.centres[labels]
-        loss = ((embedding.float() - functional.normalize(own, dim=1)) ** 2).sum(1).mean()
+        loss = ((embedding - functional.normalize(own, dim=1)) ** 2).sum(1).mean()
         if self.training:
             with torch.no_grad():
-                step = self.pace * (embedding.detach().float() - own)
-                self.centres = self.centres.index_add(0, labels, step)
+                count = torch.bincount(labels, minlength=len(self.centres)).unsqueeze(1)
+                total = torch.zeros_like(self.centres).index_add_(0, labels, embedding - own)
+                # By the mean: a sum would overshoot where a label is frequent. In place: processes share the buffer.
+                self.centres += self.pace * total / count.clamp_min(1)
         return loss
 
 

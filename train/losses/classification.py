@@ -18,8 +18,8 @@ class ClassificationLoss(nn.Module):
     smoothing: Tensor
     log_prior: Tensor
 
-    def __init__(self, settings: LossSettings, counts: Sequence[int], taxa: Sequence[Taxon | None]) -> None:
-        """`counts`: training samples of each label; `taxa`: of each label, `None` where it is no animal."""
+    def __init__(self, settings: LossSettings, counts: Sequence[float], taxa: Sequence[Taxon | None]) -> None:
+        """`counts`: how often training draws each label; `taxa`: of each label, `None` where it is no animal."""
         super().__init__()
         self.kind, self.gamma = settings.classification, settings.focal_gamma
         smoothing = smoothing_matrix(taxa, settings.label_smoothing, settings.taxonomy_beta)

@@ -11,6 +11,7 @@ from train.losses.attention import PartCentres, attention_crop, attention_drop, 
 from train.losses.classification import ClassificationLoss
 from train.losses.metric import MetricLoss
 from train.network import Network, Outputs
+from train.processes import of_all_processes
 from train.recipe import LossSettings
 
 
@@ -35,7 +36,7 @@ class Objective(nn.Module):
         self,
         network: Network,
         settings: LossSettings,
-        counts: Sequence[int],
+        counts: Sequence[float],
         taxa: Sequence[Taxon | None],
         embedding_dim: int,
     ) -> None:
@@ -52,10 +53,13 @@ class Objective(nn.Module):
         loss = outputs.logits.sum() * 0.0
         if settings.classification != "none":
             loss = loss + self.classification(outputs.logits.float(), batch.targets)
-        if self.metric is not None and not batch.mixed:
-            loss = loss + settings.metric_weight * self.metric(outputs.embedding, batch.labels)
-        if self.centres is not None and not batch.mixed:
-            loss = loss + settings.part_centre_weight * self.centres(outputs.embedding, batch.labels)
+        if not batch.mixed and (self.metric is not None or self.centres is not None):
+            # Pairs and centres are those of the whole batch, whatever number of processes share it.
+            embedding, labels = of_all_processes(outputs.embedding.float()), of_all_processes(batch.labels)
+            if self.metric is not None:
+                loss = loss + settings.metric_weight * self.metric(embedding, labels)
+            if self.centres is not None:
+                loss = loss + settings.part_centre_weight * self.centres(embedding, labels)
         if settings.box_attention_weight > 0 and not batch.mixed:
             loss = loss + settings.box_attention_weight * box_attention_loss(outputs.attention, batch.boxes)
         for weight, view in ((settings.attention_crop, attention_crop), (settings.attention_drop, attention_drop)):

@@ -51,7 +51,21 @@ def test_centres_move_towards_their_label_in_training_only() -> None:
     embedding, labels = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]), torch.tensor([0, 1])
     first = float(centres(embedding, labels))
     assert float(centres(embedding, labels)) < first
+    torch.testing.assert_close(centres.centres, 0.75 * embedding)  # by half of what is left, twice
     centres.eval()
     before = centres.centres.clone()
     centres(embedding, labels)
     assert torch.equal(before, centres.centres)
+
+
+def test_a_centre_moves_to_the_mean_of_its_label_however_frequent() -> None:
+    torch.manual_seed(0)
+    centres = PartCentres(2, 3, pace=0.05)
+    buffer = centres.centres
+    embedding = torch.nn.functional.normalize(torch.randn(128, 3) + 1, dim=1)
+    for _ in range(200):
+        loss = float(centres(embedding, torch.zeros(128, dtype=torch.long)))
+    assert loss < 1
+    torch.testing.assert_close(centres.centres[0], embedding.mean(0), rtol=1e-3, atol=1e-3)
+    assert float(centres.centres[1].abs().sum()) == 0
+    assert centres.centres is buffer  # processes that train together share it
