@@ -65,7 +65,12 @@ def train_fold(
     if network is None or not processes.first:
         return None
     size_px, mode = recipe.input.size_px, recipe.input.fit
-    embedding = run_network(network, train, source, size_px, mode, processes.device, how.workers).embedding
+    logits, embedding, _ = run_network(network, train, source, size_px, mode, processes.device, how.workers)
+    if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
+        raise TrainError(
+            "training diverged: the trained network's answers are not finite; lower optimiser.lr or set "
+            "optimiser.clip_norm"
+        )
     places = {label: place for place, label in enumerate(prepared.label_names)}
     truth = np.array([places[sample.label] for sample in train], np.int64)
     known = prototypes(embedding, truth, len(places))

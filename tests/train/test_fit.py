@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tests.train.made_animals import LABELS
 from train import TrainError
+from train.commands import fit as commands_fit
 from train.datasets import read_dataset
 from train.fit import STATE_FILE, Task, _Training, fit
 from train.losses import objective
@@ -25,6 +26,7 @@ from train.network import Network
 from train.pixels import PixelSource
 from train.processes import Processes
 from train.recipe import Recipe, load_recipe
+from train.run_folder import CHECKPOINT
 from train.weights import build_with_weights
 
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -306,3 +308,12 @@ def test_a_policy_does_not_go_with_attention_led_by_boxes(tiny_recipe: Path, ani
     settings = ["network.pooling=attention", "loss.box_attention_weight=0.1", "augment.policy=trivial"]
     with pytest.raises(TrainError, match="moves the animal out of its box"):
         fit(load_recipe(str(tiny_recipe), settings), task(animals), tmp_path, ALONE)
+
+
+def test_what_diverges_in_its_last_step_is_not_kept(tiny_recipe: Path, animals: Path, tmp_path: Path) -> None:
+    settings = ["optimiser.lr=1e30", "optimiser.name=sgd", "optimiser.epochs=1", "optimiser.batch=36"]
+    changes = [word for change in settings for word in ("--set", change)]
+    with pytest.raises(TrainError, match="answers are not finite"):
+        commands_fit.main(command(tiny_recipe, animals, tmp_path / "a", *changes)[3:])
+    assert (tmp_path / "a" / STATE_FILE).exists()
+    assert not (tmp_path / "a" / CHECKPOINT).exists()
