@@ -84,7 +84,9 @@ def summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise TrainError("--tensorboard needs the package tensorboard; install it or leave the option out") from error
+        raise TrainError(
+            "--tensorboard needs the package tensorboard; pip install tensorboard, or leave the option out"
+        ) from error
     return SummaryWriter
 
 

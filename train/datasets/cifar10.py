@@ -1,8 +1,11 @@
 """CIFAR-10: class folders in a tar, a folder of class folders, or the original batches (also in their own tar)."""
 
+import fcntl
 import os
 import pickle
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from train.datasets.folder import read_folder
@@ -30,13 +33,14 @@ def read_cifar10(path: Path) -> Dataset:
     done = target / ".complete"
     if not done.exists():
         try:
-            with tarfile.open(path) as tar:
-                # An attribute where there is a filter: Python before 3.11.4 knows neither it nor the argument.
-                tar.extraction_filter = getattr(tarfile, "data_filter", None)
-                tar.extractall(target)
+            with _one_at_a_time(target), tarfile.open(path) as tar:
+                if not done.exists():
+                    # An attribute where there is a filter: Python before 3.11.4 knows neither it nor the argument.
+                    tar.extraction_filter = getattr(tarfile, "data_filter", None)
+                    tar.extractall(target)
+                    done.touch()
         except (OSError, EOFError, tarfile.TarError) as error:
             raise DataError(f"{path} cannot be unpacked to {target} ({error}); expected the tar of CIFAR-10") from error
-        done.touch()
     return _named(read_folder(_from_batches(target) if (target / _BATCHES).is_dir() else target))
 
 
@@ -52,13 +56,29 @@ def _writable_folder(source: Path) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "edge-classify" / name
 
 
-def _from_batches(path: Path) -> Path:
-    from torchvision.datasets import CIFAR10
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Processes that train together all come here: one fills the folder, which is made, and the others wait for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
+
+def _from_batches(path: Path) -> Path:
     target = _writable_folder(path / _BATCHES)
     done = target / ".complete"
-    if done.exists():
-        return target
+    if not done.exists():
+        with _one_at_a_time(target):
+            if not done.exists():
+                _write_images(path, target)
+                done.touch()
+    return target
+
+
+def _write_images(path: Path, target: Path) -> None:
+    from torchvision.datasets import CIFAR10
+
     for split, train in (("train", True), ("test", False)):
         try:
             images = CIFAR10(str(path), train=train, download=False)
@@ -70,5 +90,3 @@ def _from_batches(path: Path) -> Path:
             folder = target / split / images.classes[label]
             folder.mkdir(parents=True, exist_ok=True)
             image.save(folder / f"{number:05d}.png")
-    done.touch()
-    return target

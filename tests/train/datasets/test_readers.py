@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 import tarfile
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -487,6 +488,27 @@ def test_cifar10_tar_is_unpacked_once(tmp_path: Path) -> None:
     assert samples[0].path.exists()
     samples[0].path.unlink()
     assert len(read_dataset(tmp_path / "cifar.tar.gz").samples) == 1  # not unpacked again
+
+
+def test_cifar10_tar_is_unpacked_by_one_of_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "made" / "train" / "airplane" / "0000.png")
+    with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "made" / "train", "train")
+    other = threading.Thread(target=read_dataset, args=(tmp_path / "cifar.tar.gz",))
+    unpacked: list[Path] = []
+    extractall = tarfile.TarFile.extractall
+
+    def while_another_comes(tar: tarfile.TarFile, path: Path) -> None:
+        unpacked.append(path)
+        if len(unpacked) == 1:
+            other.start()
+            other.join(0.3)  # it waits for us
+        extractall(tar, path)
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", while_another_comes)
+    assert len(read_dataset(tmp_path / "cifar.tar.gz").samples) == 1
+    other.join()
+    assert len(unpacked) == 1
 
 
 @pytest.fixture
