@@ -1,5 +1,6 @@
 """Figures of predictions: overall, by label, by location, by sequence, by rank; with intervals over sequences."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -91,10 +92,16 @@ def macro_f1(truth: NDArray[np.int64], answer: NDArray[np.int64], weights: NDArr
 
 
 def sequence_groups(predictions: Predictions) -> NDArray[np.str_]:
-    """str[N]: the sequence, or the sample itself where none is known."""
+    """str[N]: the sequence, or the sample itself where none is known. Many projects count their events anew at each
+    place: where one name stands at several, the place is a part of it.
+    """
+    visits = set(zip(predictions.sequence.tolist(), predictions.location.tolist(), strict=True))
+    places = Counter(sequence for sequence, _ in visits)
+    rows = zip(predictions.sequence.tolist(), predictions.location.tolist(), predictions.name.tolist(), strict=True)
     return np.array(
-        [sequence or name for sequence, name in zip(predictions.sequence, predictions.name, strict=True)], np.str_
-    )
+        [f"{sequence} at {location}" if places[sequence] > 1 and sequence else sequence or name
+         for sequence, location, name in rows], np.str_
+    )  # fmt: skip
 
 
 def sequence_votes(

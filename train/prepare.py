@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.card import Label
@@ -10,11 +10,11 @@ from edge.taxonomy import Taxon
 from train.datasets import read_dataset
 from train.faults import find_faults, report_faults, without_faults
 from train.near_copies import MOST_SAMPLES, find_near_copies, joined
-from train.pixels import PixelSource
+from train.pixels import PixelSource, upright_size_px
 from train.recipe import Recipe
-from train.sample import DataError, Sample
+from train.sample import DataError, Sample, one_per_frame
 from train.split import Fold, find_leak, folds
-from train.taxa_table import card_labels, read_taxa
+from train.taxa_table import card_labels, is_no_animal, read_taxa
 
 _BLANK_NAMES = frozenset({"blank", "empty"})
 
@@ -44,12 +44,14 @@ def prepare(path: Path, format_: str, recipe: Recipe, skip_bad: bool, cache: Pat
     """
     dataset = read_dataset(path, format_)
     table, higher = read_taxa(Path(recipe.data.taxa)) if recipe.data.taxa else ({}, ())
-    known = set(table) | set(recipe.data.exclude) if table else None
-    faults = find_faults(dataset, known)
+    reserved = {label for label in dataset.labels() if is_no_animal(label)}
+    known = {*table, *recipe.data.exclude, *reserved} if table else None
+    faults = find_faults(dataset, known, recipe.input.crop_margin is not None)
     if faults:
         print(report_faults(faults), file=sys.stderr, flush=True)
     dataset = without_faults(dataset, faults, skip_bad)
-    large: Sequence[Sample] = [sample for sample in dataset.samples if _min_side_px(sample, recipe.data.min_side_px)]
+    pictures = as_seen(dataset.samples, recipe)
+    large: Sequence[Sample] = [sample for sample in pictures if _min_side_px(sample, recipe.data.min_side_px)]
     large = _settle_near_copies(large, recipe, cache)
     seen = tuple(sample for sample in large if sample.label not in recipe.data.exclude)
     unseen = tuple(sample for sample in large if sample.label in recipe.data.exclude)
@@ -61,18 +63,25 @@ def prepare(path: Path, format_: str, recipe: Recipe, skip_bad: bool, cache: Pat
     return Prepared(dataset.name, seen, unseen, labels, higher)
 
 
+def as_seen(samples: Sequence[Sample], recipe: Recipe) -> tuple[Sample, ...]:
+    """The samples that are pictures of their own: each box where boxes are cut out, else each frame and label."""
+    return one_per_frame(samples) if recipe.input.crop_margin is None else tuple(samples)
+
+
 def pixel_source(recipe: Recipe, cache: Path | None) -> PixelSource:
     """How this recipe's samples are read, in training as in evaluation."""
     return PixelSource(recipe.input.size_px, recipe.input.crop_margin, cache)
 
 
 def choose_folds(prepared: Prepared, recipe: Recipe) -> tuple[Fold, ...]:
-    """The recipe's folds, with a warning on standard error for each that leaks."""
-    chosen = folds(prepared.samples, recipe.data.split, recipe.data.folds, recipe.seed)
-    for number, fold in enumerate(chosen):
-        for warning in find_leak(prepared.samples, fold).warnings(recipe.data.split):
-            print(f"fold {number}: warning: {warning}", file=sys.stderr, flush=True)
-    return chosen
+    """The recipe's folds, with a warning for each that leaks: on the fold, and on standard error."""
+    chosen = []
+    for number, fold in enumerate(folds(prepared.samples, recipe.data.split, recipe.data.folds, recipe.seed)):
+        warnings = tuple(find_leak(prepared.samples, fold).warnings(recipe.data.split))
+        for warning in warnings:
+            _say(f"fold {number}: warning: {warning}")
+        chosen.append(replace(fold, warnings=warnings))
+    return tuple(chosen)
 
 
 def read_backgrounds(path: Path) -> tuple[Sample, ...]:
@@ -121,14 +130,7 @@ def _min_side_px(sample: Sample, least: int) -> bool:
     """Whether the sample's shorter side (of the box where there is one) has `least` pixels."""
     if least <= 0:
         return True
-    size = sample.size_px or _header_size_px(sample.path)
+    size = sample.size_px or upright_size_px(sample.path)
     if sample.box is not None:
         return min(sample.box.width * size[0], sample.box.height * size[1]) >= least
     return min(size) >= least
-
-
-def _header_size_px(path: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return image.size

@@ -24,6 +24,7 @@ from train.split import Fold
 CHECKPOINT, PREDICTIONS, METRICS, PROTOTYPES = "checkpoint.pt", "predictions.npz", "metrics.json", "prototypes.npz"
 RETRIEVAL, LOG = "retrieval.json", "log.jsonl"
 _RECIPE, _ENVIRONMENT, _SPLIT, _LABELS = "recipe.json", "environment.json", "split.csv", "labels.json"
+_WARNINGS = "warnings.json"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "scikit-learn")
 
 
@@ -79,7 +80,7 @@ def stored_taxa(folder: Path, labels: Sequence[str]) -> tuple[Taxon | None, ...]
 
 
 def write_split(folder: Path, samples: Sequence[Sample], fold: Fold) -> None:
-    """`split.csv`: which sample was in which part."""
+    """`split.csv`: which sample was in which part. `warnings.json`: why the test figures may be too good."""
     parts = dict.fromkeys(fold.train, "train") | dict.fromkeys(fold.test, "test")
     rows = [
         {"part": parts[place], "label": sample.label, "location": sample.location, "sequence": sample.sequence,
@@ -87,6 +88,17 @@ def write_split(folder: Path, samples: Sequence[Sample], fold: Fold) -> None:
         for place, sample in enumerate(samples) if place in parts
     ]  # fmt: skip
     write_table(folder / _SPLIT, rows)
+    write_json(folder / _WARNINGS, fold.warnings)
+
+
+def stored_warnings(folder: Path) -> list[str]:
+    """Of the split of a run, or of each fold of a cross-validation."""
+    found = []
+    for file in (folder / _WARNINGS, *sorted(folder.glob(f"fold-*/{_WARNINGS}"))):
+        if file.exists():
+            of = "" if file.parent == folder else f"{file.parent.name}: "
+            found += [f"{of}warning: {line}" for line in json.loads(file.read_text(encoding="utf-8"))]
+    return found
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

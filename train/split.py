@@ -1,7 +1,8 @@
 """Which samples are trained on and which are tested with. By location or sequence; by image alone only when asked."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,8 @@ class Fold:
 
     train: tuple[int, ...]
     test: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
+    """Reasons to doubt the test figures, one line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,15 @@ def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tupl
     """
     if by == "official":
         return (official(samples),)
+    if count < 2:
+        raise DataError(f"data.folds is {count}; at least two are needed, of which one is tested with")
     groups = [_group(sample, by) for sample in samples]
     if len(set(groups)) < count:
         raise DataError(f"the data has {len(set(groups))} different {by}s, fewer than the {count} folds asked for")
     labels = np.array([sample.label for sample in samples])
+    most = max(Counter(labels.tolist()).values())
+    if most < count:
+        raise DataError(f"no label has more than {most} samples, fewer than the {count} folds asked for")
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     # Rare labels have fewer groups than folds: that some test part lacks them is known, and shows in the tables.
     places = np.arange(len(samples))
@@ -83,15 +91,20 @@ def find_leak(samples: Sequence[Sample], fold: Fold) -> Leak:
     """What the two parts of `fold` share."""
     train, test = ([samples[place] for place in places] for places in (fold.train, fold.test))
     return Leak(
-        locations=_shared(train, test, "location"),
-        sequences=_shared(train, test, "sequence"),
+        locations=_shared((s.location for s in train), (s.location for s in test)),
+        sequences=_shared(map(_visit, train), map(_visit, test)),
         images=tuple(sorted({str(sample.path) for sample in train} & {str(sample.path) for sample in test})),
         unknown_sequence=sum(not sample.sequence and not sample.location for sample in test),
     )
 
 
-def _shared(train: Sequence[Sample], test: Sequence[Sample], field: str) -> tuple[str, ...]:
-    return tuple(sorted(({getattr(s, field) for s in train} & {getattr(s, field) for s in test}) - {""}))
+def _shared(train: Iterable[str], test: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted((set(train) & set(test)) - {""}))
+
+
+def _visit(sample: Sample) -> str:
+    """Many projects count their events anew at each place."""
+    return f"{sample.sequence} at {sample.location}" if sample.sequence and sample.location else sample.sequence
 
 
 def _group(sample: Sample, by: SplitBy) -> str:

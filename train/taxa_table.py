@@ -13,24 +13,31 @@ _OTHER_KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
+def is_no_animal(label: str) -> bool:
+    """Whether the label is one of those reserved for blanks, humans and vehicles, which stand in no table of taxa."""
+    return label.lower() in _OTHER_KINDS
+
+
 def read_taxa(path: Path) -> tuple[dict[str, Taxon], tuple[Taxon, ...]]:
     """(taxon of each label, common names of higher taxa).
 
     Columns: label, scientificName, rank, common_name, class, order, family, genus. Rows without a label name higher
-    taxa.
+    taxa. A row of a blank, a human or a vehicle needs no more than its label, and gives no taxon.
     """
     labels: dict[str, Taxon] = {}
     higher: list[Taxon] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
+                if is_no_animal((row.get("label") or "").strip()):
+                    continue
                 taxon = _taxon(row, f"{path.name} line {number}")
                 if row.get("label"):
                     labels[row["label"]] = taxon
                 else:
                     higher.append(taxon)
-    except OSError as error:
-        raise TrainError(f"{path} cannot be read ({error.strerror}); expected a table of taxa") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainError(f"{path} cannot be read ({error}); expected a table of taxa in UTF-8") from error
     return labels, tuple(higher)
 
 

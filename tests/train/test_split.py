@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_boxes_of_one_image_stay_together_even_by_image() -> None:
         assert not find_leak(data, fold).images
 
 
+def test_events_that_each_place_counts_anew_are_not_shared() -> None:
+    data = [Sample(Path(f"{n}.jpg"), "ab"[n % 2], location=f"s{n % 6}", sequence=str(n // 6 % 3)) for n in range(36)]
+    for fold in folds(data, "location", 3, 0):
+        assert not list(find_leak(data, fold).warnings("location"))
+    (fold, *_) = folds(data, "image", 3, 0)
+    assert find_leak(data, fold).sequences
+    unplaced = [replace(sample, location="") for sample in data]
+    assert find_leak(unplaced, fold).sequences == ("0", "1", "2")
+
+
 def test_unknown_sequences_are_counted_as_doubt() -> None:
     data = [Sample(Path(f"{n}.jpg"), "a") for n in range(4)]
     assert find_leak(data, Fold((0, 1), (2, 3))).unknown_sequence == 2
@@ -54,5 +65,9 @@ def test_missing_groups_stop_the_split() -> None:
         folds([Sample(Path("a.jpg"), "a")], "location", 2, 0)
     with pytest.raises(DataError, match="fewer than the 20 folds"):
         folds(samples(), "location", 20, 0)
+    with pytest.raises(DataError, match="at least two are needed"):
+        folds(samples(), "location", 1, 0)
+    with pytest.raises(DataError, match="no label has more than 2 samples"):
+        folds([Sample(Path(f"{n}.jpg"), "ab"[n % 2]) for n in range(4)], "image", 3, 0)
     with pytest.raises(DataError, match="no official split"):
         folds(samples(), "official", 1, 0)
