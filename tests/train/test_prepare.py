@@ -1,0 +1,102 @@
+"""From a dataset and a recipe to samples and folds."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.train.made_animals import LABELS, draw_animal, write_animals
+from train.__main__ import main
+from train.prepare import choose_folds, prepare
+from train.recipe import load_recipe
+from train.run_folder import stored_warnings, write_split
+from train.sample import Box, DataError
+from train.split import Fold
+from train.taxa_table import read_taxa
+
+PLAIN = ["--threads", "1", "--workers", "0"]
+
+
+def write_herds(folder: Path, frames: int) -> Path:
+    """`manifest.csv` of frames of 96 x 64 px with two boxed animals side by side: two of the label in even frames, one
+    of it and a disc in odd ones.
+    """
+    rng = np.random.default_rng(0)
+    rows = ["path,label,site,event,box_x,box_y,box_width,box_height"]
+    folder.mkdir()
+    for number in range(frames):
+        label = LABELS[1 + number // 2 % 2]
+        pair = (label, label if number % 2 == 0 else "disc")
+        frame = np.concatenate([draw_animal(one, rng, 48) for one in pair], axis=1)
+        frame = np.pad(frame, ((8, 8), (0, 0), (0, 0)))
+        assert cv2.imwrite(str(folder / f"{number}.jpg"), frame)
+        rows += [f"{number}.jpg,{one},s{number % 4},{number},{0.5 * n},0.125,0.5,0.75" for n, one in enumerate(pair)]
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    return folder / "manifest.csv"
+
+
+def test_boxes_are_pictures_where_they_are_cut_out_else_frames_are(
+    tmp_path: Path, tiny_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_herds(tmp_path / "herds", 16)
+    cut_out = prepare(data, "auto", load_recipe(str(tiny_recipe), ["input.crop_margin=0.1"]), False)
+    assert len(cut_out.samples) == 32
+    assert {sample.size_px for sample in cut_out.samples} == {(96, 64)}
+    whole = load_recipe(str(tiny_recipe), [])
+    with pytest.raises(DataError, match="has 8 faults"):
+        prepare(data, "auto", whole, False)
+    assert capsys.readouterr().err.count("disc in one frame") == 8
+    kept = prepare(data, "auto", whole, True).samples
+    assert [sample.path.name for sample in kept] == [f"{number}.jpg" for number in range(0, 16, 2)]
+    assert {sample.box for sample in kept} == {Box(0.0, 0.125, 1.0, 0.75)}
+
+
+def test_fit_and_evaluate_boxes_that_are_cut_out(tmp_path: Path, tiny_recipe: Path) -> None:
+    data = write_herds(tmp_path / "herds", 16)
+    fit = ["fit", "--recipe", str(tiny_recipe), "--data", str(data), "--out", str(tmp_path / "run"), "--no-cache"]
+    assert main([*fit, "--set", "input.crop_margin=0.1", "--set", "optimiser.epochs=1", *PLAIN]) == 0
+    out = tmp_path / "out"
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(data), "--out", str(out), *PLAIN[2:]]) == 0
+    assert json.loads((out / "metrics.json").read_text())["figures"]["images"] == 32
+
+
+def test_a_report_names_what_its_split_leaks(
+    animals: Path, tmp_path: Path, tiny_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ["--set", "data.split=image", "--set", "optimiser.epochs=1"]
+    fit = ["fit", "--recipe", str(tiny_recipe), "--data", str(animals), "--out", str(tmp_path / "run"), "--no-cache"]
+    assert main([*fit, *changes, *PLAIN]) == 0
+    said = "sequences are in both training and test"
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "run" / "report.txt").read_text()
+    assert said in json.loads((tmp_path / "run" / "metrics.json").read_text())["warnings"]
+    pooled = tmp_path / "folds"
+    for number in (0, 1):
+        (pooled / f"fold-{number}").mkdir(parents=True)
+        write_split(pooled / f"fold-{number}", (), Fold((), (), ("it leaks",)))
+    assert stored_warnings(pooled) == ["fold-0: warning: it leaks", "fold-1: warning: it leaks"]
+
+
+def test_folds_that_leak_nothing_have_no_warning(animals: Path, tiny_recipe: Path) -> None:
+    recipe = load_recipe(str(tiny_recipe), [])
+    assert [fold.warnings for fold in choose_folds(prepare(animals, "auto", recipe, False), recipe)] == [(), ()]
+
+
+@pytest.mark.parametrize("row", ["", "blank,,,,,,,\n"])
+def test_blanks_need_no_row_in_a_table_of_taxa(tmp_path: Path, tiny_recipe: Path, row: str) -> None:
+    table = write_animals(tmp_path, each=4)
+    table.write_text(table.read_text().replace(",disc,", ",blank,"))
+    taxa = tmp_path / "taxa.csv"
+    taxa.write_text(
+        "label,scientificName,rank,common_name,class,order,family,genus\n"
+        f"bar,Vulpes vulpes,species,red fox,,,,\n{row}cross,Meles meles,species,badger,,,,\n"
+    )
+    assert set(read_taxa(taxa)[0]) == {"bar", "cross"}
+    prepared = prepare(tmp_path, "auto", load_recipe(str(tiny_recipe), [f"data.taxa={taxa}"]), False)
+    assert [(label.name, label.kind) for label in prepared.labels] == [
+        ("bar", "animal"),
+        ("blank", "blank"),
+        ("cross", "animal"),
+    ]
