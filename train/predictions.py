@@ -20,6 +20,7 @@ from edge.resize import Pixels
 from train import TrainError
 from train.fit import normalised
 from train.pixels import PixelSource, for_evaluation
+from train.run_folder import PREDICTIONS
 from train.sample import Sample
 
 BATCH = 64
@@ -90,6 +91,14 @@ def join(parts: Sequence[Predictions]) -> Predictions:
         if field.name != "labels"
     }
     return Predictions(labels=parts[0].labels, **joined)
+
+
+def of_run(folder: Path) -> Predictions:
+    """Of a run, or of all folds that lie in it as `fold-0`, `fold-1`, ...: some may have been trained since they were
+    last pooled.
+    """
+    folds = sorted(folder.glob(f"fold-*/{PREDICTIONS}"))
+    return join([Predictions.load(path) for path in folds]) if folds else Predictions.load(folder / PREDICTIONS)
 
 
 class Raw(NamedTuple):

@@ -20,7 +20,7 @@ from train.metrics import (
     sequence_groups,
 )
 from train.pictures import draw_confusion, draw_coverage, draw_reliability
-from train.predictions import UNSEEN, Predictions, join
+from train.predictions import UNSEEN, Predictions, of_run
 from train.rejection import RejectionFigures, rejection_figures
 from train.run_folder import (
     METRICS,
@@ -28,6 +28,7 @@ from train.run_folder import (
     stored_recipe,
     stored_retrieval,
     stored_taxa,
+    stored_warnings,
     write_json,
     write_table,
 )
@@ -39,12 +40,12 @@ def report_run(folder: Path) -> str:
     """Write the figures of `folder`; the summary, for people. Folds that were trained one by one, perhaps on several
     machines, are pooled when they lie in it as `fold-0`, `fold-1`, ...
     """
-    folds = sorted(folder.glob(f"fold-*/{PREDICTIONS}"))
-    notes = []
-    if folds:  # pooled anew each time: some may have been trained since
-        join([Predictions.load(path) for path in folds]).save(folder / PREDICTIONS)
-        notes = _missing_folds(folder, [path.parent.name for path in folds])
-    predictions = Predictions.load(folder / PREDICTIONS)
+    predictions, notes = of_run(folder), []
+    folds = [path.parent.name for path in folder.glob(f"fold-*/{PREDICTIONS}")]
+    if folds:
+        predictions.save(folder / PREDICTIONS)
+        notes = _missing_folds(folder, folds)
+    notes += stored_warnings(folder)
     return report_predictions(predictions, stored_taxa(folder, predictions.labels), folder, "held-out images", notes)
 
 

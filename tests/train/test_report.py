@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from train import TrainError
+from train.__main__ import main
+from train.commands.ablate import _is_done
 from train.predictions import Predictions
 from train.recipe import load_recipe
 from train.report import report_run
@@ -36,13 +39,17 @@ def write_fold(run: Path, number: int, tiny_recipe: Path) -> None:
     ).save(folder / "predictions.npz")
 
 
-def test_folds_are_pooled_anew_and_missing_ones_are_named(tiny_recipe: Path, tmp_path: Path) -> None:
+def test_folds_are_pooled_anew_and_missing_ones_are_named(
+    tiny_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_fold(tmp_path, 1, tiny_recipe)
     said = report_run(tmp_path)
     assert said.splitlines()[0] == "9 held-out images, 3 sequences"
     assert "of 3 folds these are missing: 0, 2" in said.splitlines()[1]
     assert "missing: 0, 2" in json.loads((tmp_path / "metrics.json").read_text())["warnings"]
     write_fold(tmp_path, 0, tiny_recipe)
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 0
+    assert "18 images held out by both" in capsys.readouterr().out
     said = report_run(tmp_path)
     assert said.startswith("18 held-out images")
     assert "of 3 folds these are missing: 2;" in said
@@ -78,6 +85,15 @@ def test_predictions_are_there_whole_or_not_at_all(
     with pytest.raises(OSError, match="full"):
         replace(found, fold=found.fold + 1).save(path)
     assert path.read_bytes() == before
+
+
+def test_a_row_of_an_ablation_is_done_when_all_its_folds_are(tiny_recipe: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(tiny_recipe), ["data.folds=3"])
+    write_fold(tmp_path, 1, tiny_recipe)
+    assert _is_done(tmp_path, recipe, {1})
+    assert not _is_done(tmp_path, recipe, {0, 1, 2})
+    with pytest.raises(TrainError, match="held out fold 1, not 0"):
+        _is_done(tmp_path, recipe, {0})
 
 
 def full(path: Path, **_: object) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from train import TrainError
 from train.commands import fit
 from train.compare import compare
-from train.predictions import Predictions
+from train.predictions import of_run
 from train.recipe import Recipe
-from train.run_folder import METRICS, PREDICTIONS, check_recipe
+from train.run_folder import METRICS, check_recipe
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 
@@ -31,8 +31,7 @@ def main(argv: Sequence[str]) -> int:
         folder = options.out / _folder(name)
         changes = [word for setting in settings for word in ("--set", setting)]
         arguments = ["--recipe", recipe, "--out", str(folder), "--resume", *changes, *rest]
-        if (folder / METRICS).exists():  # done in an earlier call
-            _check_row(folder, *fit.asked_for(arguments))
+        if (folder / METRICS).exists() and _is_done(folder, *fit.asked_for(arguments)):
             continue
         print(f"row {name!r}", file=sys.stderr, flush=True)
         code = fit.main(arguments)
@@ -42,12 +41,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _check_row(folder: Path, recipe: Recipe, folds: set[int]) -> None:
-    """Raises `TrainError` when the row that lies in `folder` is not the one that is asked for."""
+def _is_done(folder: Path, recipe: Recipe, folds: set[int]) -> bool:
+    """Whether all `folds` are. Raises `TrainError` when the row that lies in `folder` is not the one asked for."""
     check_recipe(folder, recipe)
-    found = {int(fold) for fold in Predictions.load(folder / PREDICTIONS).fold}
-    if found != folds:
+    found = {int(fold) for fold in of_run(folder).fold}
+    if not found <= folds:
         raise TrainError(f"{folder} held out fold {_listed(found)}, not {_listed(folds)}; give a new --out")
+    return found == folds
 
 
 def _listed(numbers: set[int]) -> str:
@@ -73,10 +73,10 @@ def _read(name: str) -> tuple[str, dict[str, list[str]]]:
 
 def _table(out: Path, names: Sequence[str]) -> str:
     """Markdown, best gain first after the plain row."""
-    plain = Predictions.load(out / _folder("plain") / PREDICTIONS)
+    plain = of_run(out / _folder("plain"))
     rows = []
     for name in names:
-        found = compare(plain, Predictions.load(out / _folder(name) / PREDICTIONS))
+        found = compare(plain, of_run(out / _folder(name)))
         gain = found.macro_f1_gain
         rows.append(
             (

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train.compare import compare
-from train.predictions import Predictions
-from train.run_folder import PREDICTIONS
+from train.predictions import of_run
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("first", type=Path, help="run folder")
     parser.add_argument("second", type=Path, help="run folder")
     options = parser.parse_args(argv)
-    found = compare(Predictions.load(options.first / PREDICTIONS), Predictions.load(options.second / PREDICTIONS))
+    found = compare(of_run(options.first), of_run(options.second))
     gains = (("accuracy", found.accuracy, found.accuracy_gain), ("macro-F1", found.macro_f1, found.macro_f1_gain))
     print(f"{found.images} images held out by both")
     for name, (before, after), gain in gains:
