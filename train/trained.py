@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -137,3 +138,5 @@ def _archive(path: Path) -> Mapping[str, Any]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         return {}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise TrainError(f"{path} cannot be read ({error}); remove it, or enrol or train again") from error

@@ -231,7 +231,13 @@ def test_an_enrolled_species_is_answered_evaluated_and_joined_by_another(
     assert np.bincount(lessons.truth)[3:].tolist() == [4, 4]
     assert Trained(second).temperature == Trained(run).temperature
     shutil.copy(second, tmp_path / "moved.pt")
-    assert main(["enrol", str(tmp_path / "moved.pt"), "--data", str(taught / "data"), "--out", str(first)]) == 2
+    again = ["enrol", str(tmp_path / "moved.pt"), "--data", str(data), "--out", str(first)]
+    (data / "red").rename(data / "green")
+    assert main(again) == 2
+    assert "lacks its .npz with the training's embeddings" in capsys.readouterr().err
+    (tmp_path / "moved.npz").write_bytes(b"PK half a file")
+    assert main(again) == 2
+    assert "moved.npz cannot be read" in capsys.readouterr().err
 
 
 def test_all_data_makes_the_model_to_ship(taught: Path, tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def _evaluate_on(options: argparse.Namespace) -> str:
     chosen = tuple(sample for sample in dataset.samples if options.split in ("", sample.split))
     samples = as_seen(readable(replace(dataset, samples=chosen), options.skip_bad).samples, recipe)
     if not samples:
-        raise TrainError(f"{options.data} has no samples of split {options.split!r}")
+        of_split = f" of split {options.split!r}" if options.split else " that can be read"
+        raise TrainError(f"{options.data} has no samples{of_split}; give other data")
     if {sample.label for sample in samples}.isdisjoint(trained.names):
         raise TrainError(f"{options.data} holds no label that the model knows; it knows {', '.join(trained.names)}")
     source = pixel_source(recipe, options.cache)
