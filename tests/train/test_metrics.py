@@ -16,7 +16,7 @@ from train.calibration import (
     threshold_for_precision,
 )
 from train.compare import compare
-from train.metrics import bootstrap, figures, label_figures, location_figures, macro_f1
+from train.metrics import bootstrap, figures, label_figures, location_figures, macro_f1, sequence_groups
 from train.pictures import draw_coverage, draw_reliability
 from train.predictions import UNSEEN, Predictions, join, prototypes, similarity
 from train.rejection import rejection_figures
@@ -47,6 +47,12 @@ def predictions(rows: list[tuple[str, str, int]], sure: float = 4.0, fold: int =
         embedding=np.eye(3, dtype=np.float32)[[row[2] for row in rows]],
         prototype_similarity=np.eye(3, dtype=np.float32)[[row[2] for row in rows]],
     )
+
+
+def test_events_that_each_place_counts_anew_are_different() -> None:
+    one = predictions([("kob", "1", 0), ("kob", "1", 0), ("kob", "2", 0), ("zebra", "", 2), ("zebra", "", 2)])
+    places = np.array(["s1", "s2", "s1", "s1", "s2"])
+    assert sequence_groups(replace(one, location=places)).tolist() == ["1 at s1", "1 at s2", "2", "0-3", "0-4"]
 
 
 LONG_EVENT = [("kob", "s1-a", 0)] * 9 + [("kob", "s2-b", 1), ("waterbuck", "s2-b", 1), ("zebra", "s3-c", 2)]

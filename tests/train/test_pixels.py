@@ -3,9 +3,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge.frame import decode, fit
-from train.pixels import PixelSource, for_evaluation
+from train.pixels import PixelSource, for_evaluation, upright_size_px
 from train.sample import Box, Keypoint, Sample
 
 
@@ -44,6 +45,24 @@ def test_boxes_are_cropped_with_their_margin_and_enough_pixels(frame: Path) -> N
     assert box is not None
     assert np.allclose((box.x, box.y, box.width, box.height), (1 / 6, 0.25, 2 / 3, 0.5))
     assert loose.keypoints_in_view(sample)["eye"] == pytest.approx((0.5, 0.5))
+
+
+def test_a_margin_is_in_pixels_also_where_the_data_gives_no_size(frame: Path) -> None:
+    box = Box(0.4, 0.4, 0.1, 0.2)  # 80 x 80 px
+    loose = PixelSource(50, crop_margin=0.5)
+    known = loose.read(Sample(frame, "a", box=box, size_px=(800, 400)))
+    assert known.shape[0] == known.shape[1]
+    assert np.array_equal(loose.read(Sample(frame, "a", box=box)), known)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_sizes_by_the_header_are_those_of_decoded_pictures(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    assert upright_size_px(path) == decode(path.read_bytes()).pixels.shape[1::-1]
 
 
 def test_a_changed_file_is_decoded_again(frame: Path, tmp_path: Path) -> None:

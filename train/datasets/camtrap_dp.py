@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from edge.taxonomy import Taxon
+from edge.taxonomy import RANKS, Taxon
 from train.sample import Box, DataError, Dataset, Sample
 
 _OTHER_KINDS = frozenset({"blank", "human", "vehicle"})
@@ -26,7 +27,7 @@ def read_camtrap_dp(path: Path) -> Dataset:
     is the deployment's `locationID` (else `locationName`, else the deployment), the sequence is the event.
     """
     folder = path if path.is_dir() else path.parent
-    resources = _resources(folder / "datapackage.json")
+    resources, described = _package(folder / "datapackage.json")
     problems: list[str] = []
     places = _places(folder, resources, problems)
     media = {row["mediaID"]: row for row in _rows(folder, resources, "media", "mediaID", "filePath")}
@@ -50,19 +51,39 @@ def read_camtrap_dp(path: Path) -> Dataset:
             except ValueError as error:
                 problems.append(f"{row['filePath']}: {error}")
                 continue
-            taxa |= {_label(item): _taxon(item) for item in found if len(_label(item).split()) == 2}
+            for name in {item["scientificName"] for item in found if item.get("scientificName")}:
+                if name in described:
+                    taxa[name] = described[name]
+                elif len(name.split()) == 2:
+                    taxa[name] = Taxon(name, "species", name, genus=name.split()[0])
     return Dataset(folder.name, tuple(samples), taxa, tuple(problems))
 
 
-def _resources(file: Path) -> dict[str, list[Path]]:
-    """The files of each table."""
+def _package(file: Path) -> tuple[dict[str, list[Path]], dict[str, Taxon]]:
+    """(the files of each table, the taxa that the package describes)."""
     try:
         document = json.loads(file.read_text(encoding="utf-8-sig"))
-        named = {item["name"]: item["path"] for item in document["resources"] if "path" in item}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _resources(document), _taxa(document)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{file} does not describe a Camtrap DP package ({error})") from error
+
+
+def _resources(document: Mapping[str, Any]) -> dict[str, list[Path]]:
+    named = {item["name"]: item["path"] for item in document["resources"] if "path" in item}
     parts = {name: paths if isinstance(paths, list) else [paths] for name, paths in named.items()}
     return {name: [Path(str(part)) for part in paths] for name, paths in parts.items()}
+
+
+def _taxa(document: Mapping[str, Any]) -> dict[str, Taxon]:
+    taxa = {}
+    for item in document.get("taxonomic") or ():
+        name = str(item.get("scientificName") or "")
+        rank = item.get("taxonRank") or ("species" if len(name.split()) == 2 else "")
+        if name and rank in RANKS:
+            common = (item.get("vernacularNames") or {}).get("eng") or name
+            above = (str(item.get(key) or "") for key in ("class", "order", "family", "genus"))
+            taxa[name] = Taxon(name, rank, common, *above)
+    return taxa
 
 
 def _rows(folder: Path, resources: Mapping[str, Sequence[Path]], name: str, *needed: str) -> list[Row]:
@@ -171,11 +192,6 @@ def _samples(folder: Path, media: Row, found: Sequence[Row], place: str, at: dat
 def _label(row: Row) -> str:
     kind = row.get("observationType", "")
     return kind if kind in _OTHER_KINDS else row.get("scientificName", "") if kind == "animal" else ""
-
-
-def _taxon(row: Row) -> Taxon:
-    name = row["scientificName"]
-    return Taxon(name, "species", row.get("vernacularName") or name, genus=name.split()[0])
 
 
 def _box(row: Row) -> Box | None:

@@ -293,6 +293,8 @@ def test_camtrap_dp_as_our_own_report_writes_it(tmp_path: Path) -> None:
         for camera in ("ford", "gate")
         for label, count in (("Aepyceros melampus", 2), ("blank", 1))
     }
+    assert dataset.taxa["Aepyceros melampus"].family == "Bovidae"
+    assert dataset.taxa["Aepyceros melampus"].common_name == "impala"
     assert len({s.sequence for s in dataset.samples}) == 4  # two frames of one visit, and a blank, at each place
 
 
@@ -346,6 +348,10 @@ def test_camtrap_dp_bad_times_and_unboxed_species_are_listed(tmp_path: Path) -> 
 
 
 def test_a_camtrap_dp_package_that_is_not_whole_is_told_in_one_line(tmp_path: Path) -> None:
+    for document in ("[]", "{", '{"resources": [{"path": "media.csv"}]}', '{"resources": [], "taxonomic": ["fox"]}'):
+        (tmp_path / "datapackage.json").write_text(document)
+        with pytest.raises(DataError, match="does not describe a Camtrap DP package"):
+            read_dataset(tmp_path)
     write_camtrap_dp(tmp_path)
     (tmp_path / "deployments.csv").unlink()
     assert "no table of deployments" in read_dataset(tmp_path).problems[0]
