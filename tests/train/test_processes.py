@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.train.made_animals import LABELS
+from train import TrainError
 from train.datasets import read_dataset
 from train.fit import Task, fit
 from train.losses.objective import Batch, Objective
@@ -81,7 +83,15 @@ def two(tmp_path_factory: pytest.TempPathFactory, animals: Path) -> Path:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(work, (port, folder, animals, folder / "tiny.toml"), nprocs=2)  # type: ignore[attr-defined,no-untyped-call]
+    spawn = torch.multiprocessing.spawn  # type: ignore[attr-defined]
+    context = spawn(work, (port, folder, animals, folder / "tiny.toml"), nprocs=2, join=False)  # type: ignore[no-untyped-call]
+    deadline = time.monotonic() + 300
+    try:
+        while not context.join(max(0.0, deadline - time.monotonic())):
+            assert time.monotonic() < deadline, "the processes wait for each other in vain"
+    finally:
+        for process in context.processes:
+            process.kill()
     return folder
 
 
@@ -130,3 +140,12 @@ def test_processes_wait_as_long_as_an_evaluation_takes(monkeypatch: pytest.Monke
     with started("cpu"):
         pass
     assert asked[0] >= timedelta(hours=6)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_told_in_one_line(device: str) -> None:
+    with (
+        pytest.raises(TrainError, match=f"device '{device}' is none that PyTorch finds here; expected auto"),
+        started(device),
+    ):
+        pass
