@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.card import Label
+from edge.frame import IMAGE_SUFFIXES
 from edge.taxonomy import Taxon
-from train.datasets import read_dataset
-from train.faults import find_faults, report_faults, without_faults
+from train.datasets import read_dataset, recognise_layout
+from train.faults import find_faults, readable, report_faults, without_faults
 from train.near_copies import MOST_SAMPLES, find_near_copies, joined
 from train.pixels import PixelSource, upright_size_px
 from train.recipe import Recipe
-from train.sample import DataError, Sample, one_per_frame
+from train.sample import DataError, Dataset, Sample, one_per_frame
 from train.split import Fold, find_leak, folds
 from train.taxa_table import card_labels, is_no_animal, read_taxa
 
@@ -84,11 +85,35 @@ def choose_folds(prepared: Prepared, recipe: Recipe) -> tuple[Fold, ...]:
     return tuple(chosen)
 
 
-def read_backgrounds(path: Path) -> tuple[Sample, ...]:
-    """Frames without an animal: the blanks of a labelled dataset, or all images of one that names none."""
-    samples: Sequence[Sample] = read_dataset(path).samples
-    blanks = tuple(sample for sample in samples if sample.label.lower() in _BLANK_NAMES)
-    return blanks or tuple(samples)
+def read_backgrounds(path: Path, skip_bad: bool) -> tuple[Sample, ...]:
+    """Frames without an animal: the blanks of a labelled dataset, or all pictures of a folder that holds no others.
+
+    All can be read: a broken one would end the work when it is drawn for the first time. Raises `DataError` where there
+    are none, or where what cannot be read is not to be skipped.
+    """
+    dataset = _pictures_alone(path) or read_dataset(path)
+    blanks = tuple(sample for sample in dataset.samples if sample.label.lower() in _BLANK_NAMES)
+    if not blanks:
+        labels = ", ".join(dataset.labels()[:5])
+        raise DataError(
+            f"{path} has no label blank or empty (it has {labels}); its pictures may show animals. Give backgrounds "
+            "that are labelled so, or a folder with pictures of none"
+        )
+    backgrounds = readable(replace(dataset, name=str(path), samples=blanks), skip_bad).samples
+    if not backgrounds:
+        raise DataError(f"{path} holds no background that can be read; give frames without an animal")
+    return backgrounds
+
+
+def _pictures_alone(path: Path) -> Dataset | None:
+    """Those of a folder with no table and no class folder; `None` for any other data."""
+    if not path.is_dir() or recognise_layout(path) != "folder":
+        return None
+    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    if not files or any(file.parent != path for file in files):
+        return None
+    return Dataset(path.name, tuple(Sample(file, "blank", root=path) for file in files))
 
 
 def _settle_near_copies(samples: Sequence[Sample], recipe: Recipe, cache: Path | None) -> Sequence[Sample]:

@@ -61,3 +61,27 @@ def test_an_animal_keeps_the_detail_of_its_crop(tmp_path: Path) -> None:
         row = frame[round((sample.box.y + sample.box.height / 2) * frame.shape[0]), :, 0].astype(int)
         left, width = round(sample.box.x * frame.shape[1]), round(sample.box.width * frame.shape[1])
         assert row[left + width // 4 : left + 3 * width // 4].std() > 60
+
+
+def test_nothing_of_the_users_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_animals(tmp_path / "crops", each=2)
+    labels = data.read_text()
+    arguments = ["compose", "--recipe", "porini-plain", "--data", str(data), "--backgrounds", str(tmp_path)]
+    assert main([*arguments, "--out", str(data.parent)]) == 2
+    assert f"{data.parent} is not empty; give a new folder as --out" in capsys.readouterr().err
+    assert main([*arguments, "--out", str(data)]) == 2
+    assert f"{data} cannot be written" in capsys.readouterr().err
+    assert data.read_text() == labels
+
+
+def test_a_label_is_no_path(tmp_path: Path) -> None:
+    data = write_animals(tmp_path / "crops", each=2)
+    data.write_text(data.read_text().replace(",disc,", f",{tmp_path}/disc,").replace(",bar,", ",..,"))
+    (tmp_path / "empty").mkdir()
+    cv2.imwrite(str(tmp_path / "empty" / "0.jpg"), np.full((200, 300, 3), 90, np.uint8))
+    arguments = ["--recipe", "porini-plain", "--data", str(data), "--backgrounds", str(tmp_path / "empty")]
+    arguments += ["--set", "data.taxa=''", "--set", "data.min_side_px=0", "--out", str(tmp_path / "out")]
+    before = set(tmp_path.iterdir())
+    assert main(["compose", *arguments]) == 0
+    assert set(tmp_path.iterdir()) == before | {tmp_path / "out"}
+    assert read_dataset(tmp_path / "out").labels() == ("..", f"{tmp_path}/disc", "cross")

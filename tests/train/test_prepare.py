@@ -9,7 +9,7 @@ import pytest
 
 from tests.train.made_animals import LABELS, draw_animal, write_animals
 from train.__main__ import main
-from train.prepare import choose_folds, prepare
+from train.prepare import choose_folds, prepare, read_backgrounds
 from train.recipe import load_recipe
 from train.run_folder import stored_warnings, write_split
 from train.sample import Box, DataError
@@ -100,3 +100,38 @@ def test_blanks_need_no_row_in_a_table_of_taxa(tmp_path: Path, tiny_recipe: Path
         ("blank", "blank"),
         ("cross", "animal"),
     ]
+
+
+def test_backgrounds_are_blanks_or_a_folder_of_pictures_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_animals(tmp_path / "labelled", each=2)
+    with pytest.raises(DataError, match=r"no label blank or empty \(it has bar, cross, disc\)"):
+        read_backgrounds(table.parent, False)
+    table.unlink()
+    with pytest.raises(DataError, match="no label blank or empty"):
+        read_backgrounds(table.parent, False)
+    (table.parent / "bar").rename(table.parent / "Empty")
+    assert [sample.path.parent.name for sample in read_backgrounds(table.parent, False)] == ["Empty", "Empty"]
+    alone = table.parent / "disc"
+    (alone / "notes.txt").write_text("of no picture")
+    assert [sample.name for sample in read_backgrounds(alone, False)] == ["000.jpg", "001.jpg"]
+    (alone / "001.jpg").write_bytes(b"half")
+    with pytest.raises(DataError, match="disc has 1 fault"):
+        read_backgrounds(alone, False)
+    assert f"unreadable: {alone}/001.jpg" in capsys.readouterr().err
+    assert [sample.name for sample in read_backgrounds(alone, True)] == ["000.jpg"]
+    (alone / "000.jpg").unlink()
+    with pytest.raises(DataError, match="holds no background that can be read"):
+        read_backgrounds(alone, True)
+
+
+def test_rows_of_backgrounds_that_are_faulty_are_not_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_animals(tmp_path, each=2)
+    table.write_text("path,label,captured_at\nbar/000.jpg,blank,\nbar/001.jpg,blank,yesterday\n")
+    with pytest.raises(DataError, match="has 1 fault"):
+        read_backgrounds(table, False)
+    assert "yesterday" in capsys.readouterr().err
+    assert len(read_backgrounds(table, True)) == 1

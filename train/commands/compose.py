@@ -6,8 +6,10 @@ first look may be. The frames made here are no test: a figure of whole frames co
 
 import argparse
 import csv
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 
@@ -37,8 +39,9 @@ def main(argv: Sequence[str]) -> int:
     if not 0.02 <= least <= most <= 0.95:
         raise TrainError(f"--height is {least} {most}; expected two fractions from 0.02 to 0.95, the smaller first")
     recipe = load_recipe(options.recipe, options.set)
+    _make_folder(options.out)
+    backgrounds = read_backgrounds(options.backgrounds, options.skip_bad)
     prepared = prepare(options.data, options.format, recipe, options.skip_bad)
-    backgrounds = read_backgrounds(options.backgrounds)
     source, in_full = PixelSource(SIDE_PX[1]), PixelSource(MOST_PX, 0.0)
     names = {label.name: label.taxon.scientific_name for label in prepared.labels if label.taxon}
     rows = []
@@ -47,13 +50,14 @@ def main(argv: Sequence[str]) -> int:
         rng = np.random.default_rng((options.seed, number))
         frame = source.read(backgrounds[int(rng.integers(len(backgrounds)))])
         pixels, box = composed(in_full.read(sample), frame, float(rng.uniform(least, most)), rng)
-        path = Path(sample.label) / f"{number:05d}.jpg"
+        path = Path(re.sub(r"^\.|[/\\]", "_", sample.label)) / f"{number:05d}.jpg"
         _write(options.out / path, pixels)
         species = sample.scientific_name or names.get(sample.label, "")
         visit = sample.sequence or str(sample.path)
         size_px, sides = pixels.shape[1::-1], (round(side, 5) for side in astuple(box))
         rows.append([path, sample.label, species, sample.location, visit, *size_px, *sides])
-    with (options.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+    table = options.out / "manifest.csv"
+    with _writing(table), table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
     print(f"{options.out}: {len(rows)} frames of {len(backgrounds)} backgrounds", file=sys.stderr)
     return 0
@@ -76,14 +80,29 @@ def composed(crop: Pixels, frame: Pixels, height: float, rng: np.random.Generato
     return place_in(np.asarray(behind, np.uint8), crop, top, left, high, wide), box
 
 
+def _make_folder(path: Path) -> None:
+    """Of its own: a `manifest.csv` that lies there may be somebody's labels."""
+    with _writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise TrainError(f"{path} is not empty; give a new folder as --out")
+
+
 def _write(path: Path, pixels: Pixels) -> None:
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         whole, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         assert whole
         path.write_bytes(data.tobytes())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What goes wrong with the disk within is told in one line."""
+    try:
+        yield
     except OSError as error:
-        raise TrainError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise TrainError(f"{path} cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from train import TrainError
-from train.faults import readable
 from train.fit import check_settings
 from train.pixels import default_cache
 from train.prepare import Prepared, choose_folds, prepare, read_backgrounds
@@ -18,7 +17,6 @@ from train.processes import Processes, started
 from train.progress import summary_writer
 from train.recipe import RECIPES, Recipe, load_recipe
 from train.run_folder import METRICS, begin_run, write_labels
-from train.sample import Dataset, Sample
 from train.split import Fold
 from train.trainer import How, check_fold, train_fold
 
@@ -58,7 +56,7 @@ def _run(recipe: Recipe, options: argparse.Namespace, processes: Processes, comm
         options.workers,
         options.tensorboard,
         cache,
-        _backgrounds(options.backgrounds, options.skip_bad) if options.backgrounds else (),
+        read_backgrounds(options.backgrounds, options.skip_bad) if options.backgrounds else (),
     )
     out: Path = options.out
     parts = _parts(prepared, recipe, options)
@@ -89,11 +87,6 @@ def _parts(prepared: Prepared, recipe: Recipe, options: argparse.Namespace) -> l
     if not 0 <= options.fold < len(chosen):
         raise TrainError(f"there is no fold {options.fold}; the split has folds 0 to {len(chosen) - 1}")
     return [(options.fold, chosen[options.fold], options.out)]
-
-
-def _backgrounds(path: Path, skip_bad: bool) -> tuple[Sample, ...]:
-    """All readable: a broken one would end the training when it is drawn for the first time."""
-    return readable(Dataset(str(path), read_backgrounds(path)), skip_bad).samples
 
 
 def _figures_of(run: Path) -> dict[str, object]:
