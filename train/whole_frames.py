@@ -1,7 +1,7 @@
 """Whole frames through the device's own pipeline: what the first look says, what the second adds, where it looked."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,8 @@ from edge.model import Model
 from train import TrainError
 from train.sample import Sample
 
+_COLUMNS = ("path", "scientificName", "rank", "certainty")
+_SIDES = ("path", "x", "y", "width", "height")
 NEAR = timedelta(minutes=30)  # frames of one visit; a frame this near to a training crop is no test
 
 
@@ -31,8 +33,8 @@ class Answer:
     frame: Frame
     known: bool
     """Whether the frame's species is one of the model's labels."""
-    near_training: bool
-    """Within 30 minutes of a training sample by its camera's clock."""
+    near_training: bool | None
+    """Within 30 minutes of a training sample by its camera's clock; `None` where a clock is lacking to tell."""
     first: str
     """Scientific name of the most probable label after the first look alone."""
     both: str
@@ -42,22 +44,26 @@ class Answer:
 
 
 def read_frames(table: Path, source: str = "", boxes: Path | None = None) -> tuple[Frame, ...]:
-    """Frames of a table with `path`, `scientificName`, `rank`, `certainty` and `source`: those whose species is sure.
+    """Frames of a table with `path`, `scientificName`, `rank`, `certainty` and, to choose by it, `source`: those whose
+    species is sure.
 
-    Raises `TrainError` when the table has none.
+    Raises `TrainError` when the table has none, or a table lacks a column.
     """
     drawn: dict[str, list[Box]] = {}
-    for row in _rows(boxes) if boxes else ():
-        drawn.setdefault(row["path"], []).append(
-            Box(float(row["x"]), float(row["y"]), float(row["width"]), float(row["height"]))
-        )
+    for row in _rows(boxes, _SIDES) if boxes else ():
+        try:
+            x, y, width, height = (float(row[side]) for side in _SIDES[1:])
+        except ValueError as error:
+            raise TrainError(f"{boxes}: {row['path']}: {error}; expected fractions of the frame's sides") from error
+        drawn.setdefault(row["path"], []).append(Box(x, y, width, height))
     frames = tuple(
         Frame(table.parent / row["path"], row["scientificName"], tuple(drawn.get(row["path"], ())))
-        for row in _rows(table)
-        if source in ("", row["source"]) and row["certainty"] == "sure" and row["rank"] == "species"
+        for row in _rows(table, _COLUMNS + (("source",) if source else ()))
+        if source in ("", row.get("source")) and row["certainty"] == "sure" and row["rank"] == "species"
     )
     if not frames:
-        raise TrainError(f"{table} has no frame of source {source!r} whose species is sure")
+        of = f" of source {source!r}" if source else ""
+        raise TrainError(f"{table} has no frame{of} whose species is sure: rank `species`, certainty `sure`")
     return frames
 
 
@@ -75,7 +81,7 @@ def answer_frames(model: Model, frames: Sequence[Frame], training: Sequence[Samp
             Answer(
                 frame,
                 frame.scientific_name in names,
-                at is not None and any(abs(at - time) <= NEAR for time in times),
+                any(abs(at - time) <= NEAR for time in times) if at and times else None,
                 names[int(first.log_probabilities.argmax())],
                 names[int(both.log_probabilities.argmax())],
                 both.familiarity,
@@ -91,8 +97,9 @@ def summarise(answers: Sequence[Answer]) -> str:
     known = [answer for answer in answers if answer.known]
     for title, chosen in (
         ("frames of trained species", known),
-        ("  of these far from any training sample", [answer for answer in known if not answer.near_training]),
+        ("  of these far from any training sample", [answer for answer in known if answer.near_training is False]),
         ("  within 30 minutes of one", [answer for answer in known if answer.near_training]),
+        ("  not known, for want of times", [answer for answer in known if answer.near_training is None]),
     ):
         first = sum(answer.first == answer.frame.scientific_name for answer in chosen)
         both = sum(answer.both == answer.frame.scientific_name for answer in chosen)
@@ -129,9 +136,15 @@ def _camera_time(text: str) -> datetime | None:
         return None
 
 
-def _rows(path: Path) -> Iterable[dict[str, str]]:
+def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Cells that a short row lacks are empty."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise TrainError(f"{path} cannot be read ({error.strerror}); expected a table of frames") from error
+            reader = csv.DictReader(file, restval="")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrainError(f"{path} cannot be read ({error}); expected a table with {', '.join(needed)}") from error
+    lacking = [column for column in needed if column not in (reader.fieldnames or ())]
+    if lacking:
+        raise TrainError(f"{path} lacks the column {' and '.join(lacking)}; expected a table with {', '.join(needed)}")
+    return rows

@@ -10,6 +10,7 @@ from PIL import Image
 from edge.look import Box
 from edge.model import Model
 from train import TrainError
+from train.__main__ import main
 from train.sample import Sample
 from train.whole_frames import Answer, Frame, answer_frames, intersection_over_union, read_frames, summarise
 
@@ -37,12 +38,50 @@ def test_frames_near_to_training_are_counted_apart(tmp_path: Path, tiny_model: P
     frames = read_frames(tmp_path / "labels.csv", "here", tmp_path / "boxes.csv")
     training = [Sample(tmp_path / "crop.jpg", "a", captured_at=datetime(2021, 7, 1, 12, 0, tzinfo=UTC))]
     near, far, stranger = answer_frames(model, frames, training)
-    assert (near.near_training, far.near_training, stranger.near_training) == (True, False, False)
+    assert (near.near_training, far.near_training, stranger.near_training) == (True, False, None)
     assert (near.known, stranger.known) == (True, False)
     said = summarise([near, far, stranger])
     assert "frames of trained species" in said
+    assert "far from any training sample      1 " in said
     with pytest.raises(TrainError, match="has no frame of source"):
         read_frames(tmp_path / "labels.csv", "elsewhere")
+    # Without a time, of the frame or of what was trained on, nothing is known.
+    assert [answer.near_training for answer in answer_frames(model, frames)] == [None] * 3
+    untimed = [Sample(tmp_path / "crop.jpg", "a")]
+    assert [answer.near_training for answer in answer_frames(model, frames, untimed)] == [None] * 3
+    write_frame(tmp_path / "near.jpg", "unset")
+    said = summarise(answer_frames(model, frames, training))
+    assert "far from any training sample      1 " in said
+    assert "within 30 minutes of one                     0 " in said
+    assert "not known, for want of times                 1 " in said
+
+
+def test_tables_of_frames_that_lack_something_are_refused(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, boxes = tmp_path / "labels.csv", tmp_path / "boxes.csv"
+    table.write_text("path,scientificName,rank,certainty\na.jpg,Yeti yeti,species,sure\nb.jpg\n")
+    write_frame(tmp_path / "a.jpg", "unset")
+    assert [frame.path.name for frame in read_frames(table)] == ["a.jpg"]
+    with pytest.raises(TrainError, match="lacks the column source; expected a table with path"):
+        read_frames(table, "here")
+    boxes.write_text("path,y,width,height\n")
+    with pytest.raises(TrainError, match=r"boxes\.csv lacks the column x;"):
+        read_frames(table, boxes=boxes)
+    boxes.write_text("path,x,y,width,height\na.jpg,left,0,1,1\n")
+    with pytest.raises(TrainError, match=r"a\.jpg: could not convert .* 'left'; expected fractions"):
+        read_frames(table, boxes=boxes)
+    boxes.write_bytes("path,x,y,width,height\n".encode("utf-16"))
+    with pytest.raises(TrainError, match=r"boxes\.csv cannot be read"):
+        read_frames(table, boxes=boxes)
+    training = tmp_path / "crops.csv"
+    training.write_text("path,label,captured_at\na.jpg,yeti,\na.jpg,yeti,yesterday\n")
+    frames = ["frames", str(tiny_model), "--frames", str(table), "--training", str(training)]
+    assert main(frames) == 0
+    assert "no time is known of 2 of 2 training samples" in capsys.readouterr().err
+    (tmp_path / "a.jpg").unlink()
+    assert main(frames) == 2
+    assert f"missing_file: {tmp_path}/a.jpg" in capsys.readouterr().err
 
 
 def test_intersection_over_union() -> None:
