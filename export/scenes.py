@@ -13,6 +13,7 @@ from edge.frame import BadFrame, Picture, decode
 from edge.taxonomy import RANKS, Taxon, TaxonKey
 from export import ExportError
 from train.datasets import read_dataset
+from train.sample import one_per_frame
 
 FIELD_TAXA = Path(__file__).parents[1] / "train" / "field_taxa.csv"
 UNSEEN = -1
@@ -131,7 +132,7 @@ def _dataset_scenes(path: Path, labels: Sequence[Label]) -> list[Scene]:
     by_name = {label.name: (place, label) for place, label in enumerate(labels)}
     by_taxon = {label.taxon.scientific_name: (place, label) for place, label in enumerate(labels) if label.taxon}
     scenes = []
-    for sample in dataset.samples:
+    for sample in one_per_frame(dataset.samples):  # a herd is one picture here, for frames are seen whole
         place, label = by_name.get(sample.label) or by_taxon.get(sample.scientific_name) or (UNSEEN, None)
         taxon = label.taxon if label else dataset.taxa.get(sample.label)
         kind: Kind = label.kind if label else ("animal" if taxon or sample.label not in ("blank", "empty") else "blank")
