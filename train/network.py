@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train import TrainError
+from train.ranges import Count, Positive, ShareBelowOne
 
 Pooling = Literal["average", "attention", "parts"]
 Head = Literal["linear", "metric"]
@@ -27,16 +28,16 @@ class NetworkSpec:
     backbone: str = "tf_efficientnet_lite0"
     """A timm name, or `torchvision:NAME`."""
     pooling: Pooling = "average"
-    parts: int = 1
+    parts: Count = 1
     """Number of part maps (`pooling = "parts"`)."""
-    embedding_dim: int | None = None
+    embedding_dim: Count | None = None
     """Width of a projection between pooling and head; `None`: the pooled features are the embedding."""
     head: Head = "linear"
-    metric_scale: float = 30.0
+    metric_scale: Positive = 30.0
     """Factor of the cosine similarities (`head = "metric"`)."""
     standardise: bool = False
     """Each channel of a picture is brought to the same mean and spread: dim, hazy and tinted pictures look alike."""
-    drop_rate: float = 0.0
+    drop_rate: ShareBelowOne = 0.0
     """Share of the pooled features that training leaves out before the head."""
     groups: tuple[tuple[int, ...], ...] | None = None
     """Classes of the classifier that make up each label, by place; `None`: one class a label."""

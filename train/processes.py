@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from train import TrainError
+
 _PATIENCE = timedelta(days=1)  # the others wait for the first, which evaluates; torchrun ends them all when one dies
 
 
@@ -81,12 +83,17 @@ class _Gathered(torch.autograd.Function):
 def started(device: str = "auto") -> Iterator[Processes]:
     """Join the group that torchrun announces in the environment, if any; leave it at the end.
 
-    `auto` takes a GPU where there is one: NCCL between GPUs, gloo between CPU processes.
+    `auto` takes a GPU where there is one: NCCL between GPUs, gloo between CPU processes. Raises `TrainError` for
+    a device that is not there.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    place = torch.device(f"cuda:{local}" if kind == "cuda" else kind)
+    try:
+        place = torch.device(f"cuda:{local}" if kind == "cuda" else kind)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built for the CPU alone
+        raise TrainError(f"device {device!r} is none that PyTorch finds here; expected auto, cpu or cuda") from error
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if world > 1:

@@ -3,13 +3,14 @@
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from edge.card import FitMode, Source
 from train import TrainError
 from train.network import NetworkSpec
+from train.ranges import Amount, Count, Pair, Positive, Range, Share, ShareBelowOne, Whole
 from train.split import SplitBy
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -20,9 +21,9 @@ class DataSettings:
     """Which samples, and how they are split."""
 
     split: SplitBy = "sequence"
-    folds: int = 5
+    folds: Annotated[int, Range(2)] = 5
     """Parts of the split; one of them is the test part of a single training."""
-    min_side_px: int = 0
+    min_side_px: Whole = 0
     """Smaller samples (shorter side of the image, or of the box) are left out."""
     exclude: tuple[str, ...] = ()
     """Labels left out of training; in evaluation they are the unseen species."""
@@ -43,9 +44,9 @@ class DataSettings:
 class InputSettings:
     """How samples become the model's input."""
 
-    size_px: int = 224
+    size_px: Annotated[int, Range(8, 4096)] = 224
     fit: FitMode = "squash"
-    crop_margin: float | None = None
+    crop_margin: Amount | None = None
     """Where boxes exist: crop to the box with this fraction of its longer side around it."""
 
 
@@ -53,38 +54,38 @@ class InputSettings:
 class AugmentSettings:
     """What training pictures go through; probabilities are 0..1. The sources stand beside the code in `augment/`."""
 
-    view_scale: tuple[float, float] = (0.35, 1.0)
+    view_scale: Pair = (0.35, 1.0)
     """Area of the random view as a fraction of the picture; above 1 the picture is mirrored beyond its edge."""
-    view_ratio: tuple[float, float] = (0.75, 1.3333)
+    view_ratio: Pair = (0.75, 1.3333)
     """Proportions of the random view, relative to the picture's own."""
-    rotate_deg: float = 0.0
-    flip: float = 0.5
-    context: float = 0.0
+    rotate_deg: Annotated[float, Range(0, 180)] = 0.0
+    flip: Share = 0.5
+    context: Share = 0.0
     """Boxed samples: the view is the box with random surroundings, with this probability."""
-    align_body: float = 0.0
-    part_crop: float = 0.0
+    align_body: Share = 0.0
+    part_crop: Share = 0.0
     policy: Literal["none", "trivial", "rand"] = "none"
-    rand_magnitude: int = 9
-    infra_red: float = 0.0
-    dusk: float = 0.0
-    motion_blur: float = 0.0
-    fog: float = 0.0
-    colour_cast: float = 0.0
-    tint: float = 0.0
-    info_strip: float = 0.0
-    foliage: float = 0.0
-    jpeg: float = 0.0
-    low_resolution: float = 0.0
-    background: float = 0.0
+    rand_magnitude: Annotated[int, Range(0, 30)] = 9
+    infra_red: Share = 0.0
+    dusk: Share = 0.0
+    motion_blur: Share = 0.0
+    fog: Share = 0.0
+    colour_cast: Share = 0.0
+    tint: Share = 0.0
+    info_strip: Share = 0.0
+    foliage: Share = 0.0
+    jpeg: Share = 0.0
+    low_resolution: Share = 0.0
+    background: Share = 0.0
     """Boxed samples: surroundings replaced by a frame of another location."""
-    paste: float = 0.0
+    paste: Share = 0.0
     """The picture becomes a small part of another frame, as an animal is of a whole frame."""
-    paste_side: tuple[float, float] = (0.35, 0.9)
+    paste_side: Annotated[tuple[float, float], Range(0, 1, without_least=True)] = (0.35, 0.9)
     """Side of the pasted picture as a fraction of the frame's."""
-    erase: float = 0.0
-    mixup: float = 0.0
+    erase: Share = 0.0
+    mixup: Amount = 0.0
     """Parameter of the beta distribution; 0 is off. With CutMix as well, each batch takes one of them."""
-    cutmix: float = 0.0
+    cutmix: Amount = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +93,19 @@ class LossSettings:
     """What is minimised: the sum of the parts with their weights."""
 
     classification: Literal["cross_entropy", "focal", "balanced_softmax", "none"] = "cross_entropy"
-    label_smoothing: float = 0.1
-    focal_gamma: float = 2.0
-    balance_strength: float = 1.0
+    label_smoothing: ShareBelowOne = 0.1
+    focal_gamma: Amount = 2.0
+    balance_strength: Amount = 1.0
     """`balanced_softmax`: exponent of the label's frequency in the prior; 1 is the published loss."""
-    taxonomy_beta: float = 0.0
+    taxonomy_beta: Amount = 0.0
     """Smoothed mass goes to labels near in the tree of taxa, by exp(-beta * distance); 0 spreads it evenly."""
     metric: Literal["none", "arcface", "subcenter_arcface", "proxy_anchor", "supcon", "triplet"] = "none"
-    metric_weight: float = 1.0
-    part_centre_weight: float = 0.0
-    attention_crop: float = 0.0
+    metric_weight: Amount = 1.0
+    part_centre_weight: Amount = 0.0
+    attention_crop: Amount = 0.0
     """Weight of the loss on the region that attention points at (WS-DAN)."""
-    attention_drop: float = 0.0
-    box_attention_weight: float = 0.0
+    attention_drop: Amount = 0.0
+    box_attention_weight: Amount = 0.0
     """Attention outside the known box (or pasted picture) is penalised."""
 
 
@@ -113,27 +114,27 @@ class OptimiserSettings:
     """How it is minimised."""
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Of the head, for the batch given below; the cosine falls from it to a hundredth."""
-    backbone_lr_factor: float = 1.0
-    layer_decay: float = 1.0
+    backbone_lr_factor: Amount = 1.0
+    layer_decay: Annotated[float, Range(0, 1, without_least=True)] = 1.0
     """Each earlier block of the backbone learns by this factor slower; 1 is off."""
-    frozen_groups: int = 0
+    frozen_groups: Whole = 0
     """The backbone's first groups of layers (as timm counts them: the stem, then each stage) stay as pretrained."""
-    weight_decay: float = 0.02
-    momentum: float = 0.9
-    epochs: int = 10
-    head_epochs: int = 0
+    weight_decay: Amount = 0.02
+    momentum: ShareBelowOne = 0.9
+    epochs: Count = 10
+    head_epochs: Whole = 0
     """Of `epochs`, the first ones that train the head alone."""
-    warmup_epochs: float = 0.5
+    warmup_epochs: Amount = 0.5
     schedule: Literal["cosine", "constant"] = "cosine"
-    batch: int = 32
+    batch: Count = 32
     """Samples in one step, over all processes."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Parts that a process computes a step's gradient in."""
-    clip_norm: float = 0.0
+    clip_norm: Amount = 0.0
     """0 is off."""
-    ema_decay: float = 0.0
+    ema_decay: ShareBelowOne = 0.0
     """0 is off; the averaged weights are what is evaluated and kept."""
     amp: Literal["off", "bf16", "fp16"] = "off"
     channels_last: bool = True
@@ -146,7 +147,7 @@ class Recipe:
 
     name: str
     about: str = ""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     weights: str = "efficientnet-lite0"
     """Where the backbone starts: `none`, `published` (downloaded by timm or torchvision; `published:NAME` for those of
     that name), `efficientnet-lite0` (from the package of that name), or a file."""
@@ -180,7 +181,8 @@ class Recipe:
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     """The recipe of that name or file, with `changes` (`section.key=value`, value in TOML) applied.
 
-    Raises `TrainError` for a key that no recipe has: a misspelt setting must not pass as a default.
+    Raises `TrainError` for a value out of its range, and for a key that no recipe has: a misspelt setting must not pass
+    as a default.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     try:
@@ -188,11 +190,12 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     except FileNotFoundError as error:
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise TrainError(f"there is no recipe {name!r}; expected a TOML file or one of {known}") from error
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise TrainError(f"{path} cannot be read ({error.strerror}); expected a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainError(f"{path} is not TOML: {error}") from error
     for change in changes:
-        key, _, value = change.partition("=")
-        _apply(document, key.strip(), value.strip())
+        _apply(document, change)
     recipe: Recipe = _build(Recipe, {"name": path.stem} | document, path.name)
     if recipe.data.taxa:
         recipe = replace(recipe, data=replace(recipe.data, taxa=str((path.parent / recipe.data.taxa).resolve())))
@@ -205,7 +208,10 @@ def recipe_from_document(document: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def _apply(document: dict[str, Any], key: str, text: str) -> None:
+def _apply(document: dict[str, Any], change: str) -> None:
+    key, equals, text = (part.strip() for part in change.partition("="))
+    if not key or not equals:
+        raise TrainError(f"{change!r} changes no setting; expected section.key=value, e.g. optimiser.epochs=5")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -213,37 +219,60 @@ def _apply(document: dict[str, Any], key: str, text: str) -> None:
     *sections, last = key.split(".")
     for section in sections:
         document = document.setdefault(section, {})
+        if not isinstance(document, dict):
+            raise TrainError(f"there is no setting {key!r}; {section} is a value, not a section")
     document[last] = value
 
 
-def _build(kind: Any, document: Mapping[str, Any], where: str) -> Any:
-    hints = get_type_hints(kind)
+def _build(kind: Any, document: Mapping[str, Any], file: str, section: str = "") -> Any:
+    hints = get_type_hints(kind, include_extras=True)
     known = [item.name for item in fields(kind)]
     for key in document:
         if key not in known:
-            raise TrainError(f"{where}: there is no setting {key!r}; expected one of {', '.join(known)}")
-    return kind(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in document.items()})
+            raise TrainError(f"{file}: there is no setting {section + key!r}; expected one of {', '.join(known)}")
+    for item in fields(kind):
+        if item.name not in document and item.default is MISSING and item.default_factory is MISSING:
+            raise TrainError(f"{file}: {section + item.name} is not set; add it")
+    return kind(**{key: _value(hints[key], value, file, section + key) for key, value in document.items()})
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
+def _value(kind: Any, value: Any, file: str, key: str) -> Any:
+    """`value` as one of the annotated type `kind`. Raises `TrainError` when it is none, or out of its range."""
     if is_dataclass(kind):
         if not isinstance(value, Mapping):
-            raise TrainError(f"{where} is {value!r}; expected a section")
-        return _build(kind, value, where)
+            raise TrainError(f"{file}: {key} is {value!r}; expected a section")
+        return _build(kind, value, file, f"{key}.")
+    allowed: Range | None = None
+    if get_origin(kind) is Annotated:
+        kind, allowed = get_args(kind)
+    options = get_args(kind)
+    if type(None) in options:
+        return None if value is None else _value(options[0], value, file, key)
+    found = value
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+        found = tuple(_value(options[0], item, file, key) for item in value)
+        fits = Ellipsis in options or len(found) == len(options)
+        fits = fits and (allowed is None or (all(map(allowed.holds, found)) and sorted(found) == list(found)))
+    elif get_origin(kind) is Literal:
+        fits = value in options
+    else:
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            found = float(value)
+        fits = isinstance(kind, type) and isinstance(found, kind) and (kind is bool or not isinstance(found, bool))
+        fits = fits and (allowed is None or allowed.holds(found))
+    if not fits:
+        raise TrainError(f"{file}: {key} is {value!r}; expected {_expected(kind, allowed)}")
+    return found
+
+
+def _expected(kind: Any, allowed: Range | None) -> str:
     options = get_args(kind)
     if get_origin(kind) is Literal:
-        if value not in options:
-            raise TrainError(f"{where} is {value!r}; expected one of {', '.join(map(str, options))}")
-        return value
-    if get_origin(kind) is tuple and isinstance(value, list | tuple):
-        inner = options[0]
-        return tuple(_value(inner, item, where) for item in value)
-    if type(None) in options:
-        if value is None:
-            return None
-        return _value(next(option for option in options if option is not type(None)), value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    raise TrainError(f"{where} is {value!r}; expected {getattr(kind, '__name__', kind)}")
+        return f"one of {', '.join(map(str, options))}"
+    if get_origin(kind) is tuple:
+        what = 'a list, e.g. ["impala"]' if options[0] is str else "a list"
+        if Ellipsis not in options:
+            what = f"a list of {len(options)} numbers, the smaller one first"
+    else:
+        what = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text")
+    return f"{what}, {allowed}" if allowed else what

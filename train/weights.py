@@ -72,7 +72,7 @@ def _file_state(path: Path) -> Mapping[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         raise TrainError(f"weights {str(path)!r} cannot be read; {expected}") from error
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, LookupError) as error:  # some text reads as broken instructions
         raise TrainError(
             f"weights {str(path)!r} hold more than tensors, or none; expected a state_dict: save model.state_dict()"
         ) from error

@@ -78,11 +78,13 @@ def test_what_holds_no_state_is_refused_in_one_line(tmp_path: Path) -> None:
     torch.save([torch.zeros(2)], tmp_path / "list.pt")
     (tmp_path / "text.safetensors").write_text("no tensors")
     (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "recipe.toml").write_text('about = "no weights"\n')
     for name, message in (
         ("pickled.pt", "expected a state_dict"),
         ("list.pt", "expected a state_dict"),
         ("text.safetensors", "cannot be read"),
         ("empty.pt", "cannot be read"),
+        ("recipe.toml", "expected a state_dict"),
     ):
         with pytest.raises(TrainError, match=message) as caught:
             build_with_weights(TINY, 3, str(tmp_path / name))
