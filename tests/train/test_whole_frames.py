@@ -1,4 +1,5 @@
 import csv
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,7 +43,6 @@ def test_frames_near_to_training_are_counted_apart(tmp_path: Path, tiny_model: P
     assert (near.known, stranger.known) == (True, False)
     said = summarise([near, far, stranger])
     assert "frames of trained species" in said
-    assert "far from any training sample      1 " in said
     with pytest.raises(TrainError, match="has no frame of source"):
         read_frames(tmp_path / "labels.csv", "elsewhere")
     # Without a time, of the frame or of what was trained on, nothing is known.
@@ -50,10 +50,8 @@ def test_frames_near_to_training_are_counted_apart(tmp_path: Path, tiny_model: P
     untimed = [Sample(tmp_path / "crop.jpg", "a")]
     assert [answer.near_training for answer in answer_frames(model, frames, untimed)] == [None] * 3
     write_frame(tmp_path / "near.jpg", "unset")
-    said = summarise(answer_frames(model, frames, training))
-    assert "far from any training sample      1 " in said
-    assert "within 30 minutes of one                     0 " in said
-    assert "not known, for want of times                 1 " in said
+    counts = re.findall(r"(\d+)   first look", summarise(answer_frames(model, frames, training)))
+    assert counts == ["2", "1", "0", "1"]  # all, far, near, not known
 
 
 def test_tables_of_frames_that_lack_something_are_refused(
