@@ -3,6 +3,7 @@
 import hashlib
 import os
 import struct
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ import numpy as np
 from edge.frame import decode, fit
 from edge.resize import Pixels
 from train.sample import Box, Sample
+
+_UNWRITABLE: set[Path] = set()
+"""Caches that this process has failed to write to, once: work goes on without them."""
 
 
 def default_cache() -> Path:
@@ -56,14 +60,16 @@ class PixelSource:
         try:
             pixels: Pixels = np.load(file)
             return pixels
-        except (FileNotFoundError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError):
             pass
         pixels = self._decode(sample)
-        self.cache.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.cache)
-        with os.fdopen(handle, "wb") as out:
-            np.save(out, pixels)
-        Path(temporary).replace(file)  # whole or absent: several processes share the folder
+        if self.cache not in _UNWRITABLE:
+            try:
+                _keep(pixels, file)
+            except OSError as error:
+                _UNWRITABLE.add(self.cache)
+                why = error.strerror or error
+                print(f"warning: the cache {self.cache} cannot be written ({why}); decoding anew", file=sys.stderr)
         return pixels
 
     def box_in_view(self, sample: Sample) -> Box | None:
@@ -115,6 +121,19 @@ class PixelSource:
         view = self._view(sample)
         facts = f"{sample.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.min_side_px} {view}"
         return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
+
+
+def _keep(pixels: Pixels, file: Path) -> None:
+    """Whole or not at all: several processes share the folder."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            np.save(out, pixels)
+        Path(temporary).replace(file)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def for_evaluation(source: PixelSource, sample: Sample, size_px: int, mode: str) -> Pixels:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -70,3 +71,27 @@ def test_a_changed_file_is_decoded_again(frame: Path, tmp_path: Path) -> None:
     before = source.read(Sample(frame, "a"))
     cv2.imwrite(str(frame), np.full((400, 800, 3), 200, np.uint8))
     assert not np.array_equal(source.read(Sample(frame, "a")), before)
+
+
+def test_a_cache_that_cannot_be_written_stops_no_work(
+    frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for _ in range(2):
+        source = PixelSource(50, cache=tmp_path / "file" / "cache")
+        assert np.array_equal(source.read(Sample(frame, "a")), PixelSource(50).read(Sample(frame, "a")))
+    said = capsys.readouterr().err
+    assert said.count(f"warning: the cache {tmp_path}/file/cache cannot be written (Not a directory)") == 1
+
+
+def test_a_full_disk_leaves_no_half_file_in_the_cache(
+    frame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(out: BinaryIO, pixels: np.ndarray) -> None:
+        out.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("train.pixels.np.save", full)
+    assert PixelSource(50, cache=tmp_path / "cache").read(Sample(frame, "a")).shape == (50, 100, 3)
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert "No space left on device" in capsys.readouterr().err
