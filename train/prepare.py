@@ -1,6 +1,7 @@
 """From a dataset and a recipe to what is trained on, what is tested with, and what counts as unseen."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,8 +53,8 @@ def prepare(path: Path, format_: str, recipe: Recipe, skip_bad: bool, cache: Pat
         print(report_faults(faults), file=sys.stderr, flush=True)
     dataset = without_faults(dataset, faults, skip_bad)
     pictures = as_seen(dataset.samples, recipe)
-    large: Sequence[Sample] = [sample for sample in pictures if _min_side_px(sample, recipe.data.min_side_px)]
-    large = _settle_near_copies(large, recipe, cache)
+    _tell_unknown(recipe.data.exclude, dataset)
+    large = _settle_near_copies(_large_enough(pictures, recipe.data.min_side_px, path), recipe, cache)
     seen = tuple(sample for sample in large if sample.label not in recipe.data.exclude)
     unseen = tuple(sample for sample in large if sample.label in recipe.data.exclude)
     names = tuple(sorted({sample.label for sample in seen}))
@@ -116,6 +117,28 @@ def _pictures_alone(path: Path) -> Dataset | None:
     return Dataset(path.name, tuple(Sample(file, "blank", root=path) for file in files))
 
 
+def _tell_unknown(excluded: Sequence[str], dataset: Dataset) -> None:
+    """A misspelt label would be trained on; one of the recipe's that other data has not is no fault."""
+    unknown = sorted({*excluded} - {*dataset.labels()})
+    if unknown:
+        _say(
+            f"warning: data.exclude names {', '.join(unknown)}, of which the data has no sample; "
+            f"its labels are {', '.join(dataset.labels()[:20])}"
+        )
+
+
+def _large_enough(samples: Sequence[Sample], least_px: int, path: Path) -> Sequence[Sample]:
+    """Without those whose shorter side is less, which are told. Raises `DataError` when none is left."""
+    large = [sample for sample in samples if _min_side_px(sample, least_px)]
+    if len(large) < len(samples):
+        small = Counter(sample.label for sample in samples) - Counter(sample.label for sample in large)
+        of_labels = ", ".join(f"{count} {label}" for label, count in small.most_common())
+        _say(f"{small.total()} samples are left out, smaller than data.min_side_px {least_px}: {of_labels}")
+    if not large:
+        raise DataError(f"no sample of {path} is left; mend what is listed above, or lower data.min_side_px")
+    return large
+
+
 def _settle_near_copies(samples: Sequence[Sample], recipe: Recipe, cache: Path | None) -> Sequence[Sample]:
     """What the recipe wants done about them; what is found is told on standard error."""
     settings = recipe.data
@@ -139,8 +162,13 @@ def _settle_near_copies(samples: Sequence[Sample], recipe: Recipe, cache: Path |
     elif contradicted:
         _say(f"warning: {len(contradicted)} samples have another label than their near copies; see data.contradicted")
     if settings.near_copies == "join":
-        _say(f"{across} samples have near copies in another sequence: those sequences count as one")
+        places = len({sample.location for sample in samples} - {""})
         samples = joined(samples, copies)
+        left = len({sample.location for sample in samples} - {""})
+        _say(
+            f"{across} samples have near copies in another sequence: those sequences count as one, and so do their "
+            f"locations ({left} of {places})"
+        )
     elif across:
         _say(f"warning: {across} samples have near copies in another sequence; see data.near_copies")
     left_out = set(contradicted) if settings.contradicted == "leave_out" else set()

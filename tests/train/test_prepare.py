@@ -135,3 +135,37 @@ def test_rows_of_backgrounds_that_are_faulty_are_not_passed_over(
         read_backgrounds(table, False)
     assert "yesterday" in capsys.readouterr().err
     assert len(read_backgrounds(table, True)) == 1
+
+
+def test_samples_that_are_too_small_are_counted_by_label(
+    tmp_path: Path, tiny_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_animals(tmp_path, each=4).unlink()  # it says the sizes
+    for name in ("bar/000.jpg", "bar/001.jpg", "disc/003.jpg"):
+        assert cv2.imwrite(str(tmp_path / name), np.zeros((20, 90, 3), np.uint8))
+    changes = ["data.min_side_px=40", "data.near_copies=ignore"]
+    assert len(prepare(tmp_path, "auto", load_recipe(str(tiny_recipe), changes), False).samples) == 9
+    said = "3 samples are left out, smaller than data.min_side_px 40: 2 bar, 1 disc\n"
+    assert said in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"no sample of .* is left; .* lower data.min_side_px"):
+        prepare(tmp_path, "auto", load_recipe(str(tiny_recipe), ["data.min_side_px=5000"]), False)
+
+
+def test_an_excluded_label_that_the_data_lacks_is_told(
+    animals: Path, tiny_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe(str(tiny_recipe), ["data.exclude=['disc', 'crss']"])
+    assert prepare(animals, "auto", recipe, False).label_names == ("bar", "cross")
+    said = "data.exclude names crss, of which the data has no sample; its labels are bar, cross, disc\n"
+    assert said in capsys.readouterr().err
+
+
+def test_locations_that_near_copies_join_are_counted(
+    tmp_path: Path, tiny_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_animals(tmp_path, each=12)
+    rows = [row.split(",") for row in table.read_text().splitlines()[1:]]
+    places = sorted({site: tmp_path / path for path, _, site, *_ in rows}.values())
+    places[1].write_bytes(places[0].read_bytes())
+    prepare(table, "auto", load_recipe(str(tiny_recipe), ["data.near_copies=join"]), False)
+    assert "and so do their locations (3 of 4)" in capsys.readouterr().err
