@@ -242,6 +242,7 @@ def test_a_compiled_network_learns_the_same(
         ("loss.classification=none", "minimises nothing"),
         ("loss.classification=none loss.metric=arcface", "network.head=metric"),
         ("loss.taxonomy_beta=0.5 loss.label_smoothing=0", "set loss.label_smoothing"),
+        ("network.backbone=levit_128s", "gives no feature map of 48 px pictures"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(
