@@ -2,6 +2,7 @@
 
 import os
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -23,6 +24,14 @@ def run(program: str, commands: Commands, expected: tuple[type[Exception], ...],
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
+
+
+def not_negative(text: str) -> int:
+    """For `argparse`: 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise ArgumentTypeError(f"{text} is less than 0")
+    return value
 
 
 def _run(program: str, commands: Commands, expected: tuple[type[Exception], ...], argv: Sequence[str]) -> int:

@@ -105,7 +105,13 @@ def fit(
         progress.epoch(epoch + 1, {"mean_loss": loss})
         if processes.first:
             done = {"epochs_done": epoch + 1, "recipe": recipe.document(), "samples": _digest(task)}
-            save_state(folder / STATE_FILE, training.state() | done)
+            try:
+                save_state(folder / STATE_FILE, training.state() | done)
+            except OSError as error:
+                reason = error.strerror or error
+                raise TrainError(
+                    f"{folder / STATE_FILE} cannot be written ({reason}); make room, then --resume"
+                ) from error
         processes.wait()
     return training.result() if last == settings.epochs else None
 

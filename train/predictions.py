@@ -1,6 +1,7 @@
 """What a network says about samples, kept beside what is known about them: all figures are computed from this."""
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -74,11 +75,15 @@ class Predictions:
     def load(cls, path: Path) -> "Predictions":
         """Raises `TrainError` when there is none."""
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 columns = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, BadZipFile) as error:
+            return cls(labels=tuple(str(label) for label in columns.pop("labels")), **columns)
+        except FileNotFoundError as error:
             raise TrainError(f"{path} holds no predictions; run `python -m train fit` or `evaluate` first") from error
-        return cls(labels=tuple(str(label) for label in columns.pop("labels")), **columns)
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
+            raise TrainError(
+                f"{path} is damaged ({type(error).__name__}); run `fit --resume` or `evaluate` again"
+            ) from error
 
 
 def join(parts: Sequence[Predictions]) -> Predictions:
@@ -95,10 +100,16 @@ def join(parts: Sequence[Predictions]) -> Predictions:
 
 def of_run(folder: Path) -> Predictions:
     """Of a run, or of all folds that lie in it as `fold-0`, `fold-1`, ...: some may have been trained since they were
-    last pooled.
+    last pooled. Raises `TrainError` where two of them held out the same.
     """
-    folds = sorted(folder.glob(f"fold-*/{PREDICTIONS}"))
-    return join([Predictions.load(path) for path in folds]) if folds else Predictions.load(folder / PREDICTIONS)
+    folds: dict[int, Predictions] = {}
+    for path in sorted(folder.glob(f"fold-*/{PREDICTIONS}")):
+        part = Predictions.load(path)
+        for number in map(int, np.unique(part.fold)):
+            if number in folds:
+                raise TrainError(f"{path.parent} held out fold {number}, as another does; each takes its own --fold")
+            folds[number] = part
+    return join([*folds.values()]) if folds else Predictions.load(folder / PREDICTIONS)
 
 
 class Raw(NamedTuple):

@@ -76,13 +76,14 @@ def pixel_source(recipe: Recipe, cache: Path | None) -> PixelSource:
 
 
 def choose_folds(prepared: Prepared, recipe: Recipe) -> tuple[Fold, ...]:
-    """The recipe's folds, with a warning for each that leaks: on the fold, and on standard error."""
+    """The recipe's folds, with a warning on each that leaks, or lacks a label."""
     chosen = []
-    for number, fold in enumerate(folds(prepared.samples, recipe.data.split, recipe.data.folds, recipe.seed)):
-        warnings = tuple(find_leak(prepared.samples, fold).warnings(recipe.data.split))
-        for warning in warnings:
-            _say(f"fold {number}: warning: {warning}")
-        chosen.append(replace(fold, warnings=warnings))
+    for fold in folds(prepared.samples, recipe.data.split, recipe.data.folds, recipe.seed):
+        warnings = [*find_leak(prepared.samples, fold).warnings(recipe.data.split)]
+        lacking = set(prepared.label_names) - {prepared.samples[place].label for place in fold.train}
+        if lacking:
+            warnings.append(f"no training image of {', '.join(sorted(lacking))}, which cannot be learned")
+        chosen.append(replace(fold, warnings=tuple(warnings)))
     return tuple(chosen)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge.taxonomy import Taxon
+from train import TrainError
 from train.calibration import calibrated_probabilities, reliability, threshold_for_precision
 from train.metrics import (
     Figures,
@@ -23,6 +24,7 @@ from train.pictures import draw_confusion, draw_coverage, draw_reliability
 from train.predictions import UNSEEN, Predictions, of_run
 from train.rejection import RejectionFigures, rejection_figures
 from train.run_folder import (
+    CHECKPOINT,
     METRICS,
     PREDICTIONS,
     stored_recipe,
@@ -40,19 +42,21 @@ def report_run(folder: Path) -> str:
     """Write the figures of `folder`; the summary, for people. Folds that were trained one by one, perhaps on several
     machines, are pooled when they lie in it as `fold-0`, `fold-1`, ...
     """
+    if (folder / CHECKPOINT).exists() and not (folder / PREDICTIONS).exists():
+        raise TrainError(f"{folder} held nothing out; give labelled images with --data, and --out for their figures")
     predictions, notes = of_run(folder), []
-    folds = [path.parent.name for path in folder.glob(f"fold-*/{PREDICTIONS}")]
-    if folds:
+    if any(folder.glob("fold-*")):
         predictions.save(folder / PREDICTIONS)
-        notes = _missing_folds(folder, folds)
+        missing = ", ".join(map(str, sorted(missing_folds(folder, predictions))))
+        if missing:
+            notes = [f"warning: of the folds these are missing: {missing}; the figures are the others'"]
     notes += stored_warnings(folder)
     return report_predictions(predictions, stored_taxa(folder, predictions.labels), folder, "held-out images", notes)
 
 
-def _missing_folds(folder: Path, found: Sequence[str]) -> list[str]:
-    count = stored_recipe(folder).fold_count
-    missing = ", ".join(str(number) for number in range(count) if f"fold-{number}" not in found)
-    return [f"warning: of {count} folds these are missing: {missing}; the figures are the others'"] if missing else []
+def missing_folds(folder: Path, predictions: Predictions) -> set[int]:
+    """Folds of the run's recipe that are not among its predictions."""
+    return set(range(stored_recipe(folder).fold_count)) - {int(number) for number in np.unique(predictions.fold)}
 
 
 def report_predictions(

@@ -1,9 +1,10 @@
 """The state of a training after an epoch: written whole or not at all, so that kill -9 costs one epoch at most."""
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,18 @@ from train.sample import Sample
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Atomically: the file is the former state or this one."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    """Atomically: the file is the former state or this one. Raises `OSError`."""
+    temporary = path.with_name(f".{path.name}")  # one name, so that what a kill leaves is written over
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError):  # what torch makes of a full disk
+            raise OSError(errno.EIO, str(error).partition("\n")[0]) from error
         raise
 
 
@@ -40,8 +43,12 @@ def load_state(path: Path, recipe: dict[str, Any], samples: str) -> dict[str, An
     """
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if state["recipe"] != recipe:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        of_recipe = state["recipe"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise TrainError(f"{path} is damaged ({type(error).__name__}); remove it to begin anew") from error
+    if of_recipe != recipe:
         raise TrainError(f"{path} was written by another recipe; resume with that one, or give a new --out")
     # States of before hold no digest: what they were trained on is not known.
     if state.get("samples", samples) != samples:

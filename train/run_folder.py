@@ -28,18 +28,44 @@ _WARNINGS = "warnings.json"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "scikit-learn")
 
 
-def begin_run(folder: Path, recipe: Recipe, arguments: Sequence[str], resume: bool) -> None:
-    """Make the folder and write what is known before training. Raises `TrainError` rather than mixing two runs.
+def check_run(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Raises `TrainError` where a run cannot begin, rather than mixing two.
 
     A start that ended before its first step left no run: it neither blocks the folder nor binds it to a recipe.
     """
+    check_writable(folder)
     if any(file.exists() for part in (folder, *folder.glob("fold-*")) for file in (part / LOG, part / CHECKPOINT)):
         if not resume:
             raise TrainError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")
         check_recipe(folder, recipe)
+
+
+def begin_run(folder: Path, recipe: Recipe, arguments: Sequence[str], data: Path) -> None:
+    """Make the folder and write what is known before training."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _RECIPE, recipe.document())
-    write_json(folder / _ENVIRONMENT, _environment(arguments))
+    write_json(folder / _ENVIRONMENT, _environment(arguments) | {"data": str(data.resolve())})
+
+
+def check_writable(folder: Path) -> None:
+    """Raises `TrainError` for what is no folder, nor can be made one and written to."""
+    place = next(part for part in (folder, *folder.parents) if part.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        why = "cannot be written to" if place.is_dir() else "is a file"
+        raise TrainError(f"{folder} cannot be a folder of results: {place} {why}; give another --out")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a training wrote there."""
+    return (folder / _RECIPE).exists() or (folder / CHECKPOINT).exists()
+
+
+def check_data(folder: Path, data: Path) -> None:
+    """Raises `TrainError` when the run in `folder` says that it was trained on other data."""
+    path = folder / _ENVIRONMENT
+    stored = json.loads(path.read_text(encoding="utf-8")).get("data") if path.exists() else None
+    if stored is not None and Path(stored) != data.resolve():
+        raise TrainError(f"{folder} was trained on {stored}; give that as --data, or a new --out")
 
 
 def check_recipe(folder: Path, recipe: Recipe) -> None:

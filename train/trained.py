@@ -134,7 +134,7 @@ class _WithEnrolled(nn.Module):
 
 def _archive(path: Path) -> Mapping[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         return {}

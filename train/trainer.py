@@ -104,7 +104,7 @@ def fold_task(recipe: Recipe, prepared: Prepared, fold: Fold, how: How) -> Task:
 def check_fold(
     recipe: Recipe, prepared: Prepared, fold: Fold, number: int, folder: Path, processes: Processes, how: How
 ) -> None:
-    """Raises `TrainError` where `train_fold` would not start; warns on standard error of labels it cannot learn."""
+    """Raises `TrainError` where `train_fold` would not start; the fold's warnings go to standard error."""
     task = fold_task(recipe, prepared, fold, how)
     if how.resume and processes.first:
         stored_state(recipe, task, folder)
@@ -114,8 +114,8 @@ def check_fold(
             f"fold {number} has no training image of {lacking}, and nothing but the nearest prototype answers; "
             "set data.exclude, fewer data.folds, or loss.classification"
         )
-    if lacking and processes.first:
-        print(f"fold {number}: warning: no training image of {lacking}; it cannot be learned", file=sys.stderr)
+    for warning in fold.warnings if processes.first else ():
+        print(f"fold {number}: warning: {warning}", file=sys.stderr, flush=True)
 
 
 def trainable_backgrounds(backgrounds: Sequence[Sample], samples: Sequence[Sample], fold: Fold) -> tuple[Sample, ...]:

@@ -43,6 +43,33 @@ def test_rows_are_trained_once_and_set_against_the_plain_one(
         said = capsys.readouterr()
         assert message in said.err
         assert said.out == ""
+    capsys.readouterr()
+    # A row that cannot be trained is told before any is.
+    with table.open("a") as file:
+        file.write('zlast = ["optimiser.lrr=1"]\n')
+    assert main([*arguments[:2], "--out", str(tmp_path / "new"), *arguments[4:]]) == 2
+    assert "there is no setting 'lrr'" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
     (tmp_path / "rowless.toml").write_text('recipe = "porini"\n[rows]\n')
     with pytest.raises(TrainError, match="no row `plain`"):
         _read(str(tmp_path / "rowless.toml"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ('plain = []\n"a b" = []\na-b = []', "a b, a-b: rows need names that differ"),
+        ('plain = []\n"Ü" = []', "Ü: rows need names"),
+        ('plain = []\nbad = "optimiser.lr=1e-2"', "each row is a list of settings"),
+        ("plain = [3]", "each row is a list of settings"),
+    ],
+)
+def test_rows_have_folders_and_settings_of_their_own(tmp_path: Path, rows: str, message: str) -> None:
+    (tmp_path / "table.toml").write_text(f'recipe = "porini"\n[rows]\n{rows}\n')
+    with pytest.raises(TrainError, match=message):
+        _read(str(tmp_path / "table.toml"))
+
+
+def test_a_recipe_lies_beside_its_table(tiny_recipe: Path) -> None:
+    (tiny_recipe.parent / "table.toml").write_text(f'recipe = "{tiny_recipe.name}"\n[rows]\nplain = []\n')
+    assert _read(str(tiny_recipe.parent / "table.toml"))[0] == str(tiny_recipe)

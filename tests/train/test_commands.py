@@ -102,6 +102,9 @@ def test_evaluate_says_what_its_images_are(taught: Path, tmp_path: Path, capsys:
     assert 0 < json.loads((tmp_path / "test" / "metrics.json").read_text())["retrieval"]["recall_at_1"] <= 1
     assert evaluate(run, fresh, tmp_path / "val", "--split", "val") == 2
     assert "no samples of split 'val'" in capsys.readouterr().err
+    fresh.write_text(fresh.read_text().replace(",bar,", ",Bar,"))
+    assert evaluate(run, fresh, tmp_path / "other", "--split", "test", "--threads", "1") == 0
+    assert "warning: 4 images have a label that the model lacks: Bar;" in capsys.readouterr().out
     # Pictures that were trained on are known again under another name.
     with (run / "split.csv").open() as file:
         trained = [row["sample"] for row in csv.DictReader(file) if row["part"] == "train" and "cross" in row["sample"]]
@@ -127,11 +130,15 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(
     fresh.write_text(fresh.read_text().replace(",disc,", ",ring,").replace(",bar,", ",ring,").replace(",cross,", ",x,"))
     assert evaluate(run, fresh, tmp_path / "none", "--skip-bad") == 2
     assert "holds no label that the model knows; it knows bar, cross, disc" in capsys.readouterr().err
+    assert evaluate(run, taught / "data", run) == 2
+    assert "holds a run, whose figures these would replace" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--split", "test"]) == 2
+    assert "--split is for images given with --data" in capsys.readouterr().err
     assert evaluate(taught / "run", fresh, tmp_path / "none") == 2
     assert f"give one, as {taught}/run/fold-0" in capsys.readouterr().err
     gallery = ["predict", str(run), str(fresh.parent), "--out", str(tmp_path / "gallery.png")]
     assert main(gallery) == 2
-    assert "train: the gallery has 1 faults" in capsys.readouterr().err
+    assert "train: the gallery has 1 fault" in capsys.readouterr().err
     assert main([*gallery, "--skip-bad"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
     assert main(["enrol", str(run), "--data", str(fresh), "--out", str(tmp_path / "x.pt")]) == 2
@@ -212,7 +219,10 @@ def test_an_enrolled_species_is_answered_evaluated_and_joined_by_another(
     run = taught / "run" / "fold-0"
     assert main(["enrol", str(run), "--data", str(data), "--label", "red", "--out", str(first)]) == 0
     assert main(["enrol", str(first), "--data", str(data), "--label", "red", "--out", str(second)]) == 2
-    assert "holds no label that the model lacks; it knows bar, cross, disc, red" in capsys.readouterr().err
+    assert (
+        "no label among those of --label (red) that the model lacks; it knows bar, cross, disc, red"
+        in capsys.readouterr().err
+    )
     assert main(["enrol", str(first), "--data", str(data), "--out", str(second)]) == 0
     assert capsys.readouterr().out.startswith("blue: 4 images")
     both = Checkpoint.load(second)

@@ -1,6 +1,7 @@
 """The figures of a run folder: of all folds that are there, and said when some are not."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from train.commands.ablate import _is_done
 from train.predictions import Predictions
 from train.recipe import load_recipe
 from train.report import report_run
-from train.run_folder import write_json, write_labels
+from train.run_folder import begin_run, write_json, write_labels
 from train.taxa_table import card_labels
 
 LABELS = ("bar", "cross", "disc")
@@ -45,14 +46,14 @@ def test_folds_are_pooled_anew_and_missing_ones_are_named(
     write_fold(tmp_path, 1, tiny_recipe)
     said = report_run(tmp_path)
     assert said.splitlines()[0] == "9 held-out images, 3 sequences"
-    assert "of 3 folds these are missing: 0, 2" in said.splitlines()[1]
+    assert "of the folds these are missing: 0, 2;" in said.splitlines()[1]
     assert "missing: 0, 2" in json.loads((tmp_path / "metrics.json").read_text())["warnings"]
     write_fold(tmp_path, 0, tiny_recipe)
     assert main(["compare", str(tmp_path), str(tmp_path)]) == 0
     assert "18 images held out by both" in capsys.readouterr().out
     said = report_run(tmp_path)
     assert said.startswith("18 held-out images")
-    assert "of 3 folds these are missing: 2;" in said
+    assert "of the folds these are missing: 2;" in said
     write_fold(tmp_path, 2, tiny_recipe)
     said = report_run(tmp_path)
     assert said.startswith("27 held-out images")
@@ -90,10 +91,40 @@ def test_predictions_are_there_whole_or_not_at_all(
 def test_a_row_of_an_ablation_is_done_when_all_its_folds_are(tiny_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(str(tiny_recipe), ["data.folds=3"])
     write_fold(tmp_path, 1, tiny_recipe)
-    assert _is_done(tmp_path, recipe, {1})
-    assert not _is_done(tmp_path, recipe, {0, 1, 2})
+    assert _is_done(tmp_path, recipe, tmp_path, {1})
+    assert not _is_done(tmp_path, recipe, tmp_path, {0, 1, 2})
     with pytest.raises(TrainError, match="held out fold 1, not 0"):
-        _is_done(tmp_path, recipe, {0})
+        _is_done(tmp_path, recipe, tmp_path, {0})
+    begin_run(tmp_path, recipe, [], tmp_path / "data")
+    with pytest.raises(TrainError, match=f"was trained on {tmp_path}/data"):
+        _is_done(tmp_path, recipe, tmp_path / "other", {1})
+
+
+def test_only_a_whole_cross_validation_is_quoted(
+    tiny_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_fold(tmp_path, 1, tiny_recipe)
+    report_run(tmp_path)
+    for run, missing in ((tmp_path, "0, 2"), (tmp_path / "fold-1", "0, 2")):
+        arguments = ["--recipe", str(tiny_recipe), "--data", str(tmp_path), "--out", str(tmp_path / "new")]
+        assert main(["fit", *arguments, "--all-data", "--figures-of", str(run)]) == 2
+        assert f"is no whole cross-validation, fold {missing} is missing" in capsys.readouterr().err
+
+
+def test_the_same_fold_twice_and_damaged_predictions_are_refused(
+    tiny_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_fold(tmp_path, 1, tiny_recipe)
+    shutil.copytree(tmp_path / "fold-1", tmp_path / "fold-2")
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "fold-2 held out fold 1, as another does" in capsys.readouterr().err
+    path = tmp_path / "fold-1" / "predictions.npz"
+    path.write_bytes(path.read_bytes()[:-300])
+    assert main(["evaluate", str(path.parent)]) == 2
+    assert "predictions.npz is damaged" in capsys.readouterr().err
+    path.rename(path.with_name("checkpoint.pt"))
+    assert main(["evaluate", str(path.parent)]) == 2
+    assert "held nothing out; give labelled images with --data" in capsys.readouterr().err
 
 
 def full(path: Path, **_: object) -> None:

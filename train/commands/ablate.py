@@ -12,7 +12,7 @@ from train.commands import fit
 from train.compare import compare
 from train.predictions import of_run
 from train.recipe import Recipe
-from train.run_folder import METRICS, check_recipe
+from train.run_folder import METRICS, check_data, check_recipe
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 
@@ -27,12 +27,17 @@ def main(argv: Sequence[str]) -> int:
     chosen = {name: settings for name, settings in rows.items() if not options.row or name in options.row}
     if "plain" not in chosen:
         chosen = {"plain": rows["plain"]} | chosen
+    todo = []  # all rows are looked at before the first is trained
     for name, settings in chosen.items():
         folder = options.out / _folder(name)
         changes = [word for setting in settings for word in ("--set", setting)]
         arguments = ["--recipe", recipe, "--out", str(folder), "--resume", *changes, *rest]
-        if (folder / METRICS).exists() and _is_done(folder, *fit.asked_for(arguments)):
-            continue
+        asked = fit.asked_for(arguments)
+        if not asked[2]:
+            raise TrainError("rows are compared on what they held out, and --all-data holds out nothing; leave it out")
+        if not ((folder / METRICS).exists() and _is_done(folder, *asked)):
+            todo.append((name, arguments))
+    for name, arguments in todo:
         print(f"row {name!r}", file=sys.stderr, flush=True)
         code = fit.main(arguments)
         if code:
@@ -41,9 +46,10 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _is_done(folder: Path, recipe: Recipe, folds: set[int]) -> bool:
+def _is_done(folder: Path, recipe: Recipe, data: Path, folds: set[int]) -> bool:
     """Whether all `folds` are. Raises `TrainError` when the row that lies in `folder` is not the one asked for."""
     check_recipe(folder, recipe)
+    check_data(folder, data)
     found = {int(fold) for fold in of_run(folder).fold}
     if not found <= folds:
         raise TrainError(f"{folder} held out fold {_listed(found)}, not {_listed(folds)}; give a new --out")
@@ -66,9 +72,20 @@ def _read(name: str) -> tuple[str, dict[str, list[str]]]:
         raise TrainError(
             f"{path} is no table of ablations ({reason}); expected a TOML file or one of {known}"
         ) from error
+    if not isinstance(rows, dict) or not all(_is_row(settings) for settings in rows.values()):
+        raise TrainError(f'{path}: each row is a list of settings, as `long = ["optimiser.epochs=20"]`')
     if "plain" not in rows:
         raise TrainError(f"{path} has no row `plain` to measure the others against")
-    return recipe, rows
+    folders = [_folder(name) for name in rows]
+    unclear = ", ".join(name for name in rows if not _folder(name) or folders.count(_folder(name)) > 1)
+    if unclear:
+        raise TrainError(f"{path}: {unclear}: rows need names that differ in their letters and digits (a to z, 0 to 9)")
+    beside = path.parent / recipe
+    return str(beside) if recipe.endswith(".toml") and beside.exists() else recipe, rows
+
+
+def _is_row(settings: object) -> bool:
+    return isinstance(settings, list) and all(isinstance(setting, str) for setting in settings)
 
 
 def _table(out: Path, names: Sequence[str]) -> str:

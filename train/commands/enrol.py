@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from edge.taxonomy import Taxon
 from train import TrainError
+from train.command_line import not_negative
 from train.datasets import read_dataset
 from train.enrol import enrol
 from train.faults import readable
@@ -24,6 +26,8 @@ from train.trained import Lessons, Trained, file_digests, lessons_file
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     trained = Trained(options.run)
     recipe, names = recipe_from_document(trained.checkpoint.recipe), trained.names
     dataset = read_dataset(options.data, options.format)
@@ -35,7 +39,11 @@ def main(argv: Sequence[str]) -> int:
     samples = as_seen(readable(replace(dataset, samples=chosen), options.skip_bad).samples, recipe)
     new = tuple(sorted({sample.label for sample in samples}))
     if not new:
-        raise TrainError(f"{options.data} holds no label that the model lacks; it knows {', '.join(names)}")
+        found = ", ".join(dataset.labels())
+        asked = f" among those of --label ({', '.join(options.label)})" if options.label else ""
+        raise TrainError(
+            f"{options.data} has {found}: no label{asked} that the model lacks; it knows {', '.join(names)}"
+        )
     known, lessons = trained.prototypes(), trained.lessons
     if lessons is None:
         raise TrainError(f"{options.run} lacks its .npz with the training's embeddings; keep it beside the checkpoint")
@@ -84,5 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, required=True, help="checkpoint to write; its embeddings lie beside it, as .npz"
     )
+    parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser

@@ -6,8 +6,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from train import TrainError
+from train.command_line import not_negative
 from train.datasets import read_dataset
 from train.faults import readable
 from train.pixels import default_cache
@@ -17,7 +19,7 @@ from train.processes import started
 from train.recipe import recipe_from_document
 from train.report import report_predictions, report_run
 from train.retrieval import retrieval_figures
-from train.run_folder import PREDICTIONS, RETRIEVAL, write_json
+from train.run_folder import PREDICTIONS, RETRIEVAL, check_writable, holds_run, write_json
 from train.trained import Trained, file_digests
 from train.trainer import draw_galleries
 
@@ -26,12 +28,22 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(argv)
     if options.data is None:
-        if options.second_look is not None:
-            raise TrainError("a second look needs the images again; give them with --data")
+        for option, value in (
+            ("--second-look", options.second_look),
+            ("--out", options.out),
+            ("--split", options.split),
+        ):
+            if value:
+                raise TrainError(f"{option} is for images given with --data; the run's own figures stay in its folder")
         print(report_run(options.run))
         return 0
     if options.out is None:
         raise TrainError("evaluating on other data needs --out for its figures")
+    check_writable(options.out)
+    if holds_run(options.out):
+        raise TrainError(f"{options.out} holds a run, whose figures these would replace; give a folder of its own")
+    if options.threads:
+        torch.set_num_threads(options.threads)
     print(_evaluate_on(options))
     return 0
 
@@ -58,12 +70,19 @@ def _evaluate_on(options: argparse.Namespace) -> str:
         predictions.save(options.out / PREDICTIONS)
         draw_galleries(network, predictions, samples, source, recipe, processes.device, options.out)
     notes, lessons = [], trained.lessons
+    strangers = [sample.label for sample in samples if sample.label not in trained.names]
+    if strangers:
+        named = ", ".join(sorted(set(strangers)))
+        notes.append(
+            f"warning: {len(strangers)} images have a label that the model lacks: {named}; they count as unseen"
+        )
     if lessons is not None:
         queries = predictions.where(predictions.truth != UNSEEN)
         found = retrieval_figures(queries.embedding, queries.truth, lessons.embedding, lessons.truth)
         write_json(options.out / RETRIEVAL, asdict(found))
         taught = int(np.isin(file_digests(samples), lessons.digest).sum())
-        notes = [f"warning: the model was taught with {taught} of these images; new ones tell more"] if taught else []
+        if taught:
+            notes.append(f"warning: the model was taught with {taught} of these images; new ones tell more")
     taxa = tuple(label.taxon for label in trained.labels)
     return report_predictions(predictions, taxa, options.out, f"images of {dataset.name}", notes)
 
@@ -88,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
                         "one, and answer by the mean of both looks")  # fmt: skip
     parser.add_argument("--skip-bad", action="store_true", help="leave faulty samples out instead of stopping")
     parser.add_argument("--out", type=Path, help="folder for the figures on other data")
-    parser.add_argument("--workers", type=int, default=0, help="loader processes")
+    parser.add_argument("--workers", type=not_negative, default=0, help="loader processes")
+    parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where decoded images are kept")
     return parser

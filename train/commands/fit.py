@@ -10,13 +10,16 @@ from pathlib import Path
 import torch
 
 from train import TrainError
+from train.command_line import not_negative
 from train.fit import check_settings
 from train.pixels import default_cache
+from train.predictions import of_run
 from train.prepare import Prepared, choose_folds, prepare, read_backgrounds
 from train.processes import Processes, started
 from train.progress import summary_writer
 from train.recipe import RECIPES, Recipe, load_recipe
-from train.run_folder import METRICS, begin_run, write_labels
+from train.report import missing_folds, report_run
+from train.run_folder import METRICS, begin_run, check_run, write_labels
 from train.split import Fold
 from train.trainer import How, check_fold, train_fold
 
@@ -31,11 +34,11 @@ def main(argv: Sequence[str]) -> int:
         return _run(recipe, options, processes, [*sys.orig_argv[:1], "-m", "train", "fit", *argv])
 
 
-def asked_for(argv: Sequence[str]) -> tuple[Recipe, set[int]]:
-    """The recipe that `fit` would run with these arguments, and the folds that it would hold out."""
+def asked_for(argv: Sequence[str]) -> tuple[Recipe, Path, set[int]]:
+    """The recipe that `fit` would run with these arguments, its data, and the folds that it would hold out."""
     options = _parser().parse_args(argv)
-    recipe = _recipe(options)
-    return recipe, set(range(recipe.fold_count)) if options.cross_validate else {options.fold}
+    recipe, one = _recipe(options), set() if options.all_data else {options.fold}
+    return recipe, options.data, set(range(recipe.fold_count)) if options.cross_validate else one
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
@@ -48,22 +51,22 @@ def _run(recipe: Recipe, options: argparse.Namespace, processes: Processes, comm
     check_settings(recipe, processes)
     if options.tensorboard:
         summary_writer()
-    figures = _figures_of(options.figures_of) if options.all_data and options.figures_of else {}
+    if options.figures_of and not options.all_data:
+        raise TrainError("--figures-of goes onto the card of the model to ship; give it with --all-data")
+    figures = _figures_of(options.figures_of) if options.figures_of else {}
+    _check_fold_number(options.fold, recipe.fold_count)
+    if processes.first:
+        check_run(options.out, recipe, options.resume)
+    backgrounds = read_backgrounds(options.backgrounds, options.skip_bad) if options.backgrounds else ()
     cache = None if options.no_cache else options.cache
     prepared = prepare(options.data, options.format, recipe, options.skip_bad, cache)
-    how = How(
-        options.resume,
-        options.workers,
-        options.tensorboard,
-        cache,
-        read_backgrounds(options.backgrounds, options.skip_bad) if options.backgrounds else (),
-    )
+    how = How(options.resume, options.workers, options.tensorboard, cache, backgrounds)
     out: Path = options.out
     parts = _parts(prepared, recipe, options)
     for number, fold, folder in parts:
         check_fold(recipe, prepared, fold, number, folder, processes, how)
     if processes.first:
-        begin_run(out, recipe, command, options.resume)
+        begin_run(out, recipe, command, options.data)
         write_labels(out, prepared.labels)
         for _, _, folder in parts:
             folder.mkdir(exist_ok=True)
@@ -71,8 +74,6 @@ def _run(recipe: Recipe, options: argparse.Namespace, processes: Processes, comm
     for number, fold, folder in parts:
         train_fold(recipe, prepared, fold, number, folder, processes, how, figures)
     if processes.first and not options.all_data:
-        from train.report import report_run
-
         print(report_run(out))
     return 0
 
@@ -84,13 +85,20 @@ def _parts(prepared: Prepared, recipe: Recipe, options: argparse.Namespace) -> l
     chosen = choose_folds(prepared, recipe)
     if options.cross_validate:
         return [(number, fold, options.out / f"fold-{number}") for number, fold in enumerate(chosen)]
-    if not 0 <= options.fold < len(chosen):
-        raise TrainError(f"there is no fold {options.fold}; the split has folds 0 to {len(chosen) - 1}")
     return [(options.fold, chosen[options.fold], options.out)]
+
+
+def _check_fold_number(number: int, count: int) -> None:
+    if not 0 <= number < count:
+        raise TrainError(f"there is no fold {number}; the split has folds 0 to {count - 1}")
 
 
 def _figures_of(run: Path) -> dict[str, object]:
     """Figures of a cross-validation, for the checkpoint that is trained on all of its data."""
+    missing = missing_folds(run, of_run(run))
+    if missing:
+        numbers = ", ".join(map(str, sorted(missing)))
+        raise TrainError(f"{run} is no whole cross-validation, fold {numbers} is missing; quote one that has all folds")
     try:
         figures: dict[str, object] = json.loads((run / METRICS).read_text(encoding="utf-8"))
     except OSError as error:
@@ -122,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         "--backgrounds", type=Path, help="frames without animals, for pasting and background replacement"
     )
     parser.add_argument(
-        "--workers", type=int, default=max(0, min(8, (os.cpu_count() or 1) - 2)), help="loader processes"
+        "--workers", type=not_negative, default=max(0, min(8, (os.cpu_count() or 1) - 2)), help="loader processes"
     )
-    parser.add_argument("--threads", type=int, help="threads of the arithmetic (default: all cores)")
+    parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where decoded images are kept")
     parser.add_argument("--no-cache", action="store_true", help="decode anew each time")
