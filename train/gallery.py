@@ -16,10 +16,11 @@ from torch import nn
 from edge.card import FitMode
 from edge.resize import Pixels
 from train.fit import normalised
+from train.pictures import save, shortened
 from train.pixels import PixelSource, for_evaluation
 from train.sample import Sample
 
-_COLUMNS = 6
+_COLUMNS, _TILE_IN, _CAPTION_PT = 6, 2.1, 8
 _RIGHT, _WRONG, _UNKNOWN = "#1b6e53", "#b3261e", "#555555"
 
 
@@ -35,11 +36,11 @@ class Tile:
 
 
 def draw_gallery(tiles: Sequence[Tile], path: Path, title: str) -> None:
-    """Pairs of lines under each picture; green is right, red is wrong."""
-    rows = max(1, -(-len(tiles) // _COLUMNS))
-    figure = Figure(figsize=(2.1 * _COLUMNS, 2.6 * rows + 0.5), layout="constrained")
+    """Pairs of lines above each picture; green is right, red is wrong."""
+    rows = -(-len(tiles) // _COLUMNS)
+    figure = Figure(figsize=(_TILE_IN * _COLUMNS, 2.6 * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(title if tiles else f"{title}: none", parse_math=False)
     for number in range(rows * _COLUMNS):
         axes = figure.add_subplot(rows, _COLUMNS, number + 1)
         axes.set_axis_off()
@@ -47,8 +48,9 @@ def draw_gallery(tiles: Sequence[Tile], path: Path, title: str) -> None:
             tile = tiles[number]
             axes.imshow(tile.pixels)
             colour = _UNKNOWN if tile.right is None else _RIGHT if tile.right else _WRONG
-            axes.set_title(tile.caption, fontsize=8, color=colour)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+            lines = [shortened(line, _TILE_IN - 0.1, _CAPTION_PT) for line in tile.caption.split("\n")]
+            axes.set_title("\n".join(lines), fontsize=_CAPTION_PT, color=colour, parse_math=False)
+    save(figure, path, dpi=100)
 
 
 def make_tiles(
