@@ -3,15 +3,19 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
+
+import torch
 
 from edge.frame import IMAGE_SUFFIXES
 from train import TrainError
+from train.command_line import not_negative
 from train.faults import readable
 from train.gallery import draw_gallery, make_tiles
-from train.prepare import pixel_source
+from train.pixels import PixelSource
 from train.processes import started
-from train.recipe import recipe_from_document
 from train.sample import Dataset, Sample
 from train.trained import Trained
 
@@ -19,30 +23,59 @@ from train.trained import Trained
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.count < 1:
+        raise TrainError(f"--count is {options.count}; expected at least 1 picture")
+    _check_out(options.out)
     trained = Trained(options.run)
-    recipe = recipe_from_document(trained.checkpoint.recipe)
-    files = sorted(
-        file
-        for path in options.pictures
-        for file in (path.rglob("*") if path.is_dir() else [path])
-        if file.suffix.lower() in IMAGE_SUFFIXES
-    )
+    files = sorted(file for path in options.pictures for file in _pictures(path))
     if not files:
         raise TrainError(f"{', '.join(map(str, options.pictures))}: no pictures there")
+    if len(files) > options.count:
+        print(f"the first {options.count} of {len(files)} pictures; --count for more", file=sys.stderr)
     chosen = Dataset("the gallery", tuple(Sample(file, "") for file in files[: options.count]))
     samples = readable(chosen, options.skip_bad).samples
+    if not samples:
+        raise TrainError(f"{', '.join(map(str, options.pictures))}: no picture there can be read")
     labels = [label.common_name for label in trained.labels]
     if trained.temperature is None:
         print(f"warning: {options.run} lacks held-out answers: its probabilities are not calibrated", file=sys.stderr)
+    # Not of the recipe: checkpoints that no recipe made answer too.
+    size_px = trained.checkpoint.input_height_px
     with started(options.device) as processes:
         tiles = make_tiles(
-            trained.network(), samples, labels, pixel_source(recipe, None), recipe.input.size_px,
-            recipe.input.fit, processes.device, trained.temperature or 1.0,
+            trained.network(), samples, labels, PixelSource(size_px), size_px,
+            trained.checkpoint.fit, processes.device, trained.temperature or 1.0,
         )  # fmt: skip
-    draw_gallery(tiles, options.out, f"{trained.checkpoint.name} {trained.checkpoint.version}")
+    named = [
+        replace(tile, caption=f"{sample.path.name}\n{tile.caption}")
+        for sample, tile in zip(samples, tiles, strict=True)
+    ]
+    draw_gallery(named, options.out, f"{trained.checkpoint.name} {trained.checkpoint.version}")
     for sample, tile in zip(samples, tiles, strict=True):
         print(f"{sample.path}\t{tile.caption}")
     return 0
+
+
+def _pictures(path: Path) -> list[Path]:
+    """A file as it is named; of a folder those that look like pictures, without hidden ones."""
+    if not path.is_dir():
+        return [path]
+    files = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+
+
+def _check_out(path: Path) -> None:
+    """Before the work rather than after it."""
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise TrainError(f"--out is {path}; expected a picture to write, such as gallery.png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") if path.exists() else TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise TrainError(f"{path} cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,5 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("gallery.png"), help="picture to write (default gallery.png)")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out instead of stopping")
     parser.add_argument("--count", type=int, default=48, help="at most so many pictures")
+    parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser
