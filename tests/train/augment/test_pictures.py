@@ -69,4 +69,6 @@ def test_mixed_targets_are_shares_of_two_labels() -> None:
     mixed = mixing(torch.rand(6, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0, 1]))
     assert mixed is not None
     assert torch.allclose(mixed[1].sum(1), torch.ones(6))
-    assert Mixing(AugmentSettings(), 4)(torch.rand(6, 3, 8, 8), torch.zeros(6, dtype=torch.long)) is None
+    assert mixing.wanted()
+    assert mixing(torch.rand(1, 3, 8, 8), torch.tensor([0])) is None
+    assert not Mixing(AugmentSettings(), 4).wanted()
