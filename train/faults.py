@@ -72,7 +72,11 @@ def report_faults(faults: Iterable[Fault]) -> str:
     lines = [str(fault) for fault in faults]
     kinds = Counter(line.partition(":")[0] for line in lines)
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return "\n".join([*lines, f"{len(lines)} faults: {counts}"]) if lines else "no faults"
+    return "\n".join([*lines, f"{_count(len(lines))}: {counts}"]) if lines else "no faults"
+
+
+def _count(number: int) -> str:
+    return "1 fault" if number == 1 else f"{number} faults"
 
 
 def without_faults(dataset: Dataset, faults: Sequence[Fault], skip: bool) -> Dataset:
@@ -83,7 +87,7 @@ def without_faults(dataset: Dataset, faults: Sequence[Fault], skip: bool) -> Dat
     if not faults:
         return dataset
     if not skip:
-        raise DataError(f"{dataset.name} has {len(faults)} faults (listed above); mend them or pass --skip-bad")
+        raise DataError(f"{dataset.name} has {_count(len(faults))} (listed above); mend them or pass --skip-bad")
     paths = {fault.subject for fault in faults if fault.kind in ("missing_file", "unreadable", "two_labels")}
     strangers = {fault.label for fault in faults if fault.kind == "label_not_in_table"}
     lonely = {fault.label for fault in faults if fault.kind == "one_image_class"}

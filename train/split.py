@@ -59,8 +59,16 @@ def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tupl
     if count < 2:
         raise DataError(f"data.folds is {count}; at least two are needed, of which one is tested with")
     groups = [_group(sample, by) for sample in samples]
+    if "" in groups:
+        other: SplitBy = "location" if by == "sequence" else "sequence"
+        known = all(_group(sample, other) for sample in samples)
+        instead = f"set data.split={other}" if known else "set data.split=image (which tells less)"
+        raise DataError(f"{samples[groups.index('')].path} has no {by}; add it to the data, or {instead}")
     if len(set(groups)) < count:
-        raise DataError(f"the data has {len(set(groups))} different {by}s, fewer than the {count} folds asked for")
+        raise DataError(
+            f"the data has {len(set(groups))} different {by}s, fewer than the {count} folds asked for; set data.folds "
+            "or data.split"
+        )
     labels = np.array([sample.label for sample in samples])
     most = max(Counter(labels.tolist()).values())
     if most < count:
@@ -83,7 +91,11 @@ def official(samples: Sequence[Sample]) -> Fold:
     train = tuple(place for place, sample in enumerate(samples) if sample.split == "train")
     test = tuple(place for place, sample in enumerate(samples) if sample.split == test_name)
     if not train or not test:
-        raise DataError("the data has no official split into train and test; split by location, sequence or image")
+        found = ", ".join(sorted(named - {""})) or "none"
+        raise DataError(
+            "the data has no official split into train and test (or val); its parts are: "
+            f"{found}; set data.split to location, sequence or image"
+        )
     return Fold(train, test)
 
 
@@ -111,6 +123,4 @@ def _group(sample: Sample, by: SplitBy) -> str:
     if by == "image":
         return str(sample.path)  # two boxes of one image stay together even here
     group: str = sample.location if by == "location" else sample.sequence
-    if not group:
-        raise DataError(f"{sample.path} has no {by}; add it to the data, or split by image (which tells less)")
     return group

@@ -5,7 +5,7 @@ import pytest
 
 from tests.train.made_animals import LABELS
 from train.datasets import read_dataset
-from train.faults import find_faults, report_faults, without_faults
+from train.faults import Fault, find_faults, report_faults, without_faults
 from train.sample import Box, DataError, Dataset, Sample
 
 
@@ -38,6 +38,7 @@ def test_every_fault_is_listed_and_counted(broken: Dataset) -> None:
     )
     text = report_faults(faults)
     assert "cut.jpg" in text
+    assert report_faults([Fault("bad_row", "a", "b")]).endswith("\n1 fault: 1 bad_row")
     assert text.splitlines()[-1].startswith("7 faults: 1 bad_row, 2 label_not_in_table")
 
 

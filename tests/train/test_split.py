@@ -61,8 +61,13 @@ def test_unknown_sequences_are_counted_as_doubt() -> None:
 
 
 def test_missing_groups_stop_the_split() -> None:
-    with pytest.raises(DataError, match="has no location"):
+    with pytest.raises(DataError, match=r"a.jpg has no location; add it to the data, or set data.split=image"):
         folds([Sample(Path("a.jpg"), "a")], "location", 2, 0)
+    placed = [replace(sample, sequence="") for sample in samples()]
+    with pytest.raises(DataError, match=r"0.jpg has no sequence; add it to the data, or set data.split=location"):
+        folds(placed, "sequence", 2, 0)
+    with pytest.raises(DataError, match=r"its parts are: learn; set data.split"):
+        folds([replace(sample, split="learn") for sample in placed], "official", 1, 0)
     with pytest.raises(DataError, match="fewer than the 20 folds"):
         folds(samples(), "location", 20, 0)
     with pytest.raises(DataError, match="at least two are needed"):

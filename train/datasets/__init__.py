@@ -41,8 +41,10 @@ def read_dataset(path: Path, format_: str = "auto") -> Dataset:
         raise DataError(f"data format {chosen!r} is none of auto, {', '.join(READERS)}")
     dataset = READERS[chosen](path)
     if not dataset.samples:
-        why = f" ({dataset.problems[0]})" if dataset.problems else ""
-        raise DataError(f"{path} read as {chosen} holds no labelled image{why}; name the right --format")
+        empty = f"{path} read as {chosen} holds no labelled image"
+        if dataset.problems:
+            raise DataError(f"{empty}: {len(dataset.problems)} cannot be used, e.g. {dataset.problems[0]}; mend them")
+        raise DataError(f"{empty}; expected a folder for each label with its images in it, or another --format")
     root = path if path.is_dir() else path.parent
     return replace(dataset, samples=tuple(replace(_with_size(sample), root=root) for sample in dataset.samples))
 

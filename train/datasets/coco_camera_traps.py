@@ -23,9 +23,11 @@ def read_coco_camera_traps(path: Path) -> Dataset:
     file = path if path.is_file() else _only_json(path)
     document = _document(file)
     try:
-        categories = {item["id"]: _label(str(item["name"])) for item in document["categories"]}
+        categories = {item["id"]: _label(str(item["name"] or "")) for item in document["categories"]}
     except (KeyError, TypeError) as error:
         raise DataError(f"{file}: a category lacks its id or name; expected COCO Camera Traps JSON") from error
+    if "" in categories.values():
+        raise DataError(f"{file}: a category has an empty name; give it one")
     annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     problems: list[str] = []
     for number, annotation in enumerate(document["annotations"]):
@@ -99,9 +101,10 @@ def _label(name: str) -> str:
 
 
 def _box(bbox: Any, image: dict[str, Any]) -> Box:
-    width, height = image.get("width"), image.get("height")
-    if not width or not height:
+    size = _size_px(image)
+    if size is None:
         raise ValueError(f"its box {bbox} needs width and height of the image")
+    width, height = size
     try:
         x, y, wide, high = (float(value) for value in bbox)
     except (TypeError, ValueError):
@@ -112,10 +115,22 @@ def _box(bbox: Any, image: dict[str, Any]) -> Box:
     return box
 
 
-def _sample(image: dict[str, Any], label: str, folder: Path, box: Box | None) -> Sample:
-    name = image["file_name"]
-    below = folder / "images" / name
+def _size_px(image: dict[str, Any]) -> tuple[int, int] | None:
     width, height = image.get("width"), image.get("height")
+    if not width or not height:
+        return None
+    try:
+        size = int(width), int(height)
+    except (TypeError, ValueError):
+        size = 0, 0
+    if min(size) <= 0:
+        raise ValueError(f"its width {width!r} and height {height!r} are no sizes in pixels")
+    return size
+
+
+def _sample(image: dict[str, Any], label: str, folder: Path, box: Box | None) -> Sample:
+    name = str(image["file_name"])
+    below = folder / "images" / name
     return Sample(
         path=below if below.exists() else folder / name,
         label=label,
@@ -123,7 +138,7 @@ def _sample(image: dict[str, Any], label: str, folder: Path, box: Box | None) ->
         sequence=_text(image.get("seq_id")),
         captured_at=_time(_text(image.get("datetime"))),
         box=box,
-        size_px=(int(width), int(height)) if width and height else None,
+        size_px=_size_px(image),
     )
 
 

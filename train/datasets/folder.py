@@ -1,5 +1,6 @@
 """Class folders (torchvision's ImageFolder): `LABEL/image.jpg`, or `train/LABEL/image.jpg` with `test/` beside it."""
 
+import sys
 from pathlib import Path
 
 from edge.frame import IMAGE_SUFFIXES
@@ -10,27 +11,44 @@ _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", 
 
 def read_folder(path: Path) -> Dataset:
     """Every image below a class folder; the folders in that are its locations, and what lies deeper is of the same one
-    (cameras begin a new folder after each thousand frames). Hidden folders and those without an image are passed over.
+    (cameras begin a new folder after each thousand frames). Hidden folders are passed over, and so are folders without
+    an image and images that lie in no class folder: these are told on standard error.
 
-    Raises `DataError` where `train/` or `test/` stand among class folders.
+    Raises `DataError` where `train/` or `test/` stand among class folders, or no class folder holds an image.
     """
-    of_folder = {folder: images for folder in _folders(path) if (images := _images(folder))}
-    parts = {folder: _SPLITS[folder.name.lower()] for folder in of_folder if folder.name.lower() in _SPLITS}
-    samples: list[Sample] = []
-    if not parts:
-        for label, images in of_folder.items():
-            samples += _label_samples(label, images, "")
-        return Dataset(path.name, tuple(samples))
-    others = [folder.name for folder in of_folder if folder not in parts]
-    if others:
+    if not path.is_dir():
+        raise DataError(f"{path} is a file; expected a folder of class folders")
+    of_folder = {folder: _images(folder) for folder in _folders(path)}
+    full = [folder for folder, images in of_folder.items() if images]
+    parts = {folder: _SPLITS[folder.name.lower()] for folder in full if folder.name.lower() in _SPLITS}
+    others = [folder.name for folder in full if folder not in parts]
+    if parts and others:
         raise DataError(
             f"{path} holds {next(iter(parts)).name}/ beside {others[0]}/; expected class folders alone, or train/ and "
             "test/ alone with class folders in them; move what is neither away"
         )
-    for folder, split in parts.items():
-        for label in _folders(folder):
-            samples += _label_samples(label, _images(label), split)
+    classes = [(label, _images(label), split) for folder, split in parts.items() for label in _folders(folder)]
+    if not parts:
+        classes = [(label, images, "") for label, images in of_folder.items()]
+    samples = [sample for label, images, split in classes for sample in _label_samples(label, images, split)]
+    loose = [file for folder in (path, *parts) for file in sorted(folder.iterdir()) if _is_image(file)]
+    if loose and not samples:
+        raise DataError(
+            f"{loose[0].parent} holds {len(loose)} images and no class folder; expected a folder for each label with "
+            "its images in it"
+        )
+    if loose:
+        _warn(f"{len(loose)} images lie in no class folder and are passed over, e.g. {loose[0]}")
+    empty = {folder.name for folder in of_folder if folder not in full} | {
+        label.name for label, of, _ in classes if not of
+    }
+    if empty:
+        _warn(f"folders without an image are passed over: {', '.join(sorted(empty))}")
     return Dataset(path.name, tuple(samples))
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -45,10 +63,12 @@ def _images(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not any(_hidden(part) for part in file.relative_to(folder).parts)
-        and file.is_file()
+        if _is_image(file) and not any(_hidden(part) for part in file.relative_to(folder).parts)
     )
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not _hidden(file.name) and file.is_file()
 
 
 def _label_samples(folder: Path, images: list[Path], split: str) -> list[Sample]:

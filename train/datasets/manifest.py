@@ -1,8 +1,10 @@
 """Our own table, `manifest.csv`: one row for each labelled image, columns by name, those not known left out."""
 
 import csv
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from edge.taxonomy import Taxon
 from train.sample import Box, DataError, Dataset, Keypoint, Sample
@@ -20,27 +22,45 @@ def read_manifest(path: Path) -> Dataset:
     problems: list[str] = []
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            missing = {"path", "label"} - set(rows.fieldnames or ())
-            if missing:
-                raise DataError(f"{table} lacks the column {' and '.join(sorted(missing))}; add it")
-            for number, row in enumerate(rows, start=2):
+            rows = csv.DictReader(file, strict=True)  # a quote that nothing closes would swallow the rows after it
+            _check_columns(table, rows.fieldnames or ())
+            for row in rows:
                 try:
                     samples.append(_sample(row, table.parent))
                 except ValueError as error:
-                    problems.append(f"{table.name} line {number}: {error}")
+                    problems.append(f"{table.name} line {rows.line_num}: {error}")
     except OSError as error:
         raise DataError(f"{table} cannot be read ({error.strerror}); check the path") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise DataError(f"{table} is no table in UTF-8 ({error}); save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise DataError(
+            f"{table} line {rows.line_num + 1}: {error}; expected CSV: look for a quote too many"
+        ) from error
+    if not samples and not problems:
+        raise DataError(f"{table} has no row below its columns; add one for each image")
     return Dataset(table.parent.name, tuple(samples), _taxa(samples), tuple(problems))
 
 
-def _sample(row: dict[str, str], folder: Path) -> Sample:
+def _check_columns(table: Path, columns: Sequence[str]) -> None:
+    missing = {"path", "label"} - set(columns)
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if missing and missing <= set("".join(columns).split(separator)):
+            raise DataError(f"{table} has {name} between its columns; expected commas: save it as CSV with commas")
+    if missing:
+        raise DataError(f"{table} lacks the column {' and '.join(sorted(missing))}; add it")
+
+
+def _sample(row: dict[str | None, Any], folder: Path) -> Sample:
+    """Raises `ValueError` with the column that cannot be read."""
+    if any(row.get(None) or ()):
+        raise ValueError("it has more cells than there are columns; put quotes around a cell that holds commas")
     cell = {key: (value or "").strip() for key, value in row.items() if key}
     if not cell["path"] or not cell["label"]:
         raise ValueError("path or label is empty")
-    size = (int(cell["width_px"]), int(cell["height_px"])) if cell.get("width_px") and cell.get("height_px") else None
+    size = None
+    if cell.get("width_px") and cell.get("height_px"):
+        size = (_whole("width_px", cell["width_px"]), _whole("height_px", cell["height_px"]))
     return Sample(
         path=folder / cell["path"],
         label=cell["label"],
@@ -49,16 +69,25 @@ def _sample(row: dict[str, str], folder: Path) -> Sample:
         captured_at=_time(cell.get("captured_at", "")),
         box=_box(cell),
         keypoints=tuple(_keypoint(text) for text in cell.get("keypoints", "").split()),
-        split=cell.get("split", ""),
+        split=cell.get("split", "").lower(),
         scientific_name=cell.get("scientificName", ""),
         size_px=size,
     )
 
 
+def _whole(column: str, text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError(f"{column} {text!r} is no whole number of pixels")
+    return int(text)
+
+
 def _time(text: str) -> datetime | None:
     if not text:
         return None
-    at = datetime.fromisoformat(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"captured_at {text!r} is not ISO 8601, e.g. 2021-12-31T17:00:00") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
@@ -68,8 +97,11 @@ def _box(cell: dict[str, str]) -> Box | None:
 
 
 def _keypoint(text: str) -> Keypoint:
-    name, x, y = text.split(":")
-    return Keypoint(name, float(x), float(y))
+    try:
+        name, x, y = text.split(":")
+        return Keypoint(name, float(x), float(y))
+    except ValueError:
+        raise ValueError(f"keypoints {text!r} is not name:x:y, in fractions of the sides") from None
 
 
 def _taxa(samples: list[Sample]) -> dict[str, Taxon]:

@@ -71,6 +71,28 @@ def test_folders_without_images_and_hidden_ones_are_no_labels(tmp_path: Path) ->
         read_dataset(tmp_path)
 
 
+def test_what_folders_hold_beside_class_folders_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match="holds 1 images and no class folder; expected a folder for each label"):
+        read_dataset(tmp_path)
+    picture(tmp_path / "impala" / "a.jpg")
+    assert read_dataset(tmp_path).labels() == ("impala",)
+    assert capsys.readouterr().err == (
+        f"warning: 1 images lie in no class folder and are passed over, e.g. {tmp_path}/a.jpg\n"
+    )
+    parted = tmp_path / "parted"
+    for path in ("train/impala/a.jpg", "test/impala/b.jpg", "test/b.jpg"):
+        picture(parted / path)
+    (parted / "test" / "zebra").mkdir()
+    assert read_dataset(parted).labels() == ("impala",)
+    assert capsys.readouterr().err == (
+        f"warning: 1 images lie in no class folder and are passed over, e.g. {parted}/test/b.jpg\n"
+        "warning: folders without an image are passed over: zebra\n"
+    )
+    with pytest.raises(DataError, match="is a file; expected a folder of class folders"):
+        read_dataset(tmp_path / "a.jpg", "folder")
+
+
 def test_manifest_reads_every_column_and_lists_bad_rows(tmp_path: Path) -> None:
     columns = (
         "path,label,scientificName,site,event,captured_at,split,width_px,height_px,box_x,box_y,box_width,box_height"
@@ -98,6 +120,33 @@ def test_manifest_without_labels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("path\na.jpg\n")
     with pytest.raises(DataError, match="lacks the column label"):
         read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("path;label\na.jpg;x\n", "has semicolons between its columns; expected commas"),
+        ("label\tsite\tpath\nx\ts1\ta.jpg\n", "has tabs between its columns; expected commas"),
+        ("path;site\na.jpg;s1\n", "lacks the column label and path; add it"),
+        ("path,label\n", "has no row below its columns; add one"),
+        ('path,label,note\na.jpg,x,"cut\nb.jpg,x,\nc.jpg,x,\n', "line 2: .* look for a quote too many"),
+        ("path,label,captured_at\n" + "a.jpg,x,31.12.2021 17:00\n" * 3,
+         "3 cannot be used, e.g. manifest.csv line 2: captured_at '31.12.2021 17:00' is not ISO 8601"),
+        ("path,label,width_px,height_px\na.jpg,x,wide,9\n", "line 2: width_px 'wide' is no whole number of pixels"),
+        ("path,label,keypoints\na.jpg,x,beak:0.5\n", "line 2: keypoints 'beak:0.5' is not name:x:y"),
+        ("path,label\na.jpg,x,y\n", "line 2: it has more cells than there are columns"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_manifest_is_told_in_one_line(tmp_path: Path, table: str, message: str) -> None:
+    (tmp_path / "manifest.csv").write_text(table)
+    with pytest.raises(DataError, match=message) as caught:
+        read_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_splits_of_a_manifest_are_read_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,label,split\na.jpg,x,Train\nb.jpg,x,TEST\n")
+    assert [sample.split for sample in read_dataset(tmp_path).samples] == ["train", "test"]
 
 
 def test_manifest_boxes_in_pixels_are_listed(tmp_path: Path) -> None:
@@ -187,6 +236,8 @@ BOX = [4, 2, 20, 10]
         (coco_frame({"category_id": 1, "bbox": [4, 2]}), "0.jpg: its box .* is no list of"),
         (coco_frame({"category_id": 1, "bbox": BOX}, width=None), "0.jpg: its box .* needs width and height"),
         (coco_frame({"category_id": 1}, file_name=None), "image 0: lacks id or file_name"),
+        (coco_frame({"category_id": 1}, width="wide"), "0.jpg: its width 'wide' and height 20 are no sizes in pixels"),
+        (coco(categories=[{"id": 7, "name": " "}]), "a category has an empty name"),
         (coco(annotations=[{"id": 7}]), "annotation 0: lacks image_id or category_id"),
         (coco(categories=[{"id": 7}]), "a category lacks its id or name"),
         (coco()[:40], "is not whole JSON"),
