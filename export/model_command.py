@@ -27,7 +27,7 @@ from export.quantize import Plan
 from export.ranges import METHODS
 from export.rounding import ROUNDINGS
 from export.scenes import Scene, read_scenes
-from export.scorecard import scorecard
+from export.scorecard import in_words, scorecard
 from export.thresholds import UNPROVEN_THRESHOLD
 from train.checkpoint import Checkpoint
 
@@ -112,8 +112,7 @@ def main(argv: Sequence[str]) -> int:
     if given.float_out is not None:
         write(given.float_out, carded(model, final))
     print(table(result.gate))
-    for name, value in measured[f"cross-validated on {data}"].items():
-        print(f"  {name:<24} {value}")
+    print(in_words(measured[f"cross-validated on {data}"]))
     print(f"{given.out}: {len(content) / 1e6:.2f} MB, sha256 {digest}")
     return 0
 

@@ -1,6 +1,6 @@
 """How good the decisions are on labelled frames, each decided by settings fitted on other groups' frames."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,27 @@ def scorecard(
                 for part in parts
             }
     return figures
+
+
+def in_words(figures: Mapping[str, Any]) -> str:
+    """What `scorecard` gives, for people: a line for each figure, and for each part of one that has parts."""
+    lines = []
+    for name, value in figures.items():
+        if not isinstance(value, dict):
+            lines.append((name, value))
+        elif any(isinstance(part, dict) for part in value.values()):
+            lines += [(f"{name} {part}", _counts_in_words(counts)) for part, counts in value.items()]
+        else:
+            lines.append((name, _counts_in_words(value)))
+    return "\n".join(f"  {name:<24} {text}" for name, text in lines)
+
+
+def _counts_in_words(counts: Mapping[str, float]) -> str:
+    of = f" of {counts['frames']} frames" if "frames" in counts else ""
+    text = f"{counts['right']} right, {counts['wrong']} wrong, {counts['open']} open{of}"
+    if "precision" in counts:
+        text += f"; precision {counts['precision']:.3f} ({counts['low']:.3f} to {counts['high']:.3f})"
+    return text
 
 
 def _counts(verdicts: Sequence[Verdict]) -> dict[str, float]:
