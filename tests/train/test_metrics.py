@@ -235,7 +235,7 @@ def test_a_picture_of_coverage_and_of_reliability_shows_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Figure] = []
-    monkeypatch.setattr("train.pictures._save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("train.pictures.save", lambda figure, path: drawn.append(figure))
     probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     truth = np.array([1, 0, 1, 0])
     draw_coverage(probabilities, truth, tmp_path / "coverage.png")
