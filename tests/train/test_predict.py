@@ -72,3 +72,11 @@ def test_pictures_that_are_not_there_are_named(
     assert main([*predict, str(good), "--count", "-30"]) == 2
     assert "--count is -30; expected at least 1" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_nothing_is_enrolled_where_nothing_was_learned(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_animals(tmp_path / "data", each=2)
+    assert main(["enrol", str(checkpoint), "--data", str(data), "--out", str(tmp_path / "new.pt")]) == 2
+    assert "has no prototypes; give a run folder of `python -m train fit`" in capsys.readouterr().err

@@ -29,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     trained = Trained(options.run)
+    known, lessons = trained.prototypes(), trained.lessons  # first: what has none has no recipe either
     recipe, names = recipe_from_document(trained.checkpoint.recipe), trained.names
     dataset = read_dataset(options.data, options.format)
     chosen = tuple(
@@ -44,7 +45,6 @@ def main(argv: Sequence[str]) -> int:
         raise TrainError(
             f"{options.data} has {found}: no label{asked} that the model lacks; it knows {', '.join(names)}"
         )
-    known, lessons = trained.prototypes(), trained.lessons
     if lessons is None:
         raise TrainError(f"{options.run} lacks its .npz with the training's embeddings; keep it beside the checkpoint")
     with started(options.device) as processes:
