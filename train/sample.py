@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.taxonomy import Taxon
@@ -123,3 +123,14 @@ def one_per_frame(samples: Sequence[Sample]) -> tuple[Sample, ...]:
         if first is not sample and first.box is not None and sample.box is not None:
             kept[sample.path, sample.label] = replace(first, box=first.box.around(sample.box))
     return tuple(kept.values())
+
+
+def read_time(text: str, column: str) -> datetime | None:
+    """A table's cell, in UTC where it names no offset; `None` where it is empty. Raises `ValueError`."""
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{column} {text!r} is not ISO 8601, e.g. 2021-12-31T17:00:00") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -6,12 +6,12 @@ import json
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from edge.taxonomy import RANKS, Taxon
-from train.sample import Box, DataError, Dataset, Sample
+from train.sample import Box, DataError, Dataset, Sample, read_time
 
 _OTHER_KINDS = frozenset({"blank", "human", "vehicle"})
 _NOTHING = frozenset({"NA", "NaN", "nan"})  # how statistics packages write an empty cell
@@ -128,7 +128,7 @@ def _times(media: Mapping[str, Row], problems: list[str]) -> dict[str, datetime 
     times = {}
     for identity, row in media.items():
         try:
-            times[identity] = _time(row.get("timestamp", ""))
+            times[identity] = read_time(row.get("timestamp", ""), "its time")
         except ValueError as error:
             problems.append(f"{row['filePath']}: {error}")
     return times
@@ -148,7 +148,7 @@ def _of_events(
     for row in observations:
         name = f"observation {row.get('observationID') or row.get('eventID', '')}"
         try:
-            start, end = _time(row.get("eventStart", "")), _time(row.get("eventEnd", ""))
+            start, end = (read_time(row.get(column, ""), "its time") for column in ("eventStart", "eventEnd"))
         except ValueError as error:
             problems.append(f"{name}: {error}")
             continue
@@ -198,14 +198,3 @@ def _box(row: Row) -> Box | None:
     if not row.get("bboxX"):
         return None
     return Box.of_fractions(*(row.get(f"bbox{side}", "") for side in ("X", "Y", "Width", "Height")))
-
-
-def _time(text: str) -> datetime | None:
-    """Aware; `None` where there is no text. Raises `ValueError`."""
-    if not text:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"its time {text!r} is not ISO 8601") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -2,12 +2,11 @@
 
 import csv
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from edge.taxonomy import Taxon
-from train.sample import Box, DataError, Dataset, Keypoint, Sample
+from train.sample import Box, DataError, Dataset, Keypoint, Sample, read_time
 
 
 def read_manifest(path: Path) -> Dataset:
@@ -66,7 +65,7 @@ def _sample(row: dict[str | None, Any], folder: Path) -> Sample:
         label=cell["label"],
         location=cell.get("location") or cell.get("site") or "",
         sequence=cell.get("sequence") or cell.get("event") or "",
-        captured_at=_time(cell.get("captured_at", "")),
+        captured_at=read_time(cell.get("captured_at", ""), "captured_at"),
         box=_box(cell),
         keypoints=tuple(_keypoint(text) for text in cell.get("keypoints", "").split()),
         split=cell.get("split", "").lower(),
@@ -79,16 +78,6 @@ def _whole(column: str, text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"{column} {text!r} is no whole number of pixels")
     return int(text)
-
-
-def _time(text: str) -> datetime | None:
-    if not text:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"captured_at {text!r} is not ISO 8601, e.g. 2021-12-31T17:00:00") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _box(cell: dict[str, str]) -> Box | None:
