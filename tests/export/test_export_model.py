@@ -19,6 +19,7 @@ from edge import Classifier
 from edge.card import METADATA_KEY, Calibration, Card, CardError, Label
 from edge.look import calibrated, log_probabilities
 from edge.model import Model
+from edge.onnx_session import open_session
 from edge.prototypes import Prototypes
 from edge.taxonomy import Taxon
 from export import ExportError, model_command, package
@@ -273,7 +274,7 @@ def test_a_network_that_standardises_its_pictures_is_quantised_behind_that(check
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(["logits"], {"pixels": pixels})[0], expected, atol=1e-4)
     quantised = quantise(model, pixels, Plan())
-    session = onnxruntime.InferenceSession(quantised.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(quantised.SerializeToString())  # as the device does: some processors' int8 sums overflow
     found = session.run(["logits"], {"pixels": pixels})[0]
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
     graph = quantised.graph
