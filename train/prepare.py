@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.card import Label
-from edge.frame import IMAGE_SUFFIXES
 from edge.taxonomy import Taxon
 from train.datasets import read_dataset, recognise_layout
+from train.datasets.folder import images_below
 from train.faults import find_faults, readable, report_faults, without_faults
 from train.near_copies import MOST_SAMPLES, find_near_copies, joined
 from train.pixels import PixelSource, upright_size_px
@@ -80,11 +80,15 @@ def choose_folds(prepared: Prepared, recipe: Recipe) -> tuple[Fold, ...]:
     chosen = []
     for fold in folds(prepared.samples, recipe.data.split, recipe.data.folds, recipe.seed):
         warnings = [*find_leak(prepared.samples, fold).warnings(recipe.data.split)]
-        lacking = set(prepared.label_names) - {prepared.samples[place].label for place in fold.train}
-        if lacking:
-            warnings.append(f"no training image of {', '.join(sorted(lacking))}, which cannot be learned")
+        if lacking := untaught(prepared, fold):
+            warnings.append(f"no training image of {', '.join(lacking)}, which cannot be learned")
         chosen.append(replace(fold, warnings=tuple(warnings)))
     return tuple(chosen)
+
+
+def untaught(prepared: Prepared, fold: Fold) -> list[str]:
+    """Labels of which the fold's training part has no image."""
+    return sorted(set(prepared.label_names) - {prepared.samples[place].label for place in fold.train})
 
 
 def read_backgrounds(path: Path, skip_bad: bool) -> tuple[Sample, ...]:
@@ -111,8 +115,7 @@ def _pictures_alone(path: Path) -> Dataset | None:
     """Those of a folder with no table and no class folder; `None` for any other data."""
     if not path.is_dir() or recognise_layout(path) != "folder":
         return None
-    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
-    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    files = images_below(path)
     if not files or any(file.parent != path for file in files):
         return None
     return Dataset(path.name, tuple(Sample(file, "blank", root=path) for file in files))

@@ -21,7 +21,7 @@ from train.gallery import choose_for_gallery, draw_gallery, make_tiles
 from train.network import Network
 from train.pixels import PixelSource
 from train.predictions import UNSEEN, Predictions, predict, prototypes, run_network
-from train.prepare import Prepared, pixel_source
+from train.prepare import Prepared, pixel_source, untaught
 from train.processes import Processes
 from train.recipe import Recipe
 from train.retrieval import retrieval_figures
@@ -105,10 +105,9 @@ def check_fold(
     recipe: Recipe, prepared: Prepared, fold: Fold, number: int, folder: Path, processes: Processes, how: How
 ) -> None:
     """Raises `TrainError` where `train_fold` would not start; the fold's warnings go to standard error."""
-    task = fold_task(recipe, prepared, fold, how)
     if how.resume and processes.first:
-        stored_state(recipe, task, folder)
-    lacking = ", ".join(sorted(set(task.labels) - {sample.label for sample in task.samples}))
+        stored_state(recipe, fold_task(recipe, prepared, fold, how), folder)
+    lacking = ", ".join(untaught(prepared, fold))
     if lacking and recipe.loss.classification == "none":
         raise TrainError(
             f"fold {number} has no training image of {lacking}, and nothing but the nearest prototype answers; "

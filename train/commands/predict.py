@@ -9,9 +9,9 @@ from tempfile import TemporaryFile
 
 import torch
 
-from edge.frame import IMAGE_SUFFIXES
 from train import TrainError
 from train.command_line import not_negative
+from train.datasets.folder import images_below
 from train.faults import readable
 from train.gallery import draw_gallery, make_tiles
 from train.pixels import PixelSource
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         raise TrainError(f"--count is {options.count}; expected at least 1 picture")
     _check_out(options.out)
     trained = Trained(options.run)
-    files = sorted(file for path in options.pictures for file in _pictures(path))
+    files = sorted(file for path in options.pictures for file in (images_below(path) if path.is_dir() else [path]))
     if not files:
         raise TrainError(f"{', '.join(map(str, options.pictures))}: no pictures there")
     if len(files) > options.count:
@@ -56,14 +56,6 @@ def main(argv: Sequence[str]) -> int:
     for sample, tile in zip(samples, tiles, strict=True):
         print(f"{sample.path}\t{tile.caption}")
     return 0
-
-
-def _pictures(path: Path) -> list[Path]:
-    """A file as it is named; of a folder those that look like pictures, without hidden ones."""
-    if not path.is_dir():
-        return [path]
-    files = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
 
 
 def _check_out(path: Path) -> None:

@@ -18,7 +18,7 @@ def read_folder(path: Path) -> Dataset:
     """
     if not path.is_dir():
         raise DataError(f"{path} is a file; expected a folder of class folders")
-    of_folder = {folder: _images(folder) for folder in _folders(path)}
+    of_folder = {folder: images_below(folder) for folder in _folders(path)}
     full = [folder for folder, images in of_folder.items() if images]
     parts = {folder: _SPLITS[folder.name.lower()] for folder in full if folder.name.lower() in _SPLITS}
     others = [folder.name for folder in full if folder not in parts]
@@ -27,7 +27,7 @@ def read_folder(path: Path) -> Dataset:
             f"{path} holds {next(iter(parts)).name}/ beside {others[0]}/; expected class folders alone, or train/ and "
             "test/ alone with class folders in them; move what is neither away"
         )
-    classes = [(label, _images(label), split) for folder, split in parts.items() for label in _folders(folder)]
+    classes = [(label, images_below(label), split) for folder, split in parts.items() for label in _folders(folder)]
     if not parts:
         classes = [(label, images, "") for label, images in of_folder.items()]
     samples = [sample for label, images, split in classes for sample in _label_samples(label, images, split)]
@@ -59,7 +59,8 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _images(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
+    """At any depth, without hidden ones."""
     return sorted(
         file
         for file in folder.rglob("*")
