@@ -1,5 +1,6 @@
 """Commands of `train` and `export`: find the one asked for, run it, end in one line where something is wrong."""
 
+import errno
 import os
 import sys
 from argparse import ArgumentTypeError
@@ -7,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 Commands = Mapping[str, tuple[str, str]]
 """Command -> (module with `main(argv) -> int`, what it does in one line)."""
 
 
 def run(program: str, commands: Commands, expected: tuple[type[Exception], ...], argv: Sequence[str]) -> int:
-    """Run one command. Returns the exit code: its own; 2 for wrong use and for the `expected` errors, whose text is the
-    one line that says it; 130 when interrupted.
+    """Run one command. Returns the exit code: its own; 2 for wrong use, for a full disk, and for the `expected` errors,
+    whose text is the one line that says it; 130 when interrupted.
     """
     try:
         code = _run(program, commands, expected, argv)
@@ -49,6 +52,13 @@ def _run(program: str, commands: Commands, expected: tuple[type[Exception], ...]
         code: int = import_module(module).main(argv[1:])
     except expected as error:
         print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # Every table and picture may be the one that the disk has no room for.
+        if error.errno not in _NO_ROOM:
+            raise
+        what = error.filename or "what this command makes"
+        print(f"{program}: {what} cannot be written ({error.strerror}); make room and run it again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -40,6 +40,23 @@ def write_fold(run: Path, number: int, tiny_recipe: Path) -> None:
     ).save(folder / "predictions.npz")
 
 
+@pytest.mark.parametrize("file", ["report.txt", "per_label.csv", "confusion.png"])
+def test_a_disk_that_fills_while_the_report_is_written_is_told_in_a_line(
+    file: str, tiny_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    write_fold(run, 0, tiny_recipe)
+    (run / file).symlink_to("/dev/full")
+    assert main(["evaluate", str(run)]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "cannot be written (No space left on device); make room and run it again" in said[0]
+    assert not (run / "metrics.json").exists()
+    (run / file).unlink()
+    assert main(["evaluate", str(run)]) == 0
+    assert (run / "metrics.json").exists()
+
+
 def test_folds_are_pooled_anew_and_missing_ones_are_named(
     tiny_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
