@@ -199,7 +199,8 @@ class _Training:
             if not self.processes.first:
                 self._seed(step, self.processes.rank)
             scale = self.scaler.get_scale()
-            loss = self._step(module, pictures, labels, boxes, mixes)
+            # Of all processes, so that all stop where one has diverged, and none waits for it or dies of its end.
+            loss = self.processes.mean(self._step(module, pictures, labels, boxes, mixes))
             self._count_failure(loss, self.scaler.get_scale() < scale, epoch, number)
             if self.ema is not None:
                 self.ema.update(self.objective.network, step=step)
@@ -208,7 +209,7 @@ class _Training:
             progress.step(epoch + (number + 1) / steps, settings.batch, loss, rate)
         if counted == 0 or not all(bool(torch.isfinite(value).all()) for value in self.objective.state_dict().values()):
             raise self._diverged("loss or weights are not finite", epoch, steps - 1)
-        return self.processes.mean(total / counted)
+        return total / counted
 
     def _seed(self, step: int, rank: int) -> None:
         seed = np.random.SeedSequence((self.recipe.seed, step, rank)).generate_state(1)

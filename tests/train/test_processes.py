@@ -1,6 +1,7 @@
 """Processes that share a batch do together what one process does alone."""
 
 import json
+import math
 import os
 import socket
 import time
@@ -15,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.train.made_animals import LABELS
 from train import TrainError
 from train.datasets import read_dataset
-from train.fit import Task, fit
+from train.fit import Task, _Training, fit
 from train.losses.objective import Batch, Objective
 from train.network import NetworkSpec, build
 from train.order import BatchOrder
@@ -71,6 +72,13 @@ def work(rank: int, port: int, folder: Path, animals: Path, recipe: Path) -> Non
             network = fit(chosen, task(animals), own, processes, resume=True)
             assert network is not None
             torch.save(network.state_dict(), own / "network.pt")
+        step = _Training._step
+        if rank:
+            _Training._step = lambda *given: math.nan * step(*given)  # type: ignore[method-assign]
+        (folder / f"diverging-{rank}").mkdir()
+        with pytest.raises(TrainError) as stopped:
+            fit(load_recipe(str(recipe), COMMON), task(animals), folder / f"diverging-{rank}", processes)
+        (folder / f"diverging-{rank}" / "said.txt").write_text(str(stopped.value))
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +128,12 @@ def test_stopped_and_resumed_by_two_is_as_trained_by_one(number: int, two: Path,
     for name, value in network.state_dict().items():
         assert torch.equal(first[name], second[name])
         torch.testing.assert_close(first[name], value, rtol=1e-2, atol=1e-4)
+
+
+def test_a_loss_that_is_no_number_in_one_process_stops_both_at_once(two: Path) -> None:
+    said = [(two / f"diverging-{rank}" / "said.txt").read_text() for rank in (0, 1)]
+    assert said[0] == said[1]
+    assert said[0].startswith("training diverged: the loss is nan in epoch 1, step 1;")
 
 
 def test_parts_of_a_batch_are_the_same_however_many_share_it() -> None:
