@@ -2,6 +2,8 @@
 `2017/Super category/CLASS/` to `2019/Super category/CLASS/`.
 """
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from edge.frame import IMAGE_SUFFIXES
@@ -14,6 +16,7 @@ _SUPER_CATEGORIES = frozenset({
     "Actinopterygii", "Amphibia", "Animalia", "Arachnida", "Aves", "Bacteria", "Chromista", "Fungi", "Insecta",
     "Mammalia", "Mollusca", "Plantae", "Protozoa", "Reptilia", "Amphibians", "Birds", "Insects", "Plants", "Reptiles",
 })  # fmt: skip
+_NO_ANIMALS = frozenset({"Bacteria", "Chromista", "Fungi", "Plantae", "Plants", "Protozoa"})
 
 
 def is_inaturalist(path: Path) -> bool:
@@ -26,7 +29,8 @@ def is_inaturalist(path: Path) -> bool:
 
 def read_inaturalist(path: Path) -> Dataset:
     """All versions of 2021 that lie in the folder; where both train sets do, the full one is taken. Else the one of
-    2017 to 2019, whose classes are species in 2017 and numbers later: those labels are `Super category NUMBER`.
+    2017 to 2019, whose classes are species in 2017 and numbers later: those labels are `Super category NUMBER`. Classes
+    that are no animals are told on standard error.
     """
     versions = [name for name in _SPLITS if (path / name).is_dir()]
     earlier = [name for name in _BEFORE_2021 if (path / name).is_dir()]
@@ -42,6 +46,7 @@ def read_inaturalist(path: Path) -> Dataset:
     samples: list[Sample] = []
     taxa: dict[str, Taxon] = {}
     problems: list[str] = []
+    kingdoms: dict[str, str] = {}
     for version in versions:
         for folder in _folders(path / version):
             parts = folder.name.split("_")
@@ -50,25 +55,42 @@ def read_inaturalist(path: Path) -> Dataset:
                     f"{folder.name}: expected number, kingdom, phylum, class, order, family, genus, species"
                 )
                 continue
-            _, _, _, class_, order, family, genus, epithet = parts
+            _, kingdom, _, class_, order, family, genus, epithet = parts
             name = f"{genus} {epithet}"
+            kingdoms[name] = kingdom
             taxa[name] = Taxon(name, "species", name, class_, order, family, genus)
             samples += [Sample(file, name, split=_SPLITS[version], scientific_name=name) for file in _images(folder)]
+    _tell_no_animals(kingdoms.values())
     return Dataset(path.name, tuple(samples), taxa, tuple(problems))
 
 
 def _before_2021(root: Path) -> Dataset:
     samples: list[Sample] = []
     taxa: dict[str, Taxon] = {}
+    groups: list[str] = []
     for super_category in _folders(root):
         for folder in _folders(super_category):
+            groups.append(super_category.name)
             words = folder.name.split()
             if len(words) == 2:
                 taxa[folder.name] = Taxon(folder.name, "species", folder.name, genus=words[0])
             label = f"{super_category.name} {folder.name}" if folder.name.isdecimal() else folder.name
             species = folder.name if len(words) == 2 else ""
             samples += [Sample(file, label, scientific_name=species) for file in _images(folder)]
+    _tell_no_animals(groups)
     return Dataset(root.name, tuple(samples), taxa)
+
+
+def _tell_no_animals(groups: Iterable[str]) -> None:
+    """`groups`: of each class, its kingdom or super category."""
+    others = [group for group in groups if group in _NO_ANIMALS]
+    if others:
+        print(
+            f"warning: classes that are no animals: {len(others)} ({', '.join(sorted(set(others)))}); a model's tree "
+            "begins at Animalia, so a device logs them as animals; move their folders away to leave them out",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _folders(path: Path) -> list[Path]:

@@ -37,6 +37,28 @@ def test_inaturalist_before_2021(tmp_path: Path, folder: str, label: str, specie
     assert set(dataset.taxa) == {species} - {""}
 
 
+@pytest.mark.parametrize(
+    ("other", "animal"),
+    [
+        (
+            "2021_valid/1_Plantae_T_Magnoliopsida_Fagales_Fagaceae_Quercus_robur",
+            "2021_valid/0_Animalia_C_M_C_C_Vulpes_vulpes",
+        ),
+        ("2018/Plantae/7", "2018/Mammalia/1"),
+        ("2019/Plants/7", "2019/Birds/1"),
+    ],
+)
+def test_inaturalist_tells_what_is_no_animal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: str, animal: str
+) -> None:
+    picture(tmp_path / animal / "a.jpg")
+    read_dataset(tmp_path)
+    assert not capsys.readouterr().err
+    picture(tmp_path / other / "b.jpg")
+    assert len(read_dataset(tmp_path).samples) == 2
+    assert "warning: classes that are no animals: 1 (Plant" in capsys.readouterr().err
+
+
 def test_folders_of_years_are_no_inaturalist(tmp_path: Path) -> None:
     picture(tmp_path / "2019" / "cam1" / "a.jpg")
     assert recognise_layout(tmp_path) == "folder"
