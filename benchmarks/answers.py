@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.decide import Decider
-from edge.frame import decode
+from edge.image.decode import decode
 from edge.look import decode_side_px, look, view
 from edge.model import STARTER, Model
 

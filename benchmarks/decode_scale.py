@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge import frame, look
+from edge import look
 from edge.answer import answer
 from edge.decide import Decider, Decision
+from edge.image import decode as frame
 from edge.model import STARTER, Model
 from edge.model_choice import Models
 from edge.taxonomy import Tree

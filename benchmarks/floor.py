@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edge import frame, look
+from edge import look
 from edge.files import files_below
+from edge.image import decode as frame
 from edge.model import STARTER, Model
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.backlog import field_frames
-from edge import frame, look
+from edge import look
+from edge.image import decode as frame
 from edge.model import STARTER, Model
 
 PATIENCE_S = 30.0

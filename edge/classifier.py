@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from edge import frame, look
+from edge import look
 from edge.answer import answer
 from edge.card import Card
 from edge.decide import Decider, Decision
 from edge.detector import Detector
+from edge.image import decode as frame
 from edge.model import STARTER, classifier
 from edge.model_choice import Models
 
@@ -50,7 +51,7 @@ class Classifier:
         """Classify one whole image: a path, or the bytes of a file.
 
         Raises:
-            edge.frame.BadFrame: half a frame, a damaged one, or no image; its `reason` says which.
+            edge.image.decode.BadFrame: half a frame, a damaged one, or no image; its `reason` says which.
             OSError: the file cannot be read.
         """
         name = "" if isinstance(source, bytes) else str(source)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from edge.frame import Exif
+from edge.image.decode import Exif
 
 EARLIEST_PLAUSIBLE = datetime(2005, 1, 1, tzinfo=UTC)  # no digital camera trap is older; a reset clock is
 FUTURE_ALLOWANCE = timedelta(hours=26)  # a camera set to the other end of the world is no doubt by itself

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.card import Boxes, Kind
-from edge.frame import Picture
+from edge.image.decode import Picture
 from edge.look import Box
 from edge.model import Model, ModelError
 
@@ -124,7 +124,7 @@ def _without_duplicates(
 
 
 def _unfit(corners: FloatArray, picture: Picture, height_px: int, width_px: int, mode: str) -> FloatArray:
-    """Corners in input pixels -> fractions of the frame, cut at its edges: `edge.frame.fit` backwards."""
+    """Corners in input pixels -> fractions of the frame, cut at its edges: `edge.image.decode.fit` backwards."""
     height, width = picture.pixels.shape[:2]
     left, top, wide, high = 0.0, 0.0, float(width_px), float(height_px)
     if mode == "letterbox":

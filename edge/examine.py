@@ -6,14 +6,15 @@ from pathlib import Path
 
 import cv2
 
-from edge import frame, look
+from edge import look
 from edge.answer import decide, take_look
 from edge.clock import capture_time, now, zone_named
 from edge.files import Seen, read_bytes, see
+from edge.image import decode as frame
+from edge.image.resize import Pixels
+from edge.image.scene_features import is_infrared, miniature
 from edge.model_choice import Models
-from edge.resize import Pixels
 from edge.result import Again, Failed, Result, Scored
-from edge.scene import is_infrared, miniature
 from edge.settings import Deployment, Settings
 from edge.subjects import BoxedLook
 from edge.trial import TRIES, Undecided

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from errno import EISDIR
 from itertools import islice
 
-from edge.frame import IMAGE_SUFFIXES
+from edge.image.decode import IMAGE_SUFFIXES
 
 STEP = 256  # files that the database is asked about together
 CHUNK = 20_000  # names held at once: a folder of a million files needs no more memory than one of 20,000

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.card import Rejection, SecondLook
-from edge.frame import Picture, fit
+from edge.image.decode import Picture, fit
+from edge.image.resize import Pixels, halved
 from edge.model import Model, Outputs
-from edge.resize import Pixels, halved
 
 FloatArray = NDArray[np.float32]
 BLOCK_PX = 8  # of a JPEG; its decoder makes whole pixels of it at each scale down to an eighth

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.card import METADATA_KEY, Card, CardError
-from edge.frame import Picture, fit
+from edge.image.decode import Picture, fit
+from edge.image.resize import Pixels
 from edge.onnx_session import open_session
 from edge.prototypes import Prototypes
-from edge.resize import Pixels
 
 STARTER = Path(__file__).parent / "models" / "starter.onnx"
 

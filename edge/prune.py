@@ -15,7 +15,7 @@ from shutil import disk_usage
 
 from edge.clock import iso_utc, now
 from edge.files import read_bytes, see
-from edge.frame import MAX_BYTES, digest
+from edge.image.decode import MAX_BYTES, digest
 from edge.schema import open_database
 
 # Every logged file that may go, oldest first. A frame is kept when it is among its taxon's best (a person's word

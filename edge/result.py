@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from edge.clock import CaptureTime
 from edge.decide import Decision
 from edge.files import Seen
-from edge.frame import Reason
+from edge.image.decode import Reason
+from edge.image.resize import Pixels
 from edge.look import Box
-from edge.resize import Pixels
 from edge.subjects import Subject
 
 
@@ -31,7 +31,7 @@ class Scored:
     """Where the attention went, when no detector looked."""
     infrared: bool
     scene: Pixels
-    """uint8[12, 16], see `edge.scene`."""
+    """uint8[12, 16], see `edge.image.scene_features`."""
     subjects: tuple[Subject, ...] = ()
     """A detector's boxes."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from edge import look
 from edge.decide import Candidate, Decider, Decision
 from edge.detector import Detection, Detector
-from edge.frame import Picture
+from edge.image.decode import Picture
 from edge.look import Box, FloatArray
 from edge.model import Model
 from edge.taxonomy import ROOT, ROOT_NAME

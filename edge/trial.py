@@ -18,11 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from edge import frame, look
+from edge import look
 from edge.answer import answer
 from edge.decide import Decider
 from edge.detector import Detector
 from edge.files import read_bytes
+from edge.image import decode as frame
 from edge.model import STARTER, Model
 from edge.model_choice import Models
 from edge.settings import Settings

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge.frame import IMAGE_SUFFIXES
+from edge.image.decode import IMAGE_SUFFIXES
 from export import ExportError
 from export.exact import tie_free
 from export.graph import NETWORK_INPUT, normalise

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edge.card import Kind, Label
-from edge.frame import BadFrame, Picture, decode
+from edge.image.decode import BadFrame, Picture, decode
 from edge.taxonomy import RANKS, Taxon, TaxonKey
 from export import ExportError
 from train.datasets import read_dataset

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from edge.frame import BadFrame, decode
+from edge.image.decode import BadFrame, decode
 from train.sample import Box, DataError, Dataset, Sample
 
 FaultKind = Literal[

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge.card import FitMode
-from edge.resize import Pixels
+from edge.image.resize import Pixels
 from train.fit import normalised
 from train.pictures import save, shortened
 from train.pixels import PixelSource, for_evaluation

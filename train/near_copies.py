@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.frame import fit
+from edge.image.decode import fit
 from train.pixels import PixelSource
 from train.sample import Sample
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edge.frame import decode, fit
-from edge.resize import Pixels
+from edge.image.decode import decode, fit
+from edge.image.resize import Pixels
 from train.sample import Box, Sample
 
 _UNWRITABLE: set[Path] = set()
@@ -44,7 +44,7 @@ def _orientation(image: Any) -> object:
 
 @dataclass(frozen=True, slots=True)
 class PixelSource:
-    """Decodes samples through `edge.frame`; the decoder scales, so that a frame costs what its small version needs."""
+    """Decodes samples through `edge.image.decode`; the decoder scales, so that a frame costs what its small version needs."""
 
     min_side_px: int
     """The shorter side of what is wanted (the frame, or the box where there is one) keeps at least this many pixels."""

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from edge.card import FitMode
-from edge.frame import fit
+from edge.image.decode import fit
+from edge.image.resize import Pixels
 from edge.look import attention_regions
-from edge.resize import Pixels
 from train import TrainError
 from train.fit import normalised
 from train.pixels import PixelSource, for_evaluation

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from edge.frame import decode
+from edge.image.decode import decode
 from edge.look import Box, decode_side_px, look, view
 from edge.model import Model
 from train import TrainError

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.event import Rules
-from edge.frame import BadFrame, decode
+from edge.image.decode import BadFrame, decode
 from edge.report.database import connect
 from edge.report.survey import ANIMAL, CLASSIFIED, Survey
 from edge.report.visits import frame_bursts

@@ -9,8 +9,8 @@ import pytest
 
 from edge.clock import capture_time, host_zone_name, iso_utc
 from edge.clock_order import ClockOrder
-from edge.frame import Exif
 from edge.heartbeat import clock_synchronised, temperature_c
+from edge.image.decode import Exif
 from edge.schema import open_database
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import frame
-from edge.frame import BadFrame, Picture
-from edge.resize import Pixels
+from edge.image import decode as frame
+from edge.image.decode import BadFrame, Picture
+from edge.image.resize import Pixels
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge import frame
-from edge.jpeg_exif import UnusualError, read_folders
+from edge.image import decode as frame
+from edge.image.exif import UnusualError, read_folders
 from tests.edge.test_frame import encoded, scenery
 
 TAGS = frozenset({0x0112, 0x010F, 0x0132, 0x9003, 0x9011})

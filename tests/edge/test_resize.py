@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.resize import Pixels, halved, resize
+from edge.image.resize import Pixels, halved, resize
 
 
 def noise(height: int, width: int) -> Pixels:

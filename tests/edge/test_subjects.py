@@ -25,7 +25,7 @@ from edge.card import DetectorLayout
 from edge.cli import main
 from edge.decide import Decider
 from edge.detector import MOST_BOXES, Detector
-from edge.frame import Exif, Picture
+from edge.image.decode import Exif, Picture
 from edge.look import Box
 from edge.model import Model, ModelError
 from edge.report.cli import main as report

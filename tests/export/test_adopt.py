@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge.card import Boxes
 from edge.detector import Detector, decode
-from edge.frame import Exif, Picture, fit
+from edge.image.decode import Exif, Picture, fit
 from edge.model import Model, ModelError
 from export.__main__ import main
 from train.checkpoint import Checkpoint

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from edge.frame import decode
+from edge.image.decode import decode
 from edge.look import FloatArray
 from export.exact import integer_means, sum_exactly
 from export.graph import float_graph

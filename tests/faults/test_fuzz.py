@@ -15,9 +15,9 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from edge import frame
 from edge.clock import capture_time, iso_utc
-from edge.own_thumbnail import contradicts
+from edge.image import decode as frame
+from edge.image.thumbnail_check import contradicts
 from tests.faults.conftest import LONG
 from tests.faults.daemon_process import Tally
 

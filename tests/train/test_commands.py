@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from edge.frame import fit
+from edge.image.decode import fit
 from edge.look import attention_regions
 from tests.train.made_animals import write_animals
 from train.__main__ import COMMANDS, main

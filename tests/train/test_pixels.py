@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.frame import decode, fit
+from edge.image.decode import decode, fit
 from train.pixels import PixelSource, for_evaluation, upright_size_px
 from train.sample import Box, Keypoint, Sample
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from edge.resize import Pixels
+from edge.image.resize import Pixels
 from train.augment.scene import Scene
 from train.sample import Box
 

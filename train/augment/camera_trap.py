@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from edge.resize import Pixels
+from edge.image.resize import Pixels
 from train.recipe import AugmentSettings
 
 Condition = Callable[[Pixels, np.random.Generator], Pixels]

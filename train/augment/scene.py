@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from edge.resize import Pixels
+from edge.image.resize import Pixels
 from train.sample import Box
 
 _WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+(?![a-z])")

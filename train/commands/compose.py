@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.resize import Pixels
+from edge.image.resize import Pixels
 from train import TrainError
 from train.augment.background import place_in
 from train.pixels import PixelSource

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from edge.frame import IMAGE_SUFFIXES
+from edge.image.decode import IMAGE_SUFFIXES
 from train.sample import DataError, Dataset, Sample
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

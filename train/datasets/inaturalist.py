@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from edge.frame import IMAGE_SUFFIXES
+from edge.image.decode import IMAGE_SUFFIXES
 from edge.taxonomy import Taxon
 from train.sample import DataError, Dataset, Sample
 

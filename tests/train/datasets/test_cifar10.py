@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10
 
-from edge.frame import decode
+from edge.image.decode import decode
 from tests.train.datasets.made_files import picture
 from train.datasets import read_dataset, recognise_layout
 from train.sample import DataError

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from edge.frame import decode
+from edge.image.decode import decode
 from tests.train.datasets.made_files import close, picture
 from train.datasets import read_dataset, recognise_layout
 from train.sample import DataError

@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from edge.resize import Pixels, halved
+from edge.image.resize import Pixels, halved
 
 # Measured on the 105 real frames with thumbnails (docs/reliability.md): no place of an intact frame differs so much
 # from its thumbnail, but for one whose caption was painted over (5 % of it). Of undetected bit flips that change the

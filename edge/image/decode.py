@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from edge.jpeg_exif import UnusualError, read_folders
-from edge.own_thumbnail import contradicts
-from edge.resize import Pixels, resize
+from edge.image.exif import UnusualError, read_folders
+from edge.image.resize import Pixels, resize
+from edge.image.thumbnail_check import contradicts
 
 Reason = Literal[
     "truncated", "corrupt", "empty", "too_large", "not_an_image", "unsupported_format", "permission", "crashed_decoder"

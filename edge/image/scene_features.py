@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from edge.resize import Pixels
+from edge.image.resize import Pixels
 
 MINIATURE_HEIGHT_PX, MINIATURE_WIDTH_PX = 12, 16
 # The strips at the top and bottom carry coloured logos and captions on many cameras.

@@ -1,0 +1,1 @@
+"""Image files: proof that a frame is whole, decoding, EXIF, resizing and scene features."""
