@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edge import look
-from edge.files import files_below
+from edge.capture.files import files_below
 from edge.image import decode as frame
 from edge.model import STARTER, Model
 

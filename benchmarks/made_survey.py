@@ -21,8 +21,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.capture.capture_time import iso_utc
 from edge.card import Calibration, Card, Label, Source
-from edge.clock import iso_utc
 from edge.decide import Decider
 from edge.event_table import rebuild_events
 from edge.schema import open_database

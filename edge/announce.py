@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from edge.clock import CaptureTime
-from edge.files import Seen
+from edge.capture.capture_time import CaptureTime
+from edge.capture.files import Seen
 from edge.frame_log import FrameLog
 from edge.journal import FRAME_FAILED, JournalHandler, fields, is_journal
 from edge.result import Again, Failed, Result, Scored

@@ -19,7 +19,7 @@ from edge import __version__
 
 if TYPE_CHECKING:
     from edge.announce import Announcer
-    from edge.files import Seen
+    from edge.capture.files import Seen
     from edge.pipeline import Pipeline
     from edge.settings import Settings
     from edge.store import Store
@@ -123,7 +123,7 @@ def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
 
 def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline: "Pipeline",
           announcer: "Announcer", stop: threading.Event) -> None:  # fmt: skip
-    from edge.files import STEP, files_below, see
+    from edge.capture.files import STEP, files_below, see
 
     def files(on_error: Callable[[OSError], None] | None = None) -> Iterator["Seen"]:
         for path in paths:

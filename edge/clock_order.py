@@ -5,7 +5,7 @@ import sqlite3
 from collections import OrderedDict
 from datetime import datetime, timedelta
 
-from edge.clock import CaptureTime, iso_utc
+from edge.capture.capture_time import CaptureTime, iso_utc
 
 TOLERANCE = timedelta(seconds=60)  # frames of one burst are not always named in order
 _NUMBERED = re.compile(r"(.*?)(\d{3,})(\.[^./]*)?", re.DOTALL)

@@ -6,6 +6,7 @@ import threading
 import time
 
 from edge.announce import Announcer
+from edge.capture.watcher import Watch
 from edge.heartbeat import feel_pulse
 from edge.model import STARTER, ModelError
 from edge.model_choice import TEST_FRAMES, ModelFiles, Models, check_models, choose_models
@@ -15,7 +16,6 @@ from edge.result import Failed
 from edge.sd_notify import Manager
 from edge.settings import Settings, SettingsError
 from edge.store import DatabaseWaits, Store
-from edge.watch import Watch
 
 log = logging.getLogger(__name__)
 

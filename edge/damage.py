@@ -5,7 +5,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from edge.clock import now
+from edge.capture.capture_time import now
 from edge.salvage import salvage
 from edge.schema import SchemaError, open_database
 

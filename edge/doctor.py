@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge import heartbeat
-from edge.clock import now
+from edge.capture.capture_time import now
 from edge.mounts import is_silent, mounts_of, read_mounts
 from edge.settings import Settings, SettingsError, add_arguments, read_settings
 

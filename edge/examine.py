@@ -8,8 +8,8 @@ import cv2
 
 from edge import look
 from edge.answer import decide, take_look
-from edge.clock import capture_time, now, zone_named
-from edge.files import Seen, read_bytes, see
+from edge.capture.capture_time import capture_time, now, zone_named
+from edge.capture.files import Seen, read_bytes, see
 from edge.image import decode as frame
 from edge.image.resize import Pixels
 from edge.image.scene_features import is_infrared, miniature

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from edge.clock import now
+from edge.capture.capture_time import now
 
 _THERMAL = Path("/sys/class/thermal")
 _TIMESYNC = Path("/run/systemd/timesync")

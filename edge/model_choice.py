@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from edge import look, subjects
+from edge.capture.files import read_bytes, see
 from edge.card import Card
 from edge.decide import Decider
 from edge.detector import Detector
-from edge.files import read_bytes, see
 from edge.image import decode as frame
 from edge.model import STARTER, Model, ModelError, classifier
 from edge.settings import Settings, SettingsError, read_species_list

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 
-from edge.files import Seen
+from edge.capture.files import Seen
 from edge.result import Failed
 
 _LIMIT = 10_000  # files that are waited for at the same time; the one that waited longest is begun anew

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
+from edge.capture.files import Seen
 from edge.examine import Examiner, Looked
-from edge.files import Seen
 from edge.model_choice import Models
 from edge.result import Again, Failed, Result, Scored
 from edge.settings import Settings

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from shutil import disk_usage
 
-from edge.clock import iso_utc, now
-from edge.files import read_bytes, see
+from edge.capture.capture_time import iso_utc, now
+from edge.capture.files import read_bytes, see
 from edge.image.decode import MAX_BYTES, digest
 from edge.schema import open_database
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.clock import CaptureTime
+from edge.capture.capture_time import CaptureTime
+from edge.capture.files import Seen
 from edge.decide import Decision
-from edge.files import Seen
 from edge.image.decode import Reason
 from edge.image.resize import Pixels
 from edge.look import Box

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from edge.clock import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE, iso_utc, now, zone_named
+from edge.capture.capture_time import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE, iso_utc, now, zone_named
 from edge.event_table import update_events
 from edge.schema import open_database
 

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import __version__
-from edge.clock import iso_utc, now
+from edge.capture.capture_time import iso_utc, now
+from edge.capture.files import Seen
 from edge.clock_order import ClockOrder
 from edge.damage import open_or_repair
 from edge.decide import Decision
 from edge.event_table import make_grouper, update_events
-from edge.files import Seen
 from edge.heartbeat import Pulse
 from edge.look import Box
 from edge.model_choice import Models

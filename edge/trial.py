@@ -20,9 +20,9 @@ from threading import Lock
 
 from edge import look
 from edge.answer import answer
+from edge.capture.files import read_bytes
 from edge.decide import Decider
 from edge.detector import Detector
-from edge.files import read_bytes
 from edge.image import decode as frame
 from edge.model import STARTER, Model
 from edge.model_choice import Models

@@ -4,8 +4,8 @@ import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor
 
+from edge.capture.files import Seen
 from edge.examine import Examiner
-from edge.files import Seen
 from edge.model_choice import load_models
 from edge.result import Result
 from edge.schema import open_database

@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from edge.clock import iso_utc, now
+from edge.capture.capture_time import iso_utc, now
 from edge.event_table import update_events
 from edge.imports.matching import Frames
 from edge.imports.outcome import ImportProblem, Outcome

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge.clock import capture_time, host_zone_name, iso_utc
+from edge.capture.capture_time import capture_time, host_zone_name, iso_utc
 from edge.clock_order import ClockOrder
 from edge.heartbeat import clock_synchronised, temperature_c
 from edge.image.decode import Exif

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from edge import frame_log
-from edge.clock import CaptureTime, now
+from edge.capture.capture_time import CaptureTime, now
+from edge.capture.files import Seen
 from edge.decide import Decision
-from edge.files import Seen
 from edge.frame_log import FrameLog
 from edge.journal import FRAME_CLASSIFIED, TIMES, JournalHandler, fields, is_journal
 from edge.result import Scored

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edge import watch as watch_module
-from edge.files import Seen, files_below, read_bytes, see
-from edge.kernel_events import KernelEvents
+from edge.capture import watcher as watch_module
+from edge.capture.files import Seen, files_below, read_bytes, see
+from edge.capture.inotify import KernelEvents
+from edge.capture.watcher import Watch
 from edge.mounts import Mount, is_silent, mounts_of
-from edge.watch import Watch
 
 
 class Reader:

@@ -33,7 +33,9 @@ def test_a_card_that_fails_to_give_its_bytes_for_a_while(
     fails.touch()
     hook = tmp_path / "hook"
     hook.mkdir()
-    (hook / "sitecustomize.py").write_text("import edge.watch\nedge.watch.RESCAN_S = 3\n", "ascii")  # ten minutes else
+    (hook / "sitecustomize.py").write_text(
+        "import edge.capture.watcher\nedge.watch.RESCAN_S = 3\n", "ascii"
+    )  # ten minutes else
     box = Box(tmp_path, tiny_model, environment={"PYTHONPATH": f"{hook}:{REPOSITORY}"})
     box.captures.mkdir()
     good = {digest(path.read_bytes()) for path in behind.glob("IMG*")}

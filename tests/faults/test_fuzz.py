@@ -15,7 +15,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from edge.clock import capture_time, iso_utc
+from edge.capture.capture_time import capture_time, iso_utc
 from edge.image import decode as frame
 from edge.image.thumbnail_check import contradicts
 from tests.faults.conftest import LONG

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from edge import files
-from edge.files import files_below
+from edge.capture import files
+from edge.capture.files import files_below
 from edge.unbreakable_output import UnbreakableOutput
 from tests.faults.conftest import LONG
 from tests.faults.daemon_process import Box, Tally, digest, wait_until

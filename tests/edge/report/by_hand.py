@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.made_survey import CARD
-from edge.clock import iso_utc
+from edge.capture.capture_time import iso_utc
 from edge.schema import open_database
 from edge.taxonomy import Taxon
 

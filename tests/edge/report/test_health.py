@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.clock import iso_utc
+from edge.capture.capture_time import iso_utc
 from edge.report.cli import main
 from edge.report.health import find_problems
 from edge.report.load import load

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from edge.files import STEP, Seen, files_below, is_temporary, see
-from edge.kernel_events import KernelEvents
+from edge.capture.files import STEP, Seen, files_below, is_temporary, see
+from edge.capture.inotify import KernelEvents
 from edge.mounts import Mount, MountChanges, is_silent, mounts_of, read_mounts
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Capture folders: finding complete files, and the time at which each frame was taken."""
