@@ -13,9 +13,9 @@ from typing import Any, TextIO
 from edge.capture.capture_time import CaptureTime
 from edge.capture.files import Seen
 from edge.frame_log import FrameLog
-from edge.journal import FRAME_FAILED, JournalHandler, fields, is_journal
+from edge.host.journald import FRAME_FAILED, JournalHandler, fields, is_journal
+from edge.host.safe_output import UnbreakableOutput
 from edge.result import Again, Failed, Result, Scored
-from edge.unbreakable_output import UnbreakableOutput
 
 log = logging.getLogger("edge")
 

@@ -72,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
 def _run(settings: "Settings", given: argparse.Namespace) -> int:
     from edge.announce import Announcer, configure_logging, log
     from edge.examine import Examiner
+    from edge.host.systemd_notify import Manager
     from edge.model_choice import choose_models
     from edge.pipeline import Pipeline
-    from edge.sd_notify import Manager
     from edge.store import Store
     from edge.trial import Suspicion
 

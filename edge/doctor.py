@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from edge import heartbeat
 from edge.capture.capture_time import now
-from edge.mounts import is_silent, mounts_of, read_mounts
+from edge.host import status as heartbeat
+from edge.host.mounts import is_silent, mounts_of, read_mounts
 from edge.settings import Settings, SettingsError, add_arguments, read_settings
 
 SERVICE_CONFIG = Path("/etc/edge-classify/config.toml")

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 
-from edge.journal import FRAME_CLASSIFIED, FRAMES_SUMMED_UP, TIMES, WINDOW_S, fields
+from edge.host.journald import FRAME_CLASSIFIED, FRAMES_SUMMED_UP, TIMES, WINDOW_S, fields
 from edge.result import Scored
 
 BACKLOG = 20

@@ -23,7 +23,7 @@ from edge.clock_order import ClockOrder
 from edge.damage import open_or_repair
 from edge.decide import Decision
 from edge.event_table import make_grouper, update_events
-from edge.heartbeat import Pulse
+from edge.host.status import Pulse
 from edge.look import Box
 from edge.model_choice import Models
 from edge.result import Again, Failed, Result, Scored

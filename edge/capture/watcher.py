@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge.capture.files import STEP, Seen, files_below, is_temporary, see
 from edge.capture.inotify import KernelEvents
-from edge.mounts import Mount, MountChanges, is_silent, mounts_of, read_mounts
+from edge.host.mounts import Mount, MountChanges, is_silent, mounts_of, read_mounts
 
 log = logging.getLogger(__name__)
 

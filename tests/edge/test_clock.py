@@ -9,7 +9,7 @@ import pytest
 
 from edge.capture.capture_time import capture_time, host_zone_name, iso_utc
 from edge.clock_order import ClockOrder
-from edge.heartbeat import clock_synchronised, temperature_c
+from edge.host.status import clock_synchronised, temperature_c
 from edge.image.decode import Exif
 from edge.schema import open_database
 

@@ -15,7 +15,7 @@ from edge.capture.capture_time import CaptureTime, now
 from edge.capture.files import Seen
 from edge.decide import Decision
 from edge.frame_log import FrameLog
-from edge.journal import FRAME_CLASSIFIED, TIMES, JournalHandler, fields, is_journal
+from edge.host.journald import FRAME_CLASSIFIED, TIMES, JournalHandler, fields, is_journal
 from edge.result import Scored
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.sd_notify import Manager
+from edge.host.systemd_notify import Manager
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -13,7 +13,7 @@ from edge.capture import watcher as watch_module
 from edge.capture.files import Seen, files_below, read_bytes, see
 from edge.capture.inotify import KernelEvents
 from edge.capture.watcher import Watch
-from edge.mounts import Mount, is_silent, mounts_of
+from edge.host.mounts import Mount, is_silent, mounts_of
 
 
 class Reader:

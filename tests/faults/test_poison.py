@@ -14,7 +14,7 @@ import pytest
 
 from edge.capture import files
 from edge.capture.files import files_below
-from edge.unbreakable_output import UnbreakableOutput
+from edge.host.safe_output import UnbreakableOutput
 from tests.faults.conftest import LONG
 from tests.faults.daemon_process import Box, Tally, digest, wait_until
 from tests.tiny_model import tiny_card, write_tiny_model
