@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.decide import Decider
 from edge.image.decode import decode
-from edge.look import decode_side_px, look, view
-from edge.model import STARTER, Model
+from edge.inference.attention_crop import decode_side_px, look, view
+from edge.inference.decision import Decider
+from edge.inference.model import STARTER, Model
 
 
 def main(argv: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from edge.model import STARTER
+from edge.inference.model import STARTER
 
 A_FOLDER = 10_000
 LINKS = 50_000  # fewer than any file system's limit

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge import look
-from edge.answer import answer
-from edge.decide import Decider, Decision
 from edge.image import decode as frame
-from edge.model import STARTER, Model
+from edge.inference import attention_crop as look
+from edge.inference.decision import Decider, Decision
+from edge.inference.model import STARTER, Model
+from edge.inference.predictor import answer
+from edge.inference.taxonomy import Tree
 from edge.model_choice import Models
-from edge.taxonomy import Tree
 from export.calibrate import calibrations, prior_of
 from export.judge import judge
 from export.looks import take_looks

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.backlog import Cost, cost, field_frames, make_backlog
-from edge.model import STARTER
+from edge.inference.model import STARTER
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from edge.card import Card
-from edge.decide import Decision
-from edge.model import STARTER, Model
-from edge.taxonomy import TaxonKey, Tree
+from edge.inference.card import Card
+from edge.inference.decision import Decision
+from edge.inference.model import STARTER, Model
+from edge.inference.taxonomy import TaxonKey, Tree
 from export.calibrate import cross_validated, prior_of
 from export.judge import judge
 from export.looks import Looks, take_looks

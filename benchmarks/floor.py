@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge import look
 from edge.capture.files import files_below
 from edge.image import decode as frame
-from edge.model import STARTER, Model
+from edge.inference import attention_crop as look
+from edge.inference.model import STARTER, Model
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.backlog import cost, field_frames, make_backlog
-from edge.model import STARTER
+from edge.inference.model import STARTER
 
 # A logged frame, repeated: the same columns with another path, digest and time.
 MORE_MEDIA = """

@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.backlog import field_frames
-from edge import look
 from edge.image import decode as frame
-from edge.model import STARTER, Model
+from edge.inference import attention_crop as look
+from edge.inference.model import STARTER, Model
 
 PATIENCE_S = 30.0
 

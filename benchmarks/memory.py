@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.backlog import cost, field_frames, make_backlog
-from edge.model import STARTER
+from edge.inference.model import STARTER
 
 WIDTH_PX, HEIGHT_PX = 6000, 4000
 

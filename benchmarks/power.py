@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.backlog import field_frames, make_backlog
-from edge.model import STARTER
+from edge.inference.model import STARTER
 
 PATIENCE_S = 120.0
 

@@ -25,8 +25,8 @@ import simplejpeg
 from onnx import TensorProto, helper
 
 from benchmarks.backlog import cost, field_frames, make_backlog
-from edge import look
-from edge.model import STARTER, Model
+from edge.inference import attention_crop as look
+from edge.inference.model import STARTER, Model
 from export.graph import float_graph
 from train.checkpoint import Checkpoint
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from edge.model import STARTER
+from edge.inference.model import STARTER
 
 Spent = tuple[float, float]
 

@@ -14,16 +14,16 @@ __version__ = "0.1.0"
 __all__ = ["Card", "Classifier", "Decision", "__version__"]
 
 if TYPE_CHECKING:
-    from edge.card import Card
     from edge.classifier import Classifier
-    from edge.decide import Decision
+    from edge.inference.card import Card
+    from edge.inference.decision import Decision
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are asked for, so that `edge-classify --version` answers at once."""
     from importlib import import_module
 
-    homes = {"Card": "edge.card", "Classifier": "edge.classifier", "Decision": "edge.decide"}
+    homes = {"Card": "edge.inference.card", "Classifier": "edge.classifier", "Decision": "edge.inference.decision"}
     if name in homes:
         return getattr(import_module(homes[name]), name)
     raise AttributeError(f"module 'edge' has no attribute {name!r}")

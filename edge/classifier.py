@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from edge import look
-from edge.answer import answer
-from edge.card import Card
-from edge.decide import Decider, Decision
-from edge.detector import Detector
 from edge.image import decode as frame
-from edge.model import STARTER, classifier
+from edge.inference import attention_crop as look
+from edge.inference.card import Card
+from edge.inference.decision import Decider, Decision
+from edge.inference.detector import Detector
+from edge.inference.model import STARTER, classifier
+from edge.inference.predictor import answer
 from edge.model_choice import Models
 
 
@@ -24,7 +24,7 @@ class Classifier:
         detector: ONNX file of a detector with a card inside; the frame is then decided by its boxes.
 
     Raises:
-        edge.model.ModelError: the file is no model with a card, or is damaged.
+        edge.inference.model.ModelError: the file is no model with a card, or is damaged.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(arguments) == ["--version"]:  # answered before anything heavy is imported
         print(f"edge-classify {__version__}")
         return 0
-    from edge.model import ModelError
+    from edge.inference.model import ModelError
     from edge.schema import SchemaError
     from edge.settings import SettingsError, read_settings
 

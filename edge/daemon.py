@@ -9,7 +9,7 @@ from edge.announce import Announcer
 from edge.capture.watcher import Watch
 from edge.host.status import feel_pulse
 from edge.host.systemd_notify import Manager
-from edge.model import STARTER, ModelError
+from edge.inference.model import STARTER, ModelError
 from edge.model_choice import TEST_FRAMES, ModelFiles, Models, check_models, choose_models
 from edge.patience import Patience
 from edge.pipeline import Pipeline

@@ -70,7 +70,7 @@ def examine(settings: Settings, host: Host) -> Iterator[Finding]:
 
 def check_model(settings: Settings) -> Finding:
     from edge import model_choice
-    from edge.model import ModelError
+    from edge.inference.model import ModelError
 
     try:
         models = model_choice.choose_models(settings)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.decide import Decider, Decision
+from edge.inference.decision import Decider, Decision
 from edge.taxon_book import TaxonBook, TaxonKey, lineage_of
 
 Ints = NDArray[np.int64]

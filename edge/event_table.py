@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from edge.capture.capture_time import iso_utc
-from edge.decide import Decider
 from edge.event import DEFAULT_RULES, Grouper, Rules, Sighting, Visit, copied_together
+from edge.inference.decision import Decider
 from edge.taxon_book import TaxonBook, read_models
 
 _FRAMES = """

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edge import look, subjects
 from edge.capture.files import read_bytes, see
-from edge.card import Card
-from edge.decide import Decider
-from edge.detector import Detector
 from edge.image import decode as frame
-from edge.model import STARTER, Model, ModelError, classifier
+from edge.inference import attention_crop as look
+from edge.inference import box_classification as subjects
+from edge.inference.card import Card
+from edge.inference.decision import Decider
+from edge.inference.detector import Detector
+from edge.inference.model import STARTER, Model, ModelError, classifier
 from edge.settings import Settings, SettingsError, read_species_list
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edge.card import Card, Gate
-from edge.model import STARTER, Model, ModelError
+from edge.inference.card import Card, Gate
+from edge.inference.model import STARTER, Model, ModelError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

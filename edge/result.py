@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from edge.capture.capture_time import CaptureTime
 from edge.capture.files import Seen
-from edge.decide import Decision
 from edge.image.decode import Reason
 from edge.image.resize import Pixels
-from edge.look import Box
-from edge.subjects import Subject
+from edge.inference.attention_crop import Box
+from edge.inference.box_classification import Subject
+from edge.inference.decision import Decision
 
 
 @dataclass(frozen=True, slots=True)

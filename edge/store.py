@@ -21,10 +21,10 @@ from edge.capture.capture_time import iso_utc, now
 from edge.capture.files import Seen
 from edge.clock_order import ClockOrder
 from edge.damage import open_or_repair
-from edge.decide import Decision
 from edge.event_table import make_grouper, update_events
 from edge.host.status import Pulse
-from edge.look import Box
+from edge.inference.attention_crop import Box
+from edge.inference.decision import Decision
 from edge.model_choice import Models
 from edge.result import Again, Failed, Result, Scored
 from edge.settings import Deployment, Settings

@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edge.card import Card, CardError
-from edge.taxonomy import RANKS, Taxon, Tree
+from edge.inference.card import Card, CardError
+from edge.inference.taxonomy import RANKS, Taxon, Tree
 
 TaxonKey = tuple[str, str]
 """(rank, scientific name)."""

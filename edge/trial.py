@@ -18,13 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from edge import look
-from edge.answer import answer
 from edge.capture.files import read_bytes
-from edge.decide import Decider
-from edge.detector import Detector
 from edge.image import decode as frame
-from edge.model import STARTER, Model
+from edge.inference import attention_crop as look
+from edge.inference.decision import Decider
+from edge.inference.detector import Detector
+from edge.inference.model import STARTER, Model
+from edge.inference.predictor import answer
 from edge.model_choice import Models
 from edge.settings import Settings
 

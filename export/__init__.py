@@ -1,6 +1,6 @@
 """Export: from a checkpoint to one quantised, self-describing model file that can prove it lost nothing."""
 
-import edge.model  # noqa: F401 - switches the runtime's usage events off before anything here loads it
+import edge.inference.model  # noqa: F401 - switches the runtime's usage events off before anything here loads it
 
 
 class ExportError(Exception):

@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from edge.card import CardError
-from edge.model import ModelError
+from edge.inference.card import CardError
+from edge.inference.model import ModelError
 from export import ExportError
 from train import TrainError
 from train.command_line import run

@@ -9,8 +9,8 @@ from typing import get_args
 
 import onnx
 
-from edge.card import Boxes, Card, DetectorLayout, Kind, Label, Source
-from edge.taxonomy import RANKS, Taxon
+from edge.inference.card import Boxes, Card, DetectorLayout, Kind, Label, Source
+from edge.inference.taxonomy import RANKS, Taxon
 from export import ExportError
 from export.calibrate import prior
 from export.foreign import Expectation, give_detections, give_logits, take_bytes

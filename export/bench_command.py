@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edge.card import METADATA_KEY
-from edge.model import Model
-from edge.onnx_session import open_session
+from edge.inference.card import METADATA_KEY
+from edge.inference.model import Model
+from edge.inference.onnx_session import open_session
 from export import ExportError
 
 THREADS, BATCHES = (1, 2, 4), (1, 8)
@@ -140,7 +140,7 @@ def _peak_bytes(path: Path | None) -> int:
     code = "import sys, numpy, onnxruntime\n"
     if path is not None:
         code += (
-            "from edge.onnx_session import open_session\ns = open_session(sys.argv[1])\n"
+            "from edge.inference.onnx_session import open_session\ns = open_session(sys.argv[1])\n"
             "i = s.get_inputs()[0]\n"
             "s.run(None, {i.name: numpy.zeros([1, *i.shape[1:]], numpy.uint8)})\n"
         )

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.model_selection import GroupKFold
 
-from edge.card import Calibration, Card, SecondLook
-from edge.decide import Decider, Decision
-from edge.taxonomy import Tree
+from edge.inference.card import Calibration, Card, SecondLook
+from edge.inference.decision import Decider, Decision
+from edge.inference.taxonomy import Tree
 from export.judge import truth_nodes
 from export.looks import FloatArray, Looks, bias_array
 from export.scenes import UNSEEN, Scene

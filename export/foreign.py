@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from edge.onnx_session import open_session
+from edge.inference.onnx_session import open_session
 from export import ExportError
 from export.graph import INPUT, IR_VERSION
 

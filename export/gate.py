@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 from sklearn.metrics import f1_score, roc_auc_score
 
-from edge.card import Card, Gate, LabelProof
-from edge.decide import Decision
+from edge.inference.card import Card, Gate, LabelProof
+from edge.inference.decision import Decision
 from export import ExportError
 from export.looks import FloatArray
 from export.scenes import UNSEEN, Scene

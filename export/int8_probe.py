@@ -1,4 +1,4 @@
-"""The probe by which a device learns whether its int8 kernels overflow (`edge.onnx_session`).
+"""The probe by which a device learns whether its int8 kernels overflow (`edge.inference.onnx_session`).
 
 `python -m export.int8_probe` writes it into the package.
 """
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.onnx_session import PROBE
+from edge.inference.onnx_session import PROBE
 
 CHANNELS, SIDE_PX, LEVEL = 64, 4, 200
 

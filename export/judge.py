@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.decide import Decision
-from edge.taxonomy import RANKS, Node, TaxonKey, Tree
+from edge.inference.decision import Decision
+from edge.inference.taxonomy import RANKS, Node, TaxonKey, Tree
 from export.scenes import Scene
 
 Verdict = Literal["right", "wrong", "open"]

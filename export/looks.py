@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.card import Calibration, Card, SecondLook
-from edge.look import Box, attention_regions, combine, log_probabilities, region_pixels
-from edge.model import Model
+from edge.inference.attention_crop import Box, attention_regions, combine, log_probabilities, region_pixels
+from edge.inference.card import Calibration, Card, SecondLook
+from edge.inference.model import Model
 from export.scenes import Scene
 
 BATCH = 8
@@ -28,7 +28,7 @@ class Looks:
     def calibrated(
         self, bias: FloatArray, temperature: float, plan: SecondLook | None, blank: NDArray[np.bool_]
     ) -> FloatArray:
-        """float32[N, L] log-probabilities as `edge.look.look` gives them."""
+        """float32[N, L] log-probabilities as `edge.inference.attention_crop.look` gives them."""
         first = log_probabilities(self.first + bias, temperature)
         if plan is None or self.second is None:
             return first
@@ -97,5 +97,5 @@ def _inputs(model: Model, scenes: Sequence[Scene], fraction: float) -> Iterator[
 
 
 def _side_px(model: Model, fraction: float) -> int:
-    """As `edge.look.decode_side_px`, for a second look that is still to be planned."""
+    """As `edge.inference.attention_crop.decode_side_px`, for a second look that is still to be planned."""
     return int(np.ceil(max(model.card.input_height_px, model.card.input_width_px) / fraction))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from edge.card import Calibration, Card, Source
-from edge.look import log_probabilities
-from edge.model import Model
-from edge.taxonomy import RANKS
+from edge.inference.attention_crop import log_probabilities
+from edge.inference.card import Calibration, Card, Source
+from edge.inference.model import Model
+from edge.inference.taxonomy import RANKS
 from export import ExportError
 from export.calibrate import cross_validated, prior
 from export.finetune import Tuning, feature_map, unlabelled

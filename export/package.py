@@ -12,8 +12,8 @@ import onnx
 from onnx import helper
 
 import edge
-from edge.card import METADATA_KEY, Card
-from edge.model import Model
+from edge.inference.card import METADATA_KEY, Card
+from edge.inference.model import Model
 from export import ExportError
 
 TOOLS = ("torch", "timm", "onnx", "onnxruntime")

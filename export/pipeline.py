@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from edge.card import Calibration, Card, Gate, Rejection
-from edge.decide import Decider
-from edge.look import familiarity
-from edge.model import Outputs
+from edge.inference.attention_crop import familiarity
+from edge.inference.card import Calibration, Card, Gate, Rejection
+from edge.inference.decision import Decider
+from edge.inference.model import Outputs
 from export import ExportError
 from export.calibrate import Prior, fit_calibration
 from export.exact import sum_exactly

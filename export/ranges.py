@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edge.onnx_session import open_session
+from edge.inference.onnx_session import open_session
 from export.graph import INPUT
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edge.onnx_session import open_session
+from edge.inference.onnx_session import open_session
 from export.graph import INPUT
 from export.ranges import with_outputs
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.card import Kind, Label
 from edge.image.decode import BadFrame, Picture, decode
-from edge.taxonomy import RANKS, Taxon, TaxonKey
+from edge.inference.card import Kind, Label
+from edge.inference.taxonomy import RANKS, Taxon, TaxonKey
 from export import ExportError
 from train.datasets import read_dataset
 from train.sample import one_per_frame

@@ -7,9 +7,9 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from edge.card import Card
-from edge.decide import Decision
-from edge.taxonomy import RANKS, Tree
+from edge.inference.card import Card
+from edge.inference.decision import Decision
+from edge.inference.taxonomy import RANKS, Tree
 from export.judge import Verdict, judge
 from export.looks import FloatArray
 from export.scenes import Scene

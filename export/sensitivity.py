@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge.look import FloatArray, log_probabilities
-from edge.onnx_session import open_session
+from edge.inference.attention_crop import FloatArray, log_probabilities
+from edge.inference.onnx_session import open_session
 from export.graph import INPUT
 from export.quantize import WEIGHTED_OPS, Plan, Rounded, body, quantise_observed
 from export.ranges import Observed

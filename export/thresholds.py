@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.taxonomy import RANKS, Tree
+from edge.inference.taxonomy import RANKS, Tree
 from export.judge import judge_taxon, node_lineage
 from export.looks import FloatArray
 from export.scenes import Scene

@@ -109,7 +109,7 @@ choose_model() {
     if [ -n "$given_model" ]; then
         [ -r "$given_model" ] || fail "$given_model: the model cannot be read; check --model"
         model=$home/models/$(sha256sum "$given_model" | cut -c1-16).onnx
-        "$home/versions/$version/bin/python" -c 'import sys; from edge.model import Model, ModelError
+        "$home/versions/$version/bin/python" -c 'import sys; from edge.inference.model import Model, ModelError
 try:
     Model(sys.argv[1])
 except ModelError as error:

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.card import METADATA_KEY, Boxes, Calibration, Card, DetectorLayout, Label
+from edge.inference.card import METADATA_KEY, Boxes, Calibration, Card, DetectorLayout, Label
 from tests.tiny_model import LABELS, tiny_card
 
 SIDE_PX = 64

@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.card import METADATA_KEY, Calibration, Card, Gate, Label, LabelProof, Rejection, SecondLook, Source
-from edge.taxonomy import Taxon
+from edge.inference.card import METADATA_KEY, Calibration, Card, Gate, Label, LabelProof, Rejection, SecondLook, Source
+from edge.inference.taxonomy import Taxon
 
 SIDE_PX = 32
 _CELLS = 8  # the attention maps are 8 x 8

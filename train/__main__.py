@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from edge.card import CardError
+from edge.inference.card import CardError
 from train import TrainError
 from train.command_line import run
 from train.memory import keep_freed_memory

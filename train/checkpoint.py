@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edge.card import FitMode, Label, Source, from_document, to_document
-from edge.taxonomy import Taxon
+from edge.inference.card import FitMode, Label, Source, from_document, to_document
+from edge.inference.taxonomy import Taxon
 from train import TrainError
 from train.network import Network, NetworkSpec, build
 from train.resume import save_state

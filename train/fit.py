@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train import TrainError
 from train.augment.mix import Mixing
 from train.augment.pictures import TrainingPictures

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
-from edge.card import FitMode
 from edge.image.resize import Pixels
+from edge.inference.card import FitMode
 from train.fit import normalised
 from train.pictures import save, shortened
 from train.pixels import PixelSource, for_evaluation

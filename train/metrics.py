@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.metrics import precision_recall_fscore_support
 
-from edge.taxonomy import RANKS, Taxon
+from edge.inference.taxonomy import RANKS, Taxon
 from train.predictions import Predictions
 
 _DRAWS = 1000

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from edge.card import FitMode
 from edge.image.decode import fit
 from edge.image.resize import Pixels
-from edge.look import attention_regions
+from edge.inference.attention_crop import attention_regions
+from edge.inference.card import FitMode
 from train import TrainError
 from train.fit import normalised
 from train.pixels import PixelSource, for_evaluation

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge.card import Label
-from edge.taxonomy import Taxon
+from edge.inference.card import Label
+from edge.inference.taxonomy import Taxon
 from train.datasets import read_dataset, recognise_layout
 from train.datasets.folder import images_below
 from train.faults import find_faults, readable, report_faults, without_faults

@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass,
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from edge.card import FitMode, Source
+from edge.inference.card import FitMode, Source
 from train import TrainError
 from train.network import NetworkSpec
 from train.ranges import Amount, Count, Pair, Positive, Range, Share, ShareBelowOne, Whole

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train import TrainError
 from train.calibration import calibrated_probabilities, reliability, threshold_for_precision
 from train.metrics import (

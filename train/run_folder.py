@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from edge.card import Label, from_document, to_document
-from edge.taxonomy import Taxon
+from edge.inference.card import Label, from_document, to_document
+from edge.inference.taxonomy import Taxon
 from train import TrainError
 from train.recipe import Recipe, recipe_from_document
 from train.sample import Sample

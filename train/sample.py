@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train import TrainError
 
 

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edge.card import Kind, Label
-from edge.taxonomy import RANKS, Taxon
+from edge.inference.card import Kind, Label
+from edge.inference.taxonomy import RANKS, Taxon
 from train import TrainError
 
 _OTHER_KINDS: dict[str, Kind] = {

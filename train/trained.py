@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge.card import Calibration, Card, Label
-from edge.prototypes import Prototypes
+from edge.inference.card import Calibration, Card, Label
+from edge.inference.prototypes import Prototypes
 from train import TrainError
 from train.calibration import fit_temperature
 from train.checkpoint import Checkpoint

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from edge.image.decode import decode
-from edge.look import Box, decode_side_px, look, view
-from edge.model import Model
+from edge.inference.attention_crop import Box, decode_side_px, look, view
+from edge.inference.model import Model
 from train import TrainError
 from train.sample import Sample
 

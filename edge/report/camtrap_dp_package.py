@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import __version__
+from edge.inference.taxonomy import ROOT_NAME
 from edge.report.database import ReportError
 from edge.report.local_time import DAY_S, NO_TIME, day_text
 from edge.report.study import Study
 from edge.report.survey import CLASSIFIED
-from edge.taxonomy import ROOT_NAME
 
 VERSION = "1.0.2"
 BASE = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}/"

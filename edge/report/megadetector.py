@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import __version__
+from edge.inference.taxonomy import Taxon
 from edge.report.chunks import in_chunks
 from edge.report.file_paths import PublicPaths
 from edge.report.local_time import NO_TIME, local_text
@@ -21,7 +22,6 @@ from edge.report.output import Output, utf8
 from edge.report.rows import CHUNK, Details
 from edge.report.study import Study
 from edge.report.survey import ANIMAL, BLANK, CLASSIFIED, KINDS, UNREADABLE, Survey
-from edge.taxonomy import Taxon
 
 FORMAT_VERSION = "1.6"
 CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle", "4": "unknown"}

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.inference.taxonomy import Taxon
 from edge.report.abundance import Abundance, abundances
 from edge.report.effort import Effort
 from edge.report.local_time import NO_TIME
 from edge.report.survey import ANIMAL, Survey
 from edge.report.visits import Visits
-from edge.taxonomy import Taxon
 
 
 @dataclass(frozen=True, slots=True)

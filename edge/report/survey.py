@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.inference.taxonomy import Taxon
 from edge.report.deployment import Deployment
 from edge.report.local_time import NO_TIME, Seconds
 from edge.taxon_book import Model
-from edge.taxonomy import Taxon
 
 KINDS = ("animal", "human", "vehicle", "blank", "unknown")
 ANIMAL, HUMAN, VEHICLE, BLANK, UNKNOWN = range(len(KINDS))

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from edge.card import Calibration, Card, CardError, Gate, Label, LabelProof, Rejection, SecondLook, Source
-from edge.taxonomy import Taxon
+from edge.inference.card import Calibration, Card, CardError, Gate, Label, LabelProof, Rejection, SecondLook, Source
+from edge.inference.taxonomy import Taxon
 
 FOX = Taxon("Vulpes vulpes", "species", "red fox", "Mammalia", "Carnivora", "Canidae", "Vulpes", "Vulpes vulpes")
 CARD = Card(

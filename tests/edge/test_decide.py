@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from edge.card import Calibration, Card, Label, Rejection, SecondLook
-from edge.decide import Decider, Decision
-from edge.look import combine, log_probabilities
-from edge.taxonomy import Taxon
+from edge.inference.attention_crop import combine, log_probabilities
+from edge.inference.card import Calibration, Card, Label, Rejection, SecondLook
+from edge.inference.decision import Decider, Decision
+from edge.inference.taxonomy import Taxon
 
 
 def taxon(species: str, family: str, order: str, class_: str = "Mammalia") -> Taxon:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from edge.card import SecondLook
-from edge.look import Box, attention_regions, combine, log_probabilities
+from edge.inference.attention_crop import Box, attention_regions, combine, log_probabilities
+from edge.inference.card import SecondLook
 
 PLAN = SecondLook(region_fraction=0.5, weight=0.8, blank_weight=0.25)
 BLANK = np.array([False, False, True])

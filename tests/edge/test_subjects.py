@@ -20,14 +20,14 @@ import pytest
 from numpy.typing import NDArray
 
 import edge
-from edge import subjects
-from edge.card import DetectorLayout
 from edge.cli import main
-from edge.decide import Decider
-from edge.detector import MOST_BOXES, Detector
 from edge.image.decode import Exif, Picture
-from edge.look import Box
-from edge.model import Model, ModelError
+from edge.inference import box_classification as subjects
+from edge.inference.attention_crop import Box
+from edge.inference.card import DetectorLayout
+from edge.inference.decision import Decider
+from edge.inference.detector import MOST_BOXES, Detector
+from edge.inference.model import Model, ModelError
 from edge.report.cli import main as report
 from tests.conftest import keep_signals
 from tests.faults.daemon_process import Box as Daemon

@@ -1,4 +1,4 @@
-from edge.taxonomy import Taxon, Tree
+from edge.inference.taxonomy import Taxon, Tree
 
 COYOTE = Taxon("Canis latrans", "species", "coyote", "Mammalia", "Carnivora", "Canidae", "Canis", "Canis latrans")
 FOX = Taxon("Vulpes vulpes", "species", "red fox", "Mammalia", "Carnivora", "Canidae", "Vulpes", "Vulpes vulpes")

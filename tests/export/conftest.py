@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge.card import Label
-from edge.taxonomy import Taxon
+from edge.inference.card import Label
+from edge.inference.taxonomy import Taxon
 from train.checkpoint import Checkpoint
 from train.network import NetworkSpec, build
 

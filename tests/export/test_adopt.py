@@ -11,10 +11,10 @@ import torchvision
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.card import Boxes
-from edge.detector import Detector, decode
 from edge.image.decode import Exif, Picture, fit
-from edge.model import Model, ModelError
+from edge.inference.card import Boxes
+from edge.inference.detector import Detector, decode
+from edge.inference.model import Model, ModelError
 from export.__main__ import main
 from train.checkpoint import Checkpoint
 
@@ -107,7 +107,7 @@ def detector(path: Path, layout: str) -> Path:
 
 
 def reference(rows: NDArray[np.float32], layout: str, how: Boxes) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Written from the layouts' descriptions with torchvision's box operations, apart from `edge.detector`."""
+    """Written from the layouts' descriptions with torchvision's box operations, apart from `edge.inference.detector`."""
     table = torch.from_numpy(rows)
     if layout == "yolov10":
         boxes, scores, labels = table[:, :4], table[:, 4], table[:, 5].long()

@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from edge.image.decode import decode
-from edge.look import FloatArray
+from edge.inference.attention_crop import FloatArray
 from export.exact import integer_means, sum_exactly
 from export.graph import float_graph
 from export.quantize import Plan, quantise

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from edge import Classifier
-from edge.card import METADATA_KEY, Calibration, Card, CardError, Label
-from edge.look import calibrated, log_probabilities
-from edge.model import Model
-from edge.onnx_session import open_session
-from edge.prototypes import Prototypes
-from edge.taxonomy import Taxon
+from edge.inference.attention_crop import calibrated, log_probabilities
+from edge.inference.card import METADATA_KEY, Calibration, Card, CardError, Label
+from edge.inference.model import Model
+from edge.inference.onnx_session import open_session
+from edge.inference.prototypes import Prototypes
+from edge.inference.taxonomy import Taxon
 from export import ExportError, model_command, package
 from export.__main__ import main
 from export.calibrate import prior

@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edge.look import log_probabilities
-from edge.model import Model
-from edge.onnx_session import open_session
+from edge.inference.attention_crop import log_probabilities
+from edge.inference.model import Model
+from edge.inference.onnx_session import open_session
 from export import ExportError, finetune, model_command, package
 from export.__main__ import main
 from export.finetune import Tuning, feature_map, unlabelled

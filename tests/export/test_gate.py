@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.card import Calibration, Card, Label
-from edge.decide import Decision
-from edge.taxonomy import Taxon, TaxonKey
+from edge.inference.card import Calibration, Card, Label
+from edge.inference.decision import Decision
+from edge.inference.taxonomy import Taxon, TaxonKey
 from export import ExportError
 from export.calibrate import Prior
 from export.gate import DEFAULT_LIMITS, Answers, drop_interval, failures, measure, parse_limits

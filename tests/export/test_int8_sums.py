@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import onnx_session
-from edge.onnx_session import PROBE, open_session, overflows
+from edge.inference import onnx_session
+from edge.inference.onnx_session import PROBE, open_session, overflows
 from export.int8_probe import CHANNELS, SIDE_PX, probe
 
 

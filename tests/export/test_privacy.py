@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import edge
-from edge.model import STARTER
+from edge.inference.model import STARTER
 from export.model_command import card_of
 from train.checkpoint import Checkpoint
 

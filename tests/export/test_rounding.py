@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.onnx_session import open_session
+from edge.inference.onnx_session import open_session
 from export.graph import INPUT
 from export.rounding import LIMIT, nearest, round_weights, scales
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.card import Label
-from edge.taxonomy import Taxon, Tree
+from edge.inference.card import Label
+from edge.inference.taxonomy import Taxon, Tree
 from export.looks import FloatArray
 from export.scenes import Scene
 from export.thresholds import SEARCH, UNPROVEN_THRESHOLD, fit_thresholds

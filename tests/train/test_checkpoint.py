@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from edge.card import Label, Source
-from edge.taxonomy import Taxon
+from edge.inference.card import Label, Source
+from edge.inference.taxonomy import Taxon
 from train.checkpoint import Checkpoint, CheckpointError
 from train.network import NetworkSpec, build
 

@@ -12,7 +12,7 @@ import torch
 from scipy.special import softmax
 
 from edge.image.decode import fit
-from edge.look import attention_regions
+from edge.inference.attention_crop import attention_regions
 from tests.train.made_animals import write_animals
 from train.__main__ import COMMANDS, main
 from train.calibration import fit_temperature

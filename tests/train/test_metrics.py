@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.metrics import f1_score
 
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train import TrainError
 from train.calibration import (
     calibrated_probabilities,

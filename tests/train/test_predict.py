@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.card import Label
+from edge.inference.card import Label
 from tests.train.made_animals import write_animals
 from train.__main__ import main
 from train.checkpoint import Checkpoint

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.look import Box
-from edge.model import Model
+from edge.inference.attention_crop import Box
+from edge.inference.model import Model
 from train import TrainError
 from train.__main__ import main
 from train.sample import Sample

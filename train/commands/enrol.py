@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train import TrainError
 from train.command_line import not_negative
 from train.datasets import read_dataset

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge.model import Model, ModelError
+from edge.inference.model import Model, ModelError
 from train import TrainError
 from train.datasets import read_dataset
 from train.faults import readable

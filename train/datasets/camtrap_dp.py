@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edge.taxonomy import RANKS, Taxon
+from edge.inference.taxonomy import RANKS, Taxon
 from train.sample import Box, DataError, Dataset, Sample, read_time
 
 _OTHER_KINDS = frozenset({"blank", "human", "vehicle"})

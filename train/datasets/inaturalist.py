@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edge.image.decode import IMAGE_SUFFIXES
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train.sample import DataError, Dataset, Sample
 
 _SPLITS = {"2021_train": "train", "2021_train_mini": "train", "2021_valid": "val"}

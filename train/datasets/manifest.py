@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train.sample import Box, DataError, Dataset, Keypoint, Sample, read_time
 
 

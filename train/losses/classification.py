@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train.recipe import LossSettings
 
 _FAR = 7.0  # steps to the kingdom and back are the most that two taxa can be apart, halved
@@ -67,7 +67,7 @@ def tree_distance(one: Taxon | None, other: Taxon | None) -> float:
     shared = [key for key in mine if key in theirs]
     if mine[-1] == theirs[-1]:
         return 0.0
-    from edge.taxonomy import RANKS
+    from edge.inference.taxonomy import RANKS
 
     deepest = max(RANKS.index(rank) for rank, _ in shared)
     return float(max(RANKS.index(mine[-1][0]), RANKS.index(theirs[-1][0])) - deepest)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train.losses.attention import PartCentres, attention_crop, attention_drop, box_attention_loss
 from train.losses.classification import ClassificationLoss
 from train.losses.metric import MetricLoss

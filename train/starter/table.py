@@ -4,8 +4,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.card import Kind, Label
-from edge.taxonomy import Taxon
+from edge.inference.card import Kind, Label
+from edge.inference.taxonomy import Taxon
 from train import TrainError
 
 HERE = Path(__file__).parent

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from edge.taxonomy import Taxon
+from edge.inference.taxonomy import Taxon
 from train.losses.classification import ClassificationLoss, smoothing_matrix, tree_distance
 from train.recipe import LossSettings
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.card import Boxes, Kind
 from edge.image.decode import Picture
-from edge.look import Box
-from edge.model import Model, ModelError
+from edge.inference.attention_crop import Box
+from edge.inference.card import Boxes, Kind
+from edge.inference.model import Model, ModelError
 
 FloatArray = NDArray[np.float32]
 

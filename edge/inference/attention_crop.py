@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.card import Rejection, SecondLook
 from edge.image.decode import Picture, fit
 from edge.image.resize import Pixels, halved
-from edge.model import Model, Outputs
+from edge.inference.card import Rejection, SecondLook
+from edge.inference.model import Model, Outputs
 
 FloatArray = NDArray[np.float32]
 BLOCK_PX = 8  # of a JPEG; its decoder makes whole pixels of it at each scale down to an eighth

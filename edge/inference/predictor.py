@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from edge import look
-from edge.decide import Decision
-from edge.look import Box, FloatArray, Look, View
+from edge.inference import attention_crop as look
+from edge.inference.attention_crop import Box, FloatArray, Look, View
+from edge.inference.box_classification import BoxedLook, Subject, look_at_boxes
+from edge.inference.decision import Decision
 from edge.model_choice import Models
-from edge.subjects import BoxedLook, Subject, look_at_boxes
 
 
 @dataclass(frozen=True, slots=True)

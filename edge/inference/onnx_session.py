@@ -10,7 +10,7 @@ import numpy as np
 # From 1.32 on ONNX Runtime for Linux keeps a device id and a queue of usage events under ~/.cache, to be sent home. A
 # box in a forest reports to its owner alone. Read once, when the runtime is loaded; its own call comes too late.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-PROBE = Path(__file__).parent / "models" / "int8-probe.onnx"
+PROBE = Path(__file__).parents[1] / "models" / "int8-probe.onnx"
 """Sums of 255 x 127 by every kind of int8 kernel, less what they should be (made by export/int8_probe.py)."""
 
 

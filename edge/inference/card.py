@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from edge.taxonomy import RANKS, Taxon
+from edge.inference.taxonomy import RANKS, Taxon
 
 METADATA_KEY = "edge_classify"
 CARD_VERSION = 1
@@ -76,7 +76,7 @@ class Boxes:
     """How a detector's output `detections` is read (`task = "detect"`)."""
 
     layout: DetectorLayout
-    """See `edge.detector`."""
+    """See `edge.inference.detector`."""
     least_score: float = 0.2
     """Boxes below it are dropped, 0..1."""
     overlap: float = 0.45
@@ -155,7 +155,7 @@ class Card:
     prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Label -> embedding (L2-normalised), of enrolled species and of those that they are told from."""
     enrolled: tuple[str, ...] = ()
-    """Names of the last labels, which the network has no output for: their prototypes answer (`edge.prototypes`)."""
+    """Names of the last labels, which the network has no output for: their prototypes answer (`edge.inference.prototypes`)."""
     prototype_scale: float = 0.0
     """Factor of the cosines of prototypes; above 0 where species are enrolled."""
     notes: tuple[str, ...] = ()

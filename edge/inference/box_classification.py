@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge import look
-from edge.decide import Candidate, Decider, Decision
-from edge.detector import Detection, Detector
 from edge.image.decode import Picture
-from edge.look import Box, FloatArray
-from edge.model import Model
-from edge.taxonomy import ROOT, ROOT_NAME
+from edge.inference import attention_crop as look
+from edge.inference.attention_crop import Box, FloatArray
+from edge.inference.decision import Candidate, Decider, Decision
+from edge.inference.detector import Detection, Detector
+from edge.inference.model import Model
+from edge.inference.taxonomy import ROOT, ROOT_NAME
 
 MARGIN = 0.1
 """Surroundings that a box is cut out with, at each side, as a share of its longer side (docs/results.md)."""

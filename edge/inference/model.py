@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.card import METADATA_KEY, Card, CardError
 from edge.image.decode import Picture, fit
 from edge.image.resize import Pixels
-from edge.onnx_session import open_session
-from edge.prototypes import Prototypes
+from edge.inference.card import METADATA_KEY, Card, CardError
+from edge.inference.onnx_session import open_session
+from edge.inference.prototypes import Prototypes
 
-STARTER = Path(__file__).parent / "models" / "starter.onnx"
+STARTER = Path(__file__).parents[1] / "models" / "starter.onnx"
 
 
 class ModelError(RuntimeError):

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.card import Card, Kind
-from edge.taxonomy import RANKS, Tree
+from edge.inference.card import Card, Kind
+from edge.inference.taxonomy import RANKS, Tree
 
 Reason = Literal["confident", "rolled_up", "below_threshold", "out_of_distribution", "blank"]
 CANDIDATES_KEPT = 5

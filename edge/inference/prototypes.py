@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.card import Card, CardError
+from edge.inference.card import Card, CardError
 
 FloatArray = NDArray[np.float32]
 _LEAST = 1e-6  # of a share, so that its logarithm stays a number
