@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.capture.capture_time import iso_utc
-from edge.event_table import rebuild_events
+from edge.database.event_table import rebuild_events
+from edge.database.schema import open_database
 from edge.inference.card import Calibration, Card, Label, Source
 from edge.inference.decision import Decider
 from edge.inference.taxonomy import Taxon
-from edge.schema import open_database
 
 
 @dataclass(frozen=True, slots=True)

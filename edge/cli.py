@@ -20,9 +20,9 @@ from edge import __version__
 if TYPE_CHECKING:
     from edge.announce import Announcer
     from edge.capture.files import Seen
+    from edge.database.store import Store
     from edge.pipeline import Pipeline
     from edge.settings import Settings
-    from edge.store import Store
 
 EXIT_CODES = """\
 exit codes: 0 done (unsupported files don't count); 1 done, but some files could not be read (each has its line);
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(arguments) == ["--version"]:  # answered before anything heavy is imported
         print(f"edge-classify {__version__}")
         return 0
+    from edge.database.schema import SchemaError
     from edge.inference.model import ModelError
-    from edge.schema import SchemaError
     from edge.settings import SettingsError, read_settings
 
     given = _parser().parse_args(arguments)
@@ -71,11 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(settings: "Settings", given: argparse.Namespace) -> int:
     from edge.announce import Announcer, configure_logging, log
+    from edge.database.store import Store
     from edge.examine import Examiner
     from edge.host.systemd_notify import Manager
     from edge.model_choice import choose_models
     from edge.pipeline import Pipeline
-    from edge.store import Store
     from edge.trial import Suspicion
 
     manager = Manager()

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge import __version__, backup, prune, retime
-from edge.imports import cli as imports
-from edge.schema import SchemaError
+from edge import __version__
+from edge.database import backup, prune, retime
+from edge.database.imports import cli as imports
+from edge.database.schema import SchemaError
 
 DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 

@@ -8,6 +8,7 @@ import cv2
 
 from edge.capture.capture_time import capture_time, now, zone_named
 from edge.capture.files import Seen, read_bytes, see
+from edge.database.frame_result import Again, Failed, Result, Scored
 from edge.image import decode as frame
 from edge.image.resize import Pixels
 from edge.image.scene_features import is_infrared, miniature
@@ -15,7 +16,6 @@ from edge.inference import attention_crop as look
 from edge.inference.box_classification import BoxedLook
 from edge.inference.predictor import decide, take_look
 from edge.model_choice import Models
-from edge.result import Again, Failed, Result, Scored
 from edge.settings import Deployment, Settings
 from edge.trial import TRIES, Undecided
 

@@ -4,8 +4,8 @@ import logging
 import time
 from collections import Counter
 
+from edge.database.frame_result import Scored
 from edge.host.journald import FRAME_CLASSIFIED, FRAMES_SUMMED_UP, TIMES, WINDOW_S, fields
-from edge.result import Scored
 
 BACKLOG = 20
 """From so many waiting files on, no frame gets a line of its own."""

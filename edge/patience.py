@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 
 from edge.capture.files import Seen
-from edge.result import Failed
+from edge.database.frame_result import Failed
 
 _LIMIT = 10_000  # files that are waited for at the same time; the one that waited longest is begun anew
 

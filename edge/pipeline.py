@@ -16,11 +16,11 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from dataclasses import replace
 
 from edge.capture.files import Seen
+from edge.database.frame_result import Again, Failed, Result, Scored
+from edge.database.store import DatabaseWaits, Store
 from edge.examine import Examiner, Looked
 from edge.model_choice import Models
-from edge.result import Again, Failed, Result, Scored
 from edge.settings import Settings
-from edge.store import DatabaseWaits, Store
 from edge.trial import Suspicion
 
 log = logging.getLogger(__name__)

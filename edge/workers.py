@@ -5,12 +5,12 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 
 from edge.capture.files import Seen
+from edge.database.frame_result import Result
+from edge.database.schema import open_database
+from edge.database.store import CLASSIFIED
 from edge.examine import Examiner
 from edge.model_choice import load_models
-from edge.result import Result
-from edge.schema import open_database
 from edge.settings import Settings
-from edge.store import CLASSIFIED
 
 _examiner: Examiner
 

@@ -256,7 +256,7 @@ roll_back() {
     now=$(readlink "$home/current") before=$(readlink "$home/previous")
     local database
     for database in "$state"/detections.db "$state"/*/detections.db; do
-        [ ! -e "$database" ] || "$before/venv/bin/python" -c 'import sqlite3, sys; from edge.schema import MIGRATIONS
+        [ ! -e "$database" ] || "$before/venv/bin/python" -c 'import sqlite3, sys; from edge.database.schema import MIGRATIONS
 with sqlite3.connect(sys.argv[1]) as database:
     sys.exit(database.execute("PRAGMA user_version").fetchone()[0] > len(MIGRATIONS))' "$database" ||
             fail "the older version cannot read $database any more; its state before the upgrade is in $backups"

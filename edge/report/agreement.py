@@ -5,9 +5,9 @@ from math import sqrt
 
 import numpy as np
 
+from edge.database.taxon_index import lineage_of
 from edge.report.study import Study
 from edge.report.survey import ANIMAL
-from edge.taxon_book import lineage_of
 
 LEAST_FRAMES = 5
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.database.taxon_index import TaxonBook
 from edge.report.columns import KeyCodes, float32, int32, int64, joined, key_of, key_parts, read_columns
 from edge.report.survey import ANIMAL, HUMAN, KINDS, REASONS, VEHICLE, Pairs, Records
-from edge.taxon_book import TaxonBook
 
 _KEY = key_of(
     "method", "kind", "rank", "taxon", "reason", "model", "subject", "box_source",

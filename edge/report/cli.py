@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import __version__
-from edge.event import Rules
+from edge.database.event_grouping import Rules
 from edge.report.database import ReportError, find_databases
 from edge.report.load import load
 from edge.report.obscure import obscure

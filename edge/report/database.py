@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge.schema import MIGRATIONS, open_database
+from edge.database.schema import MIGRATIONS, open_database
 
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
 

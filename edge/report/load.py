@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.event import DEFAULT_RULES, Rules, copied_together
+from edge.database.event_grouping import DEFAULT_RULES, Rules, copied_together
+from edge.database.taxon_index import Model, TaxonBook
 from edge.report.answers import Answers, read_observations
 from edge.report.columns import joined
 from edge.report.database import ReportError
@@ -28,7 +29,6 @@ from edge.report.survey import (
     Survey,
 )
 from edge.report.two_readers import connect_with_help
-from edge.taxon_book import Model, TaxonBook
 
 
 def load(

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from edge.database.taxon_index import lineage_of
 from edge.report.survey import ANIMAL, Survey
-from edge.taxon_book import lineage_of
 
 
 def obscure(survey: Survey, km: float, sensitive: Iterable[str]) -> Survey:

@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.event import Rules
+from edge.database.event_grouping import Rules
+from edge.database.taxon_index import Model, TaxonBook, read_models
 from edge.report.answers import Answers, Observations, choose
 from edge.report.columns import KeyCodes, int64, key_of, key_parts, read_columns, seconds_of
 from edge.report.deployment import Deployment, utc_seconds, zone_named
 from edge.report.selection import Selection
 from edge.report.survey import DOUBTS, PROBLEMS_KEPT, STATUSES, Heartbeats, Problem
 from edge.report.votes import read_events, stored_votes, votes_missing, worked_out_votes
-from edge.taxon_book import Model, TaxonBook, read_models
 
 _PROBLEMS = """
 SELECT path, status, coalesce(reason, ''), received_at FROM media

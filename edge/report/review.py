@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.database.taxon_index import lineage_of
 from edge.report.study import Study
 from edge.report.survey import ANIMAL
 from edge.report.visits import frame_bursts
-from edge.taxon_book import lineage_of
 
 OF_EACH_SORT = 4
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.event import DEFAULT_RULES, Rules
+from edge.database.event_grouping import DEFAULT_RULES, Rules
 from edge.report.effort import Effort, find_effort, total_nights
 from edge.report.selection import Selection
 from edge.report.species_table import Row, species_rows

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.database.taxon_index import Model
 from edge.inference.taxonomy import Taxon
 from edge.report.deployment import Deployment
 from edge.report.local_time import NO_TIME, Seconds
-from edge.taxon_book import Model
 
 KINDS = ("animal", "human", "vehicle", "blank", "unknown")
 ANIMAL, HUMAN, VEHICLE, BLANK, UNKNOWN = range(len(KINDS))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.event import Rules
+from edge.database.event_grouping import Rules
 from edge.image.decode import BadFrame, decode
 from edge.report.database import connect
 from edge.report.survey import ANIMAL, CLASSIFIED, Survey

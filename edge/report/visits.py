@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.event import Rules, burst_numbers, chain
+from edge.database.event_grouping import Rules, burst_numbers, chain
 from edge.report.local_time import NO_TIME, Seconds
 from edge.report.survey import ANIMAL, BLANK, CLASSIFIED, Codes, Flags, Floats, SmallCodes, Survey
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.event import Rules
-from edge.event_table import all_visits
+from edge.database.event_grouping import Rules
+from edge.database.event_table import all_visits
+from edge.database.taxon_index import TaxonBook
 from edge.report.columns import KeyCodes, float32, int64, key_of, read_columns
 from edge.report.local_time import NO_TIME, Seconds
 from edge.report.survey import BLANK, KINDS, Records
-from edge.taxon_book import TaxonBook
 
 _EVENTS = f"SELECT id, {key_of('kind', 'rank', 'taxon')}, coalesce(confidence, -1) FROM event ORDER BY id"
 _MEMBERS = "SELECT event, media FROM event_media"

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from edge.capture.capture_time import capture_time, host_zone_name, iso_utc
-from edge.clock_order import ClockOrder
+from edge.database.clock_rollback import ClockOrder
+from edge.database.schema import open_database
 from edge.host.status import clock_synchronised, temperature_c
 from edge.image.decode import Exif
-from edge.schema import open_database
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 NAIROBI, LONDON = ZoneInfo("Africa/Nairobi"), ZoneInfo("Europe/London")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge import doctor
+from edge.database.schema import open_database
 from edge.doctor import Host
-from edge.schema import open_database
 from edge.settings import Settings
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

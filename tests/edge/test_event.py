@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.made_survey import make
-from edge.event import Rules, burst_numbers, chain, copied_together, pool
-from edge.event_table import rebuild_events, update_events
-from edge.schema import open_database
+from edge.database.event_grouping import Rules, burst_numbers, chain, copied_together, pool
+from edge.database.event_table import rebuild_events, update_events
+from edge.database.schema import open_database
 from tests.edge.report.by_hand import ByHand, shares
 
 Event = tuple[object, ...]

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from edge import store
 from edge.cli import main
-from edge.damage import find_damage
-from edge.event_table import update_events
-from edge.schema import open_database
+from edge.database import store
+from edge.database.event_table import update_events
+from edge.database.recovery import find_damage
+from edge.database.schema import open_database
 from tests.conftest import keep_signals
 from tests.edge.test_db_cli import frame
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from edge.cli import main
-from edge.damage import find_damage
-from edge.schema import open_database
+from edge.database.recovery import find_damage
+from edge.database.schema import open_database
 from tests.conftest import keep_signals
 from tests.faults.conftest import LONG
 from tests.faults.daemon_process import Box, Tally, digest

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.made_survey import make
-from edge.imports.cli import import_into
-from edge.imports.outcome import ImportProblem
+from edge.database.imports.cli import import_into
+from edge.database.imports.import_result import ImportProblem
+from edge.database.schema import open_database
 from edge.report.cli import main
 from edge.report.load import load
 from edge.report.study import Study
-from edge.schema import open_database
 from tests.edge.report.by_hand import ByHand
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.made_survey import CARD
 from edge.capture.capture_time import iso_utc
+from edge.database.schema import open_database
 from edge.inference.taxonomy import Taxon
-from edge.schema import open_database
 
 START = datetime(2026, 5, 1, 6, 0, tzinfo=UTC)
 TAXA: dict[str, Taxon] = {

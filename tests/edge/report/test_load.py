@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.made_survey import make
-from edge.event import Rules
+from edge.database.event_grouping import Rules
 from edge.report.database import ReportError
 from edge.report.load import load
 from edge.report.selection import Selection, moment

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from edge import __version__
 from edge.capture.capture_time import iso_utc, now
 from edge.capture.files import Seen
-from edge.clock_order import ClockOrder
-from edge.damage import open_or_repair
-from edge.event_table import make_grouper, update_events
+from edge.database.clock_rollback import ClockOrder
+from edge.database.event_table import make_grouper, update_events
+from edge.database.frame_result import Again, Failed, Result, Scored
+from edge.database.recovery import open_or_repair
 from edge.host.status import Pulse
 from edge.inference.attention_crop import Box
 from edge.inference.decision import Decision
 from edge.model_choice import Models
-from edge.result import Again, Failed, Result, Scored
 from edge.settings import Deployment, Settings
 
 log = logging.getLogger(__name__)

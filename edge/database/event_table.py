@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from edge.capture.capture_time import iso_utc
-from edge.event import DEFAULT_RULES, Grouper, Rules, Sighting, Visit, copied_together
+from edge.database.event_grouping import DEFAULT_RULES, Grouper, Rules, Sighting, Visit, copied_together
+from edge.database.taxon_index import TaxonBook, read_models
 from edge.inference.decision import Decider
-from edge.taxon_book import TaxonBook, read_models
 
 _FRAMES = """
 SELECT m.id, m.deployment, m.captured_at, e.start, e."end"

@@ -8,8 +8,8 @@ from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import Any
 
-from edge.event_table import rebuild_events
-from edge.schema import open_database
+from edge.database.event_table import rebuild_events
+from edge.database.schema import open_database
 
 Row = tuple[Any, ...]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edge.capture.capture_time import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE, iso_utc, now, zone_named
-from edge.event_table import update_events
-from edge.schema import open_database
+from edge.database.event_table import update_events
+from edge.database.schema import open_database
 
 _SHIFT = re.compile(r"([+-]?)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _FRAMES = """

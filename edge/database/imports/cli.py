@@ -5,9 +5,9 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from edge.imports import camtrap_dp, megadetector
-from edge.imports.outcome import ImportProblem, Outcome
-from edge.schema import SchemaError, open_database
+from edge.database.imports import camtrap_dp, megadetector
+from edge.database.imports.import_result import ImportProblem, Outcome
+from edge.database.schema import SchemaError, open_database
 
 FORMATS = ("megadetector", "camtrap-dp")
 

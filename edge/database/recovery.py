@@ -6,8 +6,8 @@ import sqlite3
 from pathlib import Path
 
 from edge.capture.capture_time import now
-from edge.salvage import salvage
-from edge.schema import SchemaError, open_database
+from edge.database.salvage import salvage
+from edge.database.schema import SchemaError, open_database
 
 log = logging.getLogger(__name__)
 

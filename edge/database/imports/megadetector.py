@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from edge.capture.capture_time import iso_utc, now
-from edge.event_table import update_events
-from edge.imports.matching import Frames
-from edge.imports.outcome import ImportProblem, Outcome
+from edge.database.event_table import update_events
+from edge.database.imports.file_matching import Frames
+from edge.database.imports.import_result import ImportProblem, Outcome
 
 _KINDS = {"animal": "animal", "person": "human", "human": "human", "vehicle": "vehicle"}
 _NEW_BOX = """

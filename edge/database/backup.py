@@ -7,9 +7,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from edge.damage import find_damage
-from edge.salvage import salvage
-from edge.schema import open_database
+from edge.database.recovery import find_damage
+from edge.database.salvage import salvage
+from edge.database.schema import open_database
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.database.taxon_index import TaxonBook, TaxonKey, lineage_of
 from edge.inference.decision import Decider, Decision
-from edge.taxon_book import TaxonBook, TaxonKey, lineage_of
 
 Ints = NDArray[np.int64]
 Unit = tuple[str, TaxonKey | None]

@@ -1,0 +1,1 @@
+"""The detections database: schema, the one writer, events, corrections, recovery and imports."""
