@@ -18,7 +18,7 @@ from edge.inference.decision import Decider, Decision
 from edge.inference.model import STARTER, Model
 from edge.inference.predictor import answer
 from edge.inference.taxonomy import Tree
-from edge.model_choice import Models
+from edge.service.model_reload import Models
 from export.calibrate import calibrations, prior_of
 from export.judge import judge
 from export.looks import take_looks

@@ -10,7 +10,7 @@ from edge.inference.decision import Decider, Decision
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, classifier
 from edge.inference.predictor import answer
-from edge.model_choice import Models
+from edge.service.model_reload import Models
 
 
 class Classifier:

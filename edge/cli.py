@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from edge import __version__
 
 if TYPE_CHECKING:
-    from edge.announce import Announcer
     from edge.capture.files import Seen
     from edge.database.store import Store
-    from edge.pipeline import Pipeline
+    from edge.service.console import Announcer
+    from edge.service.pipeline import Pipeline
     from edge.settings import Settings
 
 EXIT_CODES = """\
@@ -70,13 +70,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(settings: "Settings", given: argparse.Namespace) -> int:
-    from edge.announce import Announcer, configure_logging, log
     from edge.database.store import Store
-    from edge.examine import Examiner
     from edge.host.systemd_notify import Manager
-    from edge.model_choice import choose_models
-    from edge.pipeline import Pipeline
-    from edge.trial import Suspicion
+    from edge.service.console import Announcer, configure_logging, log
+    from edge.service.crash_guard import Suspicion
+    from edge.service.frame_processor import Examiner
+    from edge.service.model_reload import choose_models
+    from edge.service.pipeline import Pipeline
 
     manager = Manager()
     configure_logging(given.verbose, given.quiet)
@@ -93,7 +93,7 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
             stop = _stop_on_signals()
             gc.freeze()  # what is there by now stays; looking through it for garbage would cost each frame 2 % more
             if settings.watch is not None:
-                from edge.daemon import Daemon
+                from edge.service.daemon import Daemon
 
                 Daemon(settings, store, models, pipeline, announcer, manager).run(stop)
             else:

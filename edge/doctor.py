@@ -69,8 +69,8 @@ def examine(settings: Settings, host: Host) -> Iterator[Finding]:
 
 
 def check_model(settings: Settings) -> Finding:
-    from edge import model_choice
     from edge.inference.model import ModelError
+    from edge.service import model_reload as model_choice
 
     try:
         models = model_choice.choose_models(settings)

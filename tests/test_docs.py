@@ -57,7 +57,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_importing_edge_loads_no_torch() -> None:
-    code = "import sys, edge; edge.Classifier; import edge.cli, edge.pipeline, edge.database.store; print('torch' in sys.modules)"
+    code = "import sys, edge; edge.Classifier; import edge.cli, edge.service.pipeline, edge.database.store; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60
     )

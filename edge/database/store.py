@@ -26,7 +26,7 @@ from edge.database.recovery import open_or_repair
 from edge.host.status import Pulse
 from edge.inference.attention_crop import Box
 from edge.inference.decision import Decision
-from edge.model_choice import Models
+from edge.service.model_reload import Models
 from edge.settings import Deployment, Settings
 
 log = logging.getLogger(__name__)

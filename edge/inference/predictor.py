@@ -6,7 +6,7 @@ from edge.inference import attention_crop as look
 from edge.inference.attention_crop import Box, FloatArray, Look, View
 from edge.inference.box_classification import BoxedLook, Subject, look_at_boxes
 from edge.inference.decision import Decision
-from edge.model_choice import Models
+from edge.service.model_reload import Models
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import frame_log
 from edge.capture.capture_time import CaptureTime, now
 from edge.capture.files import Seen
 from edge.database.frame_result import Scored
-from edge.frame_log import FrameLog
 from edge.host.journald import FRAME_CLASSIFIED, TIMES, JournalHandler, fields, is_journal
 from edge.inference.decision import Decision
+from edge.service import frame_log
+from edge.service.frame_log import FrameLog
 
 
 class Journal:

@@ -11,7 +11,8 @@ import pytest
 COUNTING = """
 import sys, threading
 import cv2
-from edge import cli, pipeline
+from edge.service import pipeline
+from edge import cli
 
 class Counting(pipeline.ThreadPoolExecutor):
     def __init__(self, threads, name):

@@ -44,7 +44,9 @@ def test_frames_that_crash_or_hang_the_decoder(
 ) -> None:
     hook = tmp_path / "hook"
     hook.mkdir()
-    limits = "import edge.trial, edge.pipeline\nedge.trial.HANG_S = edge.pipeline.HANG_S = 2\n"
+    limits = (
+        "import edge.service.crash_guard, edge.service.pipeline\nedge.trial.HANG_S = edge.service.pipeline.HANG_S = 2\n"
+    )
     (hook / "sitecustomize.py").write_text(_SABOTAGE + limits)
     box = Box(tmp_path, tiny_model, environment={"PYTHONPATH": f"{hook}:{Path(__file__).parents[2]}"})
     box.captures.mkdir()

@@ -8,8 +8,8 @@ from edge.capture.files import Seen
 from edge.database.frame_result import Result
 from edge.database.schema import open_database
 from edge.database.store import CLASSIFIED
-from edge.examine import Examiner
-from edge.model_choice import load_models
+from edge.service.frame_processor import Examiner
+from edge.service.model_reload import load_models
 from edge.settings import Settings
 
 _examiner: Examiner

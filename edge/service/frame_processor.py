@@ -15,9 +15,9 @@ from edge.image.scene_features import is_infrared, miniature
 from edge.inference import attention_crop as look
 from edge.inference.box_classification import BoxedLook
 from edge.inference.predictor import decide, take_look
-from edge.model_choice import Models
+from edge.service.crash_guard import TRIES, Undecided
+from edge.service.model_reload import Models
 from edge.settings import Deployment, Settings
-from edge.trial import TRIES, Undecided
 
 _FINAL = ("unsupported_format", "too_large")  # more bytes would change nothing
 

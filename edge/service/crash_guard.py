@@ -25,7 +25,7 @@ from edge.inference.decision import Decider
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, Model
 from edge.inference.predictor import answer
-from edge.model_choice import Models
+from edge.service.model_reload import Models
 from edge.settings import Settings
 
 TRIES = 3
@@ -79,7 +79,13 @@ class Trial:
 
     def __init__(self, settings: Settings) -> None:
         self._hang_s = HANG_S if settings.detector is None else DETECTOR_HANG_S
-        self._command = [sys.executable, "-m", "edge.trial", str(self._hang_s), str(settings.model or STARTER)]
+        self._command = [
+            sys.executable,
+            "-m",
+            "edge.service.crash_guard",
+            str(self._hang_s),
+            str(settings.model or STARTER),
+        ]
         self._command += [] if settings.detector is None else [str(settings.detector)]
         self._child: subprocess.Popen[str] | None = None
         self._lock = Lock()

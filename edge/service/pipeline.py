@@ -18,10 +18,10 @@ from dataclasses import replace
 from edge.capture.files import Seen
 from edge.database.frame_result import Again, Failed, Result, Scored
 from edge.database.store import DatabaseWaits, Store
-from edge.examine import Examiner, Looked
-from edge.model_choice import Models
+from edge.service.crash_guard import Suspicion
+from edge.service.frame_processor import Examiner, Looked
+from edge.service.model_reload import Models
 from edge.settings import Settings
-from edge.trial import Suspicion
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class Pipeline:
     @property
     def _begin(self) -> Callable[[Seen], Examined | None]:
         if self._workers:
-            from edge import workers
+            from edge.service import worker_pool as workers
 
             return workers.examine
         return self._begin_on_thread
@@ -190,7 +190,7 @@ class Pipeline:
     def _pool(self) -> Executor:
         """Threads, or processes where the interpreter itself becomes the narrow place."""
         if self._workers:
-            from edge import workers
+            from edge.service import worker_pool as workers
 
             return workers.worker_pool(self._settings)
         return ThreadPoolExecutor(self._threads, "examine")

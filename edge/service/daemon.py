@@ -5,16 +5,16 @@ import signal
 import threading
 import time
 
-from edge.announce import Announcer
 from edge.capture.watcher import Watch
 from edge.database.frame_result import Failed
 from edge.database.store import DatabaseWaits, Store
 from edge.host.status import feel_pulse
 from edge.host.systemd_notify import Manager
 from edge.inference.model import STARTER, ModelError
-from edge.model_choice import TEST_FRAMES, ModelFiles, Models, check_models, choose_models
-from edge.patience import Patience
-from edge.pipeline import Pipeline
+from edge.service.console import Announcer
+from edge.service.incomplete_files import Patience
+from edge.service.model_reload import TEST_FRAMES, ModelFiles, Models, check_models, choose_models
+from edge.service.pipeline import Pipeline
 from edge.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)

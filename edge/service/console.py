@@ -13,9 +13,9 @@ from typing import Any, TextIO
 from edge.capture.capture_time import CaptureTime
 from edge.capture.files import Seen
 from edge.database.frame_result import Again, Failed, Result, Scored
-from edge.frame_log import FrameLog
 from edge.host.journald import FRAME_FAILED, JournalHandler, fields, is_journal
 from edge.host.safe_output import UnbreakableOutput
+from edge.service.frame_log import FrameLog
 
 log = logging.getLogger("edge")
 
