@@ -34,7 +34,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         archive, db = Path(name) / "archive", Path(name) / "detections.db"
         _fill(archive, given.files)
-        command = [sys.executable, "-m", "edge.cli", str(archive), "-q", "--db", str(db), "--model", str(given.model)]
+        command = [
+            sys.executable,
+            "-m",
+            "edge.commands.classify",
+            str(archive),
+            "-q",
+            "--db",
+            str(db),
+            "--model",
+            str(given.model),
+        ]
         begun = time.monotonic()
         with subprocess.Popen(command) as process:
             while (first := _logged(db)) == 0:

@@ -29,7 +29,7 @@ def main() -> None:
         make_backlog(field_frames(given.source, given.at_least_mp), frames, given.frames)
         model = ["--model", str(given.model)]
         for turn in range(given.rounds):
-            edge = [sys.executable, "-m", "edge.cli", str(frames), "-q", *model, "--db"]
+            edge = [sys.executable, "-m", "edge.commands.classify", str(frames), "-q", *model, "--db"]
             commands = {
                 "floor": ([sys.executable, "-m", "benchmarks.floor", str(frames), *model], (0,)),
                 "one look": ([*edge, f"{folder}/one{turn}.db", "--no-second-look"], (0,)),

@@ -54,7 +54,7 @@ def main() -> None:
         sources = field_frames(given.source)
         make_backlog(sources, frames, given.frames + 1)
         next(iter(sorted(frames.iterdir()))).rename(first / "first.jpg")
-        edge = [sys.executable, "-m", "edge.cli", "-q", "--model", str(given.model), "--db"]
+        edge = [sys.executable, "-m", "edge.commands.classify", "-q", "--model", str(given.model), "--db"]
         for count in logged_counts:
             cost([*edge, f"{folder}/{count}.db", str(first)])
             _fill(folder / f"{count}.db", count)

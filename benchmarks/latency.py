@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         captures, db = Path(folder) / "captures", Path(folder) / "detections.db"
         captures.mkdir()
-        command = [sys.executable, "-m", "edge.cli", "--watch", str(captures), "--db", str(db),
+        command = [sys.executable, "-m", "edge.commands.classify", "--watch", str(captures), "--db", str(db),
                    "--model", str(given.model)]  # fmt: skip
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as daemon:
             assert daemon.stderr is not None

@@ -32,7 +32,7 @@ def main() -> None:
             for path in sources:
                 (large / path.name).write_bytes(_enlarged(path, progressive=kind == "progressive"))
             make_backlog(sorted(large.iterdir()), frames, given.frames)
-            run = cost([sys.executable, "-m", "edge.cli", str(frames), "-q", "--model", str(given.model),
+            run = cost([sys.executable, "-m", "edge.commands.classify", str(frames), "-q", "--model", str(given.model),
                         "--db", f"{name}/detections.db"])  # fmt: skip
             print(f"{kind:12} {given.frames} frames of 24 MP: peak {run.peak_bytes / 1e6:.0f} MB, "
                   f"{run.cpu_s / given.frames * 1e3:.0f} ms CPU/frame")  # fmt: skip

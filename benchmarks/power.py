@@ -50,7 +50,17 @@ def _cpu_s(frames: Sequence[Path], folder: Path, every_s: float, model: Path, wo
     """CPU seconds of a daemon from its readiness to the last frame's row."""
     captures, db = folder / "captures", folder / "detections.db"
     captures.mkdir()
-    command = [sys.executable, "-m", "edge.cli", "--watch", str(captures), "--db", str(db), "--model", str(model)]
+    command = [
+        sys.executable,
+        "-m",
+        "edge.commands.classify",
+        "--watch",
+        str(captures),
+        "--db",
+        str(db),
+        "--model",
+        str(model),
+    ]
     with subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as daemon:
         assert daemon.stderr is not None
         next(line for line in daemon.stderr if "watching" in line)

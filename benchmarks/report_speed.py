@@ -25,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in FORMATS:
             out = str(Path(folder) / name)
-            words = ["-m", "edge.report.cli", name, "--db", str(arguments.db), "--out", out]
+            words = ["-m", "edge.commands.report", name, "--db", str(arguments.db), "--out", out]
             if arguments.config:
                 words += ["--config", str(arguments.config)]
             began = time.perf_counter()

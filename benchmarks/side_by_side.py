@@ -116,7 +116,16 @@ def main() -> None:
         if given.sparrow:
             _write_sparrow_model(floats, folder / "models" / "same")
         for turn in range(given.rounds):
-            edge = [str(given.edge), "-m", "edge.cli", str(frames), "-q", "--model", str(given.model), "--db"]
+            edge = [
+                str(given.edge),
+                "-m",
+                "edge.commands.classify",
+                str(frames),
+                "-q",
+                "--model",
+                str(given.model),
+                "--db",
+            ]
             for looks, flags in (("one look", ["--no-second-look"]), ("two looks", [])):
                 whole = cost([*edge, f"{folder}/{looks}{turn}.db", *flags]).cpu_s / given.frames
                 figures.setdefault(f"edge-classify, {looks}", []).append(whole)

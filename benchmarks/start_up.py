@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--model", type=Path, default=STARTER)
     given = parser.parse_args()
-    command = [sys.executable, "-m", "edge.cli"]
+    command = [sys.executable, "-m", "edge.commands.classify"]
     figures: dict[str, list[Spent]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -33,7 +33,7 @@ def test_every_command_has_help_and_a_place_in_the_manual(command: str) -> None:
 
 
 def test_every_flag_of_edge_classify_is_in_the_manual() -> None:
-    flags = set(re.findall(r"--[a-z][a-z-]+", help_of("edge.cli")))
+    flags = set(re.findall(r"--[a-z][a-z-]+", help_of("edge.commands.classify")))
     missing = {flag for flag in flags if flag not in PAGES} - {"--help", "--verbose", "--quiet", "--second-look"}
     assert not missing
 
@@ -57,7 +57,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_importing_edge_loads_no_torch() -> None:
-    code = "import sys, edge; edge.Classifier; import edge.cli, edge.service.pipeline, edge.database.store; print('torch' in sys.modules)"
+    code = "import sys, edge; edge.Classifier; import edge.commands.classify, edge.service.pipeline, edge.database.store; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60
     )

@@ -1,5 +1,6 @@
 """Everything that `edge-report` writes, by the name on the command line."""
 
+from edge.commands.report import Format
 from edge.report import (
     activity_files,
     camtrap_dp,
@@ -14,7 +15,6 @@ from edge.report import (
     parquet,
     wildlife_insights,
 )
-from edge.report.cli import Format
 
 FORMATS = (
     Format("html", "One page to read, print and share; works offline.", html.write, html.add_arguments, "file"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.made_survey import make
-from edge.report.cli import main
+from edge.commands.report import main
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")

@@ -27,7 +27,7 @@ def picture(seed: int, height: int = 96, width: int = 128) -> bytes:
 
 def run(folder: Path, *arguments: object, model: Path | None = None) -> subprocess.CompletedProcess[str]:
     chosen = [] if model is None else ["--model", model]
-    command = [sys.executable, "-m", "edge.cli", *map(str, [*arguments, *chosen])]
+    command = [sys.executable, "-m", "edge.commands.classify", *map(str, [*arguments, *chosen])]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -108,7 +108,7 @@ def test_a_file_without_permission_is_named_and_spares_the_rest(tmp_path: Path, 
     (frames / "mine.jpg").write_bytes(picture(1))
     (frames / "secret.jpg").write_bytes(picture(2))
     (frames / "secret.jpg").chmod(0)
-    command = [sys.executable, "-m", "edge.cli", str(frames), "--db", str(tmp_path / "detections.db"),
+    command = [sys.executable, "-m", "edge.commands.classify", str(frames), "--db", str(tmp_path / "detections.db"),
                "--model", str(tiny_model)]  # fmt: skip
     # Root reads everything; without these capabilities it reads what its mode bits say.
     done = subprocess.run(
@@ -200,7 +200,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, tiny_model: Pa
 def test_a_second_process_on_the_same_database_refuses(tmp_path: Path, tiny_model: Path) -> None:
     captures = tmp_path / "captures"
     captures.mkdir()
-    command = [sys.executable, "-m", "edge.cli", "--watch", "captures", "--model", str(tiny_model)]
+    command = [sys.executable, "-m", "edge.commands.classify", "--watch", "captures", "--model", str(tiny_model)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as daemon:
         assert daemon.stderr is not None

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.cli import main as classify
-from edge.db_cli import main as edge_db
+from edge.commands.classify import main as classify
+from edge.commands.db import main as edge_db
 from tests.conftest import keep_signals
 
 

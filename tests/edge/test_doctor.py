@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge import doctor
+from edge.commands import doctor
+from edge.commands.doctor import Host
 from edge.database.schema import open_database
-from edge.doctor import Host
 from edge.settings import Settings
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ COUNTING = """
 import sys, threading
 import cv2
 from edge.service import pipeline
-from edge import cli
+from edge.commands import classify as cli
 
 class Counting(pipeline.ThreadPoolExecutor):
     def __init__(self, threads, name):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge.cli import main
+from edge.commands.classify import main
 from edge.database import store
 from edge.database.event_table import update_events
 from edge.database.recovery import find_damage

@@ -20,7 +20,8 @@ import pytest
 from numpy.typing import NDArray
 
 import edge
-from edge.cli import main
+from edge.commands.classify import main
+from edge.commands.report import main as report
 from edge.image.decode import Exif, Picture
 from edge.inference import box_classification as subjects
 from edge.inference.attention_crop import Box
@@ -28,7 +29,6 @@ from edge.inference.card import DetectorLayout
 from edge.inference.decision import Decider
 from edge.inference.detector import MOST_BOXES, Detector
 from edge.inference.model import Model, ModelError
-from edge.report.cli import main as report
 from tests.conftest import keep_signals
 from tests.faults.daemon_process import Box as Daemon
 from tests.faults.daemon_process import wait_until
@@ -247,7 +247,7 @@ def test_worker_processes_log_the_same_boxes_as_threads(tmp_path: Path, colours:
     by_threads = rows(tmp_path, f"{BOXES} ORDER BY media, subject")
     (tmp_path / "d.db").unlink()
     done = subprocess.run(
-        [sys.executable, "-m", "edge.cli", str(tmp_path / "captures"), "--db", str(tmp_path / "d.db"), "--model",
+        [sys.executable, "-m", "edge.commands.classify", str(tmp_path / "captures"), "--db", str(tmp_path / "d.db"), "--model",
          str(colours), "--detector", str(detector), "--workers", "2", "-q", "--min-free-bytes", "0"],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip

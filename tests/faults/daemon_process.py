@@ -59,7 +59,7 @@ class Box:
 
     def start(self, *more: str, watch: Path | None = None) -> "Box":
         self.captures.mkdir(parents=True, exist_ok=True)
-        command = [*self.wrapper, sys.executable, "-m", "edge.cli", "--watch", str(watch or self.captures),
+        command = [*self.wrapper, sys.executable, "-m", "edge.commands.classify", "--watch", str(watch or self.captures),
                    "--db", str(self.database), "--model", str(self.model), *self.flags, *more]  # fmt: skip
         with (self.folder / "daemon.log").open("ab") as log, (self.folder / "daemon.out").open("ab") as out:
             self.process = subprocess.Popen(

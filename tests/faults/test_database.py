@@ -60,7 +60,7 @@ def test_an_older_copy_put_back_while_the_daemon_is_stopped(
     if way == "without its log":
         shutil.copyfile(box.database, old)
     else:
-        command = [sys.executable, "-m", "edge.db_cli", "backup", str(old), "--db", str(box.database)]
+        command = [sys.executable, "-m", "edge.commands.db", "backup", str(old), "--db", str(box.database)]
         subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": str(REPOSITORY)})
     # So many that the log was begun anew meanwhile: what it holds now does not fit what the old copy holds.
     later = 340 if way == "with the log of a newer one" else 60
@@ -247,7 +247,15 @@ def test_readers_and_backups_beside_the_daemon(
         reader = threading.Thread(target=read_again_and_again)
         reader.start()
         whole |= _write(box, many, 10, 100)
-        command = [sys.executable, "-m", "edge.db_cli", "backup", str(tmp_path / "copy.db"), "--db", str(box.database)]
+        command = [
+            sys.executable,
+            "-m",
+            "edge.commands.db",
+            "backup",
+            str(tmp_path / "copy.db"),
+            "--db",
+            str(box.database),
+        ]
         subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": str(REPOSITORY)})
         box.wait_for(whole)
         assert patient.execute("SELECT count(*) FROM media").fetchone() == before

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cli import main
+from edge.commands.classify import main
 from edge.database.recovery import find_damage
 from edge.database.schema import open_database
 from tests.conftest import keep_signals

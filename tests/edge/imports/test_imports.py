@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.made_survey import make
+from edge.commands.report import main
 from edge.database.imports.cli import import_into
 from edge.database.imports.import_result import ImportProblem
 from edge.database.schema import open_database
-from edge.report.cli import main
 from edge.report.load import load
 from edge.report.study import Study
 from tests.edge.report.by_hand import ByHand

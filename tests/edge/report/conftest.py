@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.made_survey import make
-from edge.cli import main
+from edge.commands.classify import main
 from tests.conftest import FIELD_FRAMES, keep_signals
 from tests.edge.report.by_hand import ByHand
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.report.cli import main
+from edge.commands.report import main
 from edge.report.load import load
 from edge.report.richness import richness
 from edge.report.study import Study

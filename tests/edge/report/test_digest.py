@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.report.cli import main
+from edge.commands.report import main
 
 
 @pytest.mark.parametrize("size", [20, 51, 80, 140, 400])

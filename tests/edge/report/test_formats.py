@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from edge.commands.report import main
 from edge.report import chunks, csv_table
-from edge.report.cli import main
 from edge.report.formats import FORMATS
 
 SCHEMAS = Path(__file__).parents[4] / "shared" / "standards" / "camtrap-dp-1.0.2"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.capture.capture_time import iso_utc
-from edge.report.cli import main
+from edge.commands.report import main
 from edge.report.health import find_problems
 from edge.report.load import load
 from edge.report.study import Study

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.report.cli import main
+from edge.commands.report import main
 from edge.report.deployment import Deployment
 from tests.edge.report.by_hand import ByHand
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from edge.commands.report import main
 from edge.database.schema import open_database
-from edge.report.cli import main
 from tests.edge.report.by_hand import ByHand
 
 

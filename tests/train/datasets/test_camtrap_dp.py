@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.report.cli import main as report
+from edge.commands.report import main as report
 from tests.edge.report.by_hand import ByHand
 from tests.train.datasets.made_files import close, write_csv
 from train.datasets import read_dataset
