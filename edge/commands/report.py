@@ -12,12 +12,12 @@ from typing import Any
 
 from edge import __version__
 from edge.database.event_grouping import Rules
-from edge.report.database import ReportError, find_databases
-from edge.report.load import load
-from edge.report.obscure import obscure
+from edge.report.analysis.study import Study
 from edge.report.output import Output
-from edge.report.selection import Selection, moment, until_moment
-from edge.report.study import Study
+from edge.report.read.connection import ReportError, find_databases
+from edge.report.read.coordinate_obscuring import obscure
+from edge.report.read.filters import Selection, moment, until_moment
+from edge.report.read.load import load
 
 DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -37,7 +37,7 @@ class Format:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    from edge.report.formats import FORMATS
+    from edge.report.formats.registry import FORMATS
 
     parser = _parser(FORMATS)
     arguments = parser.parse_args(argv)

@@ -10,7 +10,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from edge.report.database import ReportError
+from edge.report.read.connection import ReportError
 
 ERRORS = "backslashreplace"
 """What becomes of bytes in names that are no UTF-8."""

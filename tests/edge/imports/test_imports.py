@@ -12,8 +12,8 @@ from edge.commands.report import main
 from edge.database.imports.cli import import_into
 from edge.database.imports.import_result import ImportProblem
 from edge.database.schema import open_database
-from edge.report.load import load
-from edge.report.study import Study
+from edge.report.analysis.study import Study
+from edge.report.read.load import load
 from tests.edge.report.by_hand import ByHand
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge.report.activity import Sample, concentration, density, minute_counts, overlap, overlap_of
+from edge.report.analysis.activity import Sample, concentration, density, minute_counts, overlap, overlap_of
 
 
 def times(seed: int, peak_h: float, kappa: float, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

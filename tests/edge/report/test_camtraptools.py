@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from edge.commands.report import main
-from edge.report.load import load
-from edge.report.richness import richness
-from edge.report.study import Study
+from edge.report.analysis.richness import richness
+from edge.report.analysis.study import Study
+from edge.report.read.load import load
 
 
 def test_abundance_effort_and_richness_agree(made: Path, config: Path, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 import pytest
 
 from edge.commands.report import main
-from edge.report import chunks, csv_table
-from edge.report.formats import FORMATS
+from edge.report.formats.registry import FORMATS
+from edge.report.formats.registry import csv as csv_table
+from edge.report.formats.registry import parallel_chunks as chunks
 
 SCHEMAS = Path(__file__).parents[4] / "shared" / "standards" / "camtrap-dp-1.0.2"
 
@@ -175,7 +176,7 @@ def test_detection_history_by_hand(tmp_path: Path) -> None:
 
 
 def test_quick_csv_reads_back_as_what_was_written() -> None:
-    from edge.report.csv_table import csv_lines
+    from edge.report.formats.csv import csv_lines
 
     cells: list[Any] = ["a", "b,c", 'd"e', "f\ng", "", None, 1, 2.5, -3, "Ü", "x\r\ny", "'", " "] * 3
     columns = {"path": cells, "repeated": ["p", 'q"', None] * 13, "plain": list(range(39))}

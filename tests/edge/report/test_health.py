@@ -9,9 +9,9 @@ import pytest
 
 from edge.capture.capture_time import iso_utc
 from edge.commands.report import main
-from edge.report.health import find_problems
-from edge.report.load import load
-from edge.report.study import Study
+from edge.report.analysis.camera_health import find_problems
+from edge.report.analysis.study import Study
+from edge.report.read.load import load
 from tests.edge.report.by_hand import START, ByHand
 
 DAYS = 30

@@ -6,11 +6,11 @@ import pytest
 
 from benchmarks.made_survey import make
 from edge.database.event_grouping import Rules
-from edge.report.database import ReportError
-from edge.report.load import load
-from edge.report.selection import Selection, moment
-from edge.report.study import Study
-from edge.report.survey import KINDS, Survey
+from edge.report.analysis.study import Study
+from edge.report.read.connection import ReportError
+from edge.report.read.filters import Selection, moment
+from edge.report.read.load import load
+from edge.report.read.survey import KINDS, Survey
 from tests.edge.report.by_hand import ByHand
 
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from edge.report.local_time import NO_TIME, local_text, offset_s, to_local
+from edge.report.read.local_time import NO_TIME, local_text, offset_s, to_local
 
 
 @pytest.mark.parametrize("name", ["Europe/Madrid", "Africa/Nairobi", "Australia/Lord_Howe", "America/St_Johns", "UTC"])

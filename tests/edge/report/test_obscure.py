@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.commands.report import main
-from edge.report.deployment import Deployment
+from edge.report.read.deployment import Deployment
 from tests.edge.report.by_hand import ByHand
 
 

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from edge.report.richness import chao2, expected_species
+from edge.report.analysis.richness import chao2, expected_species
 
 
 def test_chao2_by_hand() -> None:

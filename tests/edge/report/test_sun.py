@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge.report.sun import solar_seconds, sun_of_day
+from edge.report.analysis.sun import solar_seconds, sun_of_day
 
 
 def day(text: str) -> int:

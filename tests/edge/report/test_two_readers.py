@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.report import two_readers
-from edge.report.two_readers import connect_with_help
+from edge.report.read import two_readers
+from edge.report.read.two_readers import connect_with_help
 from tests.edge.report.by_hand import ByHand
 
 WRITER = """

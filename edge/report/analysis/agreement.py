@@ -1,0 +1,93 @@
+"""How far the model and people agree, from the frames that a person looked at."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from edge.database.taxon_index import lineage_of
+from edge.report.analysis.study import Study
+from edge.report.read.survey import ANIMAL
+
+LEAST_FRAMES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A proportion with its 95% Wilson interval."""
+
+    hits: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.of if self.of else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        if not self.of:
+            return float("nan"), float("nan")
+        z, n, p = 1.959964, self.of, self.hits / self.of
+        middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+
+@dataclass(frozen=True, slots=True)
+class TaxonAgreement:
+    """One taxon in the reviewed frames."""
+
+    name: str
+    scientific_name: str
+    precision: Share
+    """Of the frames that the model called so."""
+    recall: Share
+    """Of the frames that people called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """All reviewed frames that the model had answered."""
+
+    frames: int
+    same: Share
+    """The same kind and the same taxon."""
+    coarser: Share
+    """The right line, named less finely by the model."""
+    taxa: tuple[TaxonAgreement, ...]
+
+
+def agreement(study: Study) -> Agreement | None:
+    """Precision and recall by taxon; `None` when nobody has looked yet.
+
+    It is a sample of what was reviewed: frames chosen for their low confidence make the model look worse than it is.
+    """
+    pairs, taxa = study.survey.pairs, study.survey.taxa
+    if not len(pairs):
+        return None
+    human = np.where(pairs.human_kind == ANIMAL, pairs.human_taxon, -2 - pairs.human_kind)
+    machine = np.where(pairs.machine_kind == ANIMAL, pairs.machine_taxon, -2 - pairs.machine_kind)
+    same = human == machine
+    lines = [frozenset(lineage_of(taxon)) for taxon in taxa]
+    keys = [(taxon.rank, taxon.scientific_name) for taxon in taxa]
+    coarser = sum(
+        m >= 0 and h >= 0 and m != h and keys[m] in lines[h]
+        for h, m in zip(human.tolist(), machine.tolist(), strict=True)
+    )
+    found = []
+    for code in np.unique(np.concatenate([human, machine])).tolist():
+        if code < 0 or taxa[code].rank != "species":
+            continue
+        both = int((same & (human == code)).sum())
+        said, seen = int((machine == code).sum()), int((human == code).sum())
+        if max(said, seen) >= LEAST_FRAMES:
+            taxon = taxa[code]
+            found.append(
+                TaxonAgreement(
+                    taxon.common_name or taxon.scientific_name,
+                    taxon.scientific_name,
+                    Share(both, said),
+                    Share(both, seen),
+                )
+            )
+    found.sort(key=lambda item: (-item.recall.of, item.scientific_name))
+    return Agreement(len(pairs), Share(int(same.sum()), len(pairs)), Share(coarser, len(pairs)), tuple(found))

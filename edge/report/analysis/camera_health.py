@@ -1,0 +1,314 @@
+"""What is, or was, wrong with the cameras and the box: while it can be mended, and before anything is concluded."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.report.analysis.scene_change import Change, scene_changes
+from edge.report.analysis.study import Study
+from edge.report.analysis.sun import sun_of_day
+from edge.report.formats.observation_table import Details
+from edge.report.output import Output
+from edge.report.page.svg import day_name
+from edge.report.read.local_time import DAY_S, NO_TIME
+from edge.report.read.survey import BLANK, CLASSIFIED, DOUBTS, UNREADABLE, WRONG_CLOCK
+
+Topic = Literal["silence", "blanks", "flash", "scene", "clock", "disk", "files"]
+
+SILENCE_LEAST_S = 2 * DAY_S
+SILENCE_HABITS = 5  # times the camera's longest ordinary silence
+TRIGGERS_FOR_HABIT = 20
+STORM_FRAMES = 100
+STORM_BLANK_SHARE = 0.8
+FRAMES_FOR_NIGHT_CHECK = 50
+NIGHT_SHARE_LOST = 0.1
+DISK_WARNING_DAYS = 30
+UNREADABLE_SHARE = 0.05
+DRIFT_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem. Days are local, since 1970-01-01."""
+
+    where: str
+    """Deployment, or `box` for what concerns all cameras of a database."""
+    topic: Topic
+    text: str
+    """One line for people, with dates."""
+    first_day: int
+    last_day: int
+    lasting: bool
+    """Still so at the end of the data: somebody should go there."""
+
+
+def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+    """One line for each problem; exit code 1 when there is any."""
+    findings = find_problems(study)
+    with output.text() as file:
+        for finding in findings:
+            file.write(f"{finding.where}: {finding.text}{' (still so)' if finding.lasting else ''}\n")
+        if not findings:
+            file.write("no problem found\n")
+    return 1 if findings else 0
+
+
+def find_problems(study: Study) -> list[Finding]:
+    """All problems, those that last first."""
+    changes = scene_changes(study)
+    found: list[Finding] = []
+    for place, deployment in enumerate(study.survey.deployments):
+        watch = _Watch.of(study, place)
+        if watch is None:
+            continue
+        found += _box_gaps(study, place)
+        found += _clock(watch)
+        believable = watch.believable()
+        for check in (_silences, _storms, _nights):
+            found += check(believable)
+        found += [_changed(deployment.name, change) for change in changes.get(place, [])]
+    found += [*_disks(study), *_files(study), *_drifts(study)]
+    return sorted(found, key=lambda f: (not f.lasting, f.where, f.first_day))
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """The classified, dated frames of one deployment."""
+
+    name: str
+    latitude: float | None
+    longitude: float | None
+    local: NDArray[np.int64]
+    at: NDArray[np.int64]
+    blank: NDArray[np.bool_]
+    doubt: NDArray[np.int8]
+    end_local: int
+    """End of the deployment as far as known."""
+    gaps: tuple[tuple[int, int], ...]
+    """When the box was silent, local seconds."""
+
+    @classmethod
+    def of(cls, study: Study, place: int) -> "_Watch | None":
+        frames, deployment = study.survey.frames, study.survey.deployments[place]
+        here = (frames.deployment == place) & (frames.status == CLASSIFIED) & (frames.at != NO_TIME)
+        mine = np.flatnonzero(here)
+        if not len(mine):
+            return None
+        records = study.survey.records
+        blank = np.zeros(len(frames), bool)
+        blank[records.frame[records.kind == BLANK]] = True
+        effort = study.efforts[place]
+        end = max((effort.last_day + 1) * DAY_S - 1, int(frames.local[mine][-1])) if len(effort.active) else 0
+        return cls(
+            deployment.name,
+            deployment.latitude,
+            deployment.longitude,
+            frames.local[mine],
+            frames.at[mine],
+            blank[mine],
+            frames.doubt[mine],
+            end,
+            effort.gaps,
+        )
+
+    def believable(self) -> "_Watch":
+        """Without the frames of a clock that was plainly wrong."""
+        good = (self.doubt & WRONG_CLOCK) == 0
+        return replace(self, local=self.local[good], at=self.at[good], blank=self.blank[good], doubt=self.doubt[good])
+
+
+def _period(first: int, last: int) -> str:
+    """Two days (since 1970) in words."""
+    a, b = day_name(first * DAY_S), day_name(last * DAY_S)
+    return f"on {a}" if a == b else f"from {a} to {b}"
+
+
+def _box_gaps(study: Study, place: int) -> Iterator[Finding]:
+    effort, name = study.efforts[place], study.survey.deployments[place].name
+    for begin, finish, hours in _merged(effort.gaps):
+        first, last = begin // DAY_S, finish // DAY_S
+        yield Finding(
+            name, "silence", f"no sign of life for {_span(hours)} {_period(first, last)}: power, box or heat?",
+            first, last, last >= effort.last_day,
+        )  # fmt: skip
+
+
+def _merged(gaps: tuple[tuple[int, int], ...], apart_s: int = 12 * 3600) -> list[tuple[int, int, float]]:
+    """(from, to, hours of silence) of gaps that lie close together."""
+    merged: list[tuple[int, int, float]] = []
+    for begin, finish in gaps:
+        hours = (finish - begin) / 3600
+        if merged and begin - merged[-1][1] <= apart_s:
+            merged[-1] = (merged[-1][0], finish, merged[-1][2] + hours)
+        else:
+            merged.append((begin, finish, hours))
+    return merged
+
+
+def _span(hours: float) -> str:
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def _silences(watch: _Watch) -> Iterator[Finding]:
+    """Longer than the camera is ever silent when it works."""
+    if len(watch.local) < TRIGGERS_FOR_HABIT:
+        return
+    triggers = watch.local[np.concatenate([[True], np.diff(watch.local) > 60])]
+    if len(triggers) < TRIGGERS_FOR_HABIT:
+        return
+    steps = np.diff(triggers)
+    limit = max(SILENCE_LEAST_S, SILENCE_HABITS * float(np.quantile(steps, 0.95)))
+    edges = np.append(triggers, max(watch.end_local, int(triggers[-1])))
+    for i in np.flatnonzero(np.diff(edges) > limit).tolist():
+        box_s = sum(max(0, min(b, int(edges[i + 1])) - max(a, int(edges[i]))) for a, b in watch.gaps)
+        if box_s > (edges[i + 1] - edges[i]) / 2:
+            continue  # the whole box was silent, which is said already
+        first, last = int(edges[i]) // DAY_S, int(edges[i + 1]) // DAY_S
+        lasting = i == len(edges) - 2
+        yield Finding(
+            watch.name, "silence",
+            f"no frame for {_span((edges[i + 1] - edges[i]) / 3600)} {_period(first, last)}, far beyond its habit: "
+            "battery, card or cable?", first, last, lasting,
+        )  # fmt: skip
+
+
+def _storms(watch: _Watch) -> Iterator[Finding]:
+    """Days on which wind, heat or light triggered, not animals."""
+    if not len(watch.local):
+        return
+    days, place = np.unique(watch.local // DAY_S, return_inverse=True)
+    blanks = np.bincount(place, watch.blank)
+    frames = np.bincount(place)
+    usual = float(np.median(blanks))
+    stormy = (blanks >= STORM_FRAMES) & (blanks >= STORM_BLANK_SHARE * frames) & (blanks > 3 * usual)
+    for first, last in _runs_of_days(days[stormy]):
+        number = int(blanks[(days >= first) & (days <= last)].sum())
+        yield Finding(
+            watch.name, "blanks", f"a storm of {number} blanks {_period(first, last)}: grass, branches or sun?",
+            first, last, last >= int(days[-1]) and last >= watch.end_local // DAY_S - 1,
+        )  # fmt: skip
+
+
+def _runs_of_days(days: NDArray[np.int64], apart: int = 2) -> list[tuple[int, int]]:
+    if not len(days):
+        return []
+    cuts = np.flatnonzero(np.diff(days) > apart)
+    return list(zip(days[np.r_[0, cuts + 1]].tolist(), days[np.r_[cuts, len(days) - 1]].tolist(), strict=True))
+
+
+def _nights(watch: _Watch) -> Iterator[Finding]:
+    """A camera whose flash is broken takes no frames at night, and one whose clock is wrong takes them at noon."""
+    if len(watch.local) < FRAMES_FOR_NIGHT_CHECK:
+        return
+    night = _is_night(watch)
+    days = watch.local // DAY_S
+    if not night.any():
+        text = f"none of {len(night)} frames was taken at night: is the infra-red flash broken?"
+        yield Finding(watch.name, "flash", text, int(days[0]), int(days[-1]), True)
+        return
+    last = int(np.flatnonzero(night)[-1])
+    after = len(night) - last - 1
+    if after >= FRAMES_FOR_NIGHT_CHECK and night[: last + 1].mean() >= NIGHT_SHARE_LOST:
+        text = (
+            f"no night frame since {day_name(int(watch.local[last]))}, {after} by day: is the infra-red flash broken?"
+        )
+        yield Finding(watch.name, "flash", text, int(days[last]), int(days[-1]), True)
+
+
+def _is_night(watch: _Watch) -> NDArray[np.bool_]:
+    if watch.latitude is None or watch.longitude is None:
+        hour = (watch.local % DAY_S) / 3600
+        return np.asarray((hour < 5) | (hour >= 21))
+    days, place = np.unique(watch.local // DAY_S, return_inverse=True)
+    rise, _, set_ = sun_of_day(days, watch.latitude, watch.longitude)
+    hour = (watch.at - days[place] * DAY_S) / 3600
+    half_an_hour = 0.5  # of dusk and dawn, when cameras still take colour frames
+    return np.asarray(((hour - set_[place] - half_an_hour) % 24) < ((rise - set_)[place] % 24 - 2 * half_an_hour))
+
+
+def _clock(watch: _Watch) -> Iterator[Finding]:
+    for bit, word, text in (
+        (DOUBTS.index("before_2005"), "before 2005", "was the clock reset?"),
+        (DOUBTS.index("future"), "in the future", "was the clock set wrongly?"),
+        (DOUBTS.index("backwards"), "earlier than frames before them", "was the clock reset?"),
+    ):
+        doubtful = (watch.doubt >> bit & 1).astype(bool)
+        if doubtful.any():
+            days = watch.local[doubtful] // DAY_S
+            yield Finding(
+                watch.name, "clock",
+                f"{int(doubtful.sum())} frames dated {word} ({_period(int(days[0]), int(days[-1]))}): {text} "
+                "`edge-db retime` shifts them", int(days[0]), int(days[-1]), bool(doubtful[-1]),
+            )  # fmt: skip
+
+
+def _changed(name: str, change: Change) -> Finding:
+    at = day_name(change.day * DAY_S)
+    text = {
+        "moved": f"the scene changed for good about {at}: was the camera moved or knocked over?",
+        "covered": f"almost no contrast by day since about {at}: is the lens covered, wet or blinded?",
+    }[change.kind]
+    return Finding(name, "scene", text, change.day, change.last_day, change.kind == "covered")
+
+
+def _disks(study: Study) -> Iterator[Finding]:
+    """When the disk will be full, at the pace of the last two weeks."""
+    for path, beats in zip(study.survey.paths, study.survey.heartbeats, strict=True):
+        known = beats.free_bytes >= 0
+        at, free = beats.at[known], beats.free_bytes[known].astype(float)
+        recent = at >= (at[-1] - 14 * DAY_S) if len(at) else known[:0]
+        if recent.sum() < 10 or at[-1] - at[recent][0] < DAY_S:
+            continue
+        slope = float(np.polyfit((at[recent] - at[-1]) / DAY_S, free[recent], 1)[0])
+        days = free[-1] / -slope if slope < 0 else float("inf")
+        if days < DISK_WARNING_DAYS:
+            full = day_name(int(at[-1] + days * DAY_S))
+            day = int(at[-1]) // DAY_S
+            yield Finding(
+                f"box of {path.name}", "disk",
+                f"the disk will be full about {full} ({free[-1] / 1e9:.1f} GB left, {-slope / 1e9:.2f} GB a day): "
+                "`edge-db prune` makes room", day, day, True,
+            )  # fmt: skip
+
+
+def _files(study: Study) -> Iterator[Finding]:
+    frames = study.survey.frames
+    bad = int((frames.status == UNREADABLE).sum())
+    if bad >= 5 and bad > UNREADABLE_SHARE * len(frames):
+        days = [np.datetime64(problem.at[:10], "D").astype(int) for problem in study.survey.problems if problem.at]
+        first, last = (int(min(days)), int(max(days))) if days else (0, 0)
+        share = 100 * bad / len(frames)
+        text = f"{bad} files ({share:.0f} %) are unreadable, last {_period(first, last)}: a failing card or transfer?"
+        yield Finding("box", "files", text, first, last, True)
+
+
+def _drifts(study: Study) -> Iterator[Finding]:
+    """Where frames arrive as they are taken, the shortest delay of a day moves only when a clock does."""
+    frames = study.survey.frames
+    for place, deployment in enumerate(study.survey.deployments):
+        mine = np.flatnonzero((frames.deployment == place) & (frames.status == CLASSIFIED) & frames.clock_good)
+        if deployment.name not in study.survey.live or len(mine) < FRAMES_FOR_NIGHT_CHECK:
+            continue
+        sample = mine[:: max(1, len(mine) // 2000)].astype(np.int32)
+        with Details(study.survey) as details:
+            received = details.fetch("media", "CAST(strftime('%s', received_at) AS INTEGER)", sample)
+        delay = np.array([at for at, _ in received], np.int64) - frames.at[sample]
+        days = frames.local[sample] // DAY_S
+        unique, where = np.unique(days, return_inverse=True)
+        if len(unique) < 10:
+            continue
+        least = np.full(len(unique), np.iinfo(np.int64).max)
+        np.minimum.at(least, where, delay)
+        ends = max(3, len(unique) // 10)
+        before, after = float(np.median(least[:ends])), float(np.median(least[-ends:]))
+        if abs(after - before) > DRIFT_S:
+            way = "behind" if after > before else "ahead"
+            yield Finding(
+                deployment.name, "clock",
+                f"the camera's clock has gone {abs(after - before) / 60:.0f} minutes {way} of the box's "
+                f"{_period(int(unique[0]), int(unique[-1]))}", int(unique[0]), int(unique[-1]), True,
+            )  # fmt: skip

@@ -1,0 +1,93 @@
+"""Independent events of a survey, over all its databases, as columns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.database.event_grouping import Rules, burst_numbers, chain
+from edge.report.read.local_time import NO_TIME, Seconds
+from edge.report.read.survey import ANIMAL, BLANK, CLASSIFIED, Codes, Flags, Floats, SmallCodes, Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """One entry for each event, by deployment, unit and time; frames without a time belong to none."""
+
+    deployment: Codes
+    kind: SmallCodes
+    taxon: Codes
+    """-1 unless the kind is animal."""
+    start: Seconds
+    """UTC."""
+    end: Seconds
+    local_start: Seconds
+    """What a clock at the camera showed."""
+    frames: Codes
+    """Frames that show it."""
+    count: Codes
+    """Most animals in one frame; 0 where nobody counted."""
+    confidence: Floats
+    """NaN for what people said."""
+    human: Flags
+    clock_good: Flags
+    """Whether the time can be trusted for the day and the hour; gaps between frames can be in any case."""
+    of_record: Codes
+    """For each entry of `Survey.records` the place of its event, -1 for none; not one for each event."""
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def animals(self) -> Flags:
+        return np.asarray(self.kind == ANIMAL)
+
+
+def find_visits(survey: Survey, rules: Rules) -> Visits:
+    """Chain the sightings of the survey into events: people's word first, else what the frame's event decided."""
+    records, frames = survey.records, survey.frames
+    frame = records.frame
+    kind, taxon, confidence = records.kind.copy(), records.taxon.copy(), records.confidence.copy()
+    voted = ~records.human & (frames.event_kind[frame] >= 0) & (kind != BLANK)
+    kind[voted] = frames.event_kind[frame][voted]
+    taxon[voted] = frames.event_taxon[frame][voted]
+    confidence[voted] = frames.event_confidence[frame][voted]
+    shows = np.flatnonzero((kind != BLANK) & (frames.at[frame] != NO_TIME) & (frames.status[frame] == CLASSIFIED))
+    kind, taxon, confidence, human = kind[shows], taxon[shows], confidence[shows], records.human[shows]
+    at, deployment = frames.at[frame[shows]], frames.deployment[frame[shows]]
+    unit = (kind.astype(np.int32) * np.int32(len(survey.taxa) + 1) + taxon + 1).astype(np.int32)
+    intervals = np.array([rules.interval(None), *(rules.interval(t.scientific_name) for t in survey.taxa)], np.int64)
+    number = chain(deployment, at, unit, intervals[taxon + 1])
+    size = int(number.max()) + 1 if len(number) else 0
+    of_record = np.full(len(records), -1, np.int32)
+    of_record[shows] = number
+    order = np.lexsort((at, number))
+    first = order[np.searchsorted(number[order], np.arange(size))]
+    start, end = at[first], np.full(size, NO_TIME)
+    np.maximum.at(end, number, at)
+    counts = np.zeros(size, np.int32)
+    np.maximum.at(counts, number, records.count[shows])
+    people = np.zeros(size, bool)
+    people[number[human]] = True
+    surest = np.full(size, -1, np.float32)
+    np.fmax.at(surest, number, confidence)
+    distinct = np.unique(np.stack([number, frame[shows].astype(np.int64)]), axis=1)[0] if size else number
+    return Visits(
+        deployment[first],
+        kind[first],
+        taxon[first],
+        start,
+        end,
+        frames.local[frame[shows]][first],
+        np.bincount(distinct, minlength=size).astype(np.int32),
+        counts,
+        np.where(people | (surest < 0), np.nan, surest).astype(np.float32),
+        people,
+        frames.clock_good[frame[shows]][first],
+        of_record,
+    )
+
+
+def frame_bursts(survey: Survey, rules: Rules) -> NDArray[np.int64]:
+    """int64[frames] number of each frame's burst; a frame without a time is a burst of its own."""
+    return burst_numbers(survey.frames.deployment, survey.frames.at, rules.burst_s)

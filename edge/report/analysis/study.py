@@ -1,0 +1,47 @@
+"""A survey with everything that several reports work out of it."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.database.event_grouping import DEFAULT_RULES, Rules
+from edge.report.analysis.events import Visits, find_visits
+from edge.report.analysis.sampling_effort import Effort, find_effort, total_nights
+from edge.report.analysis.species_table import Row, species_rows
+from edge.report.read.filters import Selection
+from edge.report.read.survey import Survey
+
+
+@dataclass
+class Study:
+    """What is asked, what is there, and what follows from it; worked out when first wanted."""
+
+    survey: Survey
+    selection: Selection = field(default_factory=Selection)
+    rules: Rules = DEFAULT_RULES
+    project: dict[str, Any] = field(default_factory=dict)
+    """`[project]` of the configuration."""
+
+    @cached_property
+    def visits(self) -> Visits:
+        return find_visits(self.survey, self.rules)
+
+    @cached_property
+    def efforts(self) -> tuple[Effort, ...]:
+        return find_effort(self.survey, self.selection)
+
+    @cached_property
+    def species(self) -> list[Row]:
+        return species_rows(self.survey, self.visits, self.efforts)
+
+    @property
+    def trap_nights(self) -> int:
+        return total_nights(self.efforts)
+
+    @cached_property
+    def species_codes(self) -> NDArray[np.int64]:
+        """Places in `Survey.taxa` of those of species rank."""
+        return np.array([i for i, taxon in enumerate(self.survey.taxa) if taxon.rank == "species"], np.int64)

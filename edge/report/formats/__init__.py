@@ -1,0 +1,1 @@
+"""Formats that edge-report writes, one module for each."""

@@ -1,0 +1,259 @@
+"""`edge-report camtrap-dp`: a Camtrap DP 1.0.2 package, a folder or a zip, with media- and event-level observations."""
+
+import argparse
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.report.analysis.events import frame_bursts
+from edge.report.analysis.study import Study
+from edge.report.formats.camtrap_dp_metadata import as_list, dated_frames, descriptor, refuse_what_is_missing
+from edge.report.formats.csv import ColumnFile, csv_lines
+from edge.report.formats.observation_table import CHUNK, DOUBT_TEXTS, Details, picked
+from edge.report.formats.parallel_chunks import in_chunks
+from edge.report.formats.public_paths import PublicPaths, media_type
+from edge.report.output import Output, replacing, utf8
+from edge.report.read.deployment import Deployment
+from edge.report.read.local_time import DAY_S, NO_TIME, local_text, offset_s
+from edge.report.read.survey import BLANK, CLASSIFIED, KINDS, REASONS
+
+# All columns of the standard: some validators want each of them named, also where nothing is known.
+DEPLOYMENTS = (
+    "deploymentID", "locationID", "locationName", "latitude", "longitude", "coordinateUncertainty",
+    "deploymentStart", "deploymentEnd", "setupBy", "cameraID", "cameraModel", "cameraDelay", "cameraHeight",
+    "cameraDepth", "cameraTilt", "cameraHeading", "detectionDistance", "timestampIssues", "baitUse",
+    "featureType", "habitat", "deploymentGroups", "deploymentTags", "deploymentComments",
+)  # fmt: skip
+MEDIA = (
+    "mediaID", "deploymentID", "captureMethod", "timestamp", "filePath", "filePublic", "fileName",
+    "fileMediatype", "exifData", "favorite", "mediaComments",
+)  # fmt: skip
+OBSERVATIONS = (
+    "observationID", "deploymentID", "mediaID", "eventID", "eventStart", "eventEnd", "observationLevel",
+    "observationType", "cameraSetupType", "scientificName", "count", "lifeStage", "sex", "behavior",
+    "individualID", "individualPositionRadius", "individualPositionAngle", "individualSpeed", "bboxX", "bboxY",
+    "bboxWidth", "bboxHeight", "classificationMethod", "classifiedBy", "classificationTimestamp",
+    "classificationProbability", "observationTags", "observationComments",
+)  # fmt: skip
+
+
+def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+    """Write the package to the folder or the .zip that --out names."""
+    refuse_what_is_missing(study)
+    assert output.path is not None
+    if output.path.suffix.lower() != ".zip":
+        _write_package(study, output.folder(), output)
+    else:
+        with tempfile.TemporaryDirectory(dir=output.path.parent if output.path.parent.is_dir() else None) as folder:
+            _write_package(study, Path(folder), output)
+            with replacing(output.path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as z:
+                for part in sorted(Path(folder).iterdir()):
+                    output.say(f"packing {part.name}")
+                    z.write(part, part.name)
+    output.say("")
+    return 0
+
+
+def _write_package(study: Study, folder: Path, output: Output) -> None:
+    dated = dated_frames(study)
+    frames = np.flatnonzero(dated).astype(np.int32)
+    records = np.flatnonzero(dated[study.survey.records.frame])
+    periods = _write_deployments(study, folder / "deployments.csv")
+    blank_event = _blank_events(study, dated)
+    with Details(study.survey) as details:
+        paths = PublicPaths.of(study, details)
+
+    def lines(details: Details, part: slice) -> tuple[bytes, bytes]:
+        """Of both tables, for some frames."""
+        frame = frames[part]
+        seen = details.media(frame)
+        first, last = np.searchsorted(study.survey.records.frame[records], [frame[0], frame[-1] + 1])
+        digests = [seen[at][1] for at in np.searchsorted(frame, study.survey.records.frame[records[first:last]])]
+        media = _media_columns(study, paths, frame, seen)
+        said = _observation_columns(study, details, records[first:last], digests, blank_event)
+        return utf8(csv_lines(media, MEDIA)), utf8(csv_lines(said, OBSERVATIONS))
+
+    with (
+        ColumnFile(folder / "media.csv", MEDIA) as media_file,
+        ColumnFile(folder / "observations.csv", OBSERVATIONS) as observations_file,
+    ):
+        for done, (media, observations) in enumerate(in_chunks(study.survey, len(frames), lines)):
+            media_file.append(media)
+            observations_file.append(observations)
+            output.say(f"{(done + 1) * CHUNK} of {len(frames)} frames")
+        observations_file.write(_event_columns(study))
+        observations_file.write(_blank_event_columns(study, blank_event))
+    said = json.dumps(descriptor(study, periods), ensure_ascii=False, indent=2)
+    (folder / "datapackage.json").write_text(said + "\n", "utf-8")
+    lost = int((~dated & (study.survey.frames.status == CLASSIFIED)).sum())
+    if lost:
+        output.warn(f"{lost} frames without a time are not in the package: the standard wants a time for each")
+
+
+def _stamps(at: NDArray[np.int64], local: NDArray[np.int64]) -> list[str]:
+    return local_text(local, np.where(at == NO_TIME, 0, local - at))
+
+
+def _write_deployments(study: Study, path: Path) -> list[tuple[int, int]]:
+    """Write deployments.csv; gives the (first, last) day of each deployment that has frames."""
+    survey, periods = study.survey, []
+    with ColumnFile(path, DEPLOYMENTS) as file:
+        for place, (deployment, effort) in enumerate(zip(survey.deployments, study.efforts, strict=True)):
+            mine = (survey.frames.deployment == place) & dated_frames(study)
+            if not mine.any():
+                continue
+            period = deployment_period(deployment, survey.frames.at[mine])
+            local = period + offset_s(period, deployment.zone)
+            start, end = local_text(local, local - period)
+            periods.append((int(local[0]) // DAY_S, int(local[1]) // DAY_S))
+            comments = []
+            if not (effort.start_given and effort.end_given):
+                comments.append("start or end taken from the first or last frame")
+            if effort.gaps:
+                without = int((~effort.active).sum())
+                comments.append(f"{len(effort.gaps)} gaps in effort, {without} days without any watching")
+            file.write(
+                {
+                    "deploymentID": [deployment.name],
+                    "locationID": [deployment.name],
+                    "locationName": [deployment.name],
+                    "latitude": [deployment.latitude],
+                    "longitude": [deployment.longitude],
+                    "coordinateUncertainty": [deployment.uncertainty_m],
+                    "deploymentStart": [start],
+                    "deploymentEnd": [end],
+                    "timestampIssues": ["true" if (survey.frames.doubt[mine] != 0).any() else "false"],
+                    "deploymentComments": ["; ".join(comments) or None],
+                }
+            )
+    return periods
+
+
+def deployment_period(deployment: Deployment, taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64[2]: start and end in UTC seconds, as given, else of the frames `taken`; every frame lies within."""
+    start = min(deployment.start_at, int(taken.min())) if deployment.start_at != NO_TIME else int(taken.min())
+    end = max(deployment.end_at, int(taken.max()))
+    return np.array([start, end], np.int64)
+
+
+def _media_columns(
+    study: Study, paths: PublicPaths, frame: NDArray[np.int32], seen: list[tuple[str, str]]
+) -> dict[str, Any]:
+    frames = study.survey.frames
+    methods = as_list(study.project.get("capture_method"))
+    public = [
+        paths.public(path, deployment)
+        for (path, _), deployment in zip(seen, frames.deployment[frame].tolist(), strict=True)
+    ]
+    doubts = frames.doubt[frame]
+    return {
+        "mediaID": [digest for _, digest in seen],
+        "deploymentID": picked([d.name for d in study.survey.deployments], frames.deployment[frame]),
+        "captureMethod": methods[0] if len(methods) == 1 else "",
+        "timestamp": _stamps(frames.at[frame], frames.local[frame]),
+        "filePath": public,
+        "filePublic": "false",
+        "fileName": [path.rpartition("/")[2] for path in public],
+        "fileMediatype": [media_type(path) for path in public],
+        "mediaComments": [f"clock doubt: {text}" if text else None for text in picked(DOUBT_TEXTS, doubts)],
+    }
+
+
+def _observation_columns(
+    study: Study, details: Details, part: NDArray[np.int64], media: list[str], blank_event: NDArray[np.int64]
+) -> dict[str, Any]:
+    """`media` holds the digest of each record's frame."""
+    survey = study.survey
+    records, frames = survey.records, survey.frames
+    frame = records.frame[part]
+    stamps = _stamps(frames.at[frame], frames.local[frame])
+    event = study.visits.of_record[part]
+    blank = blank_event[frame]
+    events = [
+        f"event-{e + 1}" if e >= 0 else f"blank-{b + 1}" if b >= 0 else None
+        for e, b in zip(event.tolist(), np.where(records.kind[part] == BLANK, blank, -1).tolist(), strict=True)
+    ]
+    said = details.fetch("observation", "classified_at", frame, records.observation[part])
+    columns = {
+        "observationID": [f"{m}-{i}" for m, i in zip(media, records.observation[part].tolist(), strict=True)],
+        "deploymentID": picked([d.name for d in survey.deployments], frames.deployment[frame]),
+        "mediaID": media,
+        "eventID": events,
+        "eventStart": stamps,
+        "eventEnd": stamps,
+        "observationLevel": "media",
+        "observationType": picked(list(KINDS), records.kind[part]),
+        "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], records.taxon[part]),
+        "count": _counts(records.count[part]),
+        "classificationMethod": picked(["machine", "human"], records.human[part].astype(np.int8)),
+        "classifiedBy": details.classified_by(part),
+        "classificationTimestamp": [at[:19] + "+00:00" if at[-1:] == "Z" else at for at, _ in said],
+        "classificationProbability": _probabilities(records.confidence[part]),
+        "observationTags": picked([f"reason:{name}" if name else None for name in REASONS], records.reason[part]),
+    }
+    return details.with_boxes(columns, part)
+
+
+def _event_columns(study: Study) -> dict[str, Any]:
+    visits, survey = study.visits, study.survey
+    size = len(visits)
+    shift = visits.local_start - visits.start
+    return {
+        "observationID": [f"event-{i + 1}-observation" for i in range(size)],
+        "deploymentID": picked([d.name for d in survey.deployments], visits.deployment),
+        "eventID": [f"event-{i + 1}" for i in range(size)],
+        "eventStart": local_text(visits.local_start, shift),
+        "eventEnd": local_text(visits.end + shift, shift),
+        "observationLevel": "event",
+        "observationType": picked(list(KINDS), visits.kind),
+        "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], visits.taxon),
+        "count": _counts(visits.count),
+        "classificationMethod": picked(["machine", "human"], visits.human.astype(np.int8)),
+        "classificationProbability": _probabilities(visits.confidence),
+    }
+
+
+def _blank_events(study: Study, dated: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """int64[frames]: for frames of bursts that show nothing at all the number of the burst, from 0; else -1."""
+    bursts = frame_bursts(study.survey, study.rules)
+    records = study.survey.records
+    shows = np.zeros(int(bursts.max(initial=-1)) + 1, bool)
+    shows[bursts[records.frame[records.kind != BLANK]]] = True
+    blank = np.zeros(len(bursts), bool)
+    blank[records.frame[records.kind == BLANK]] = True
+    mine = blank & dated & ~shows[bursts]
+    numbers = np.full(len(bursts), -1, np.int64)
+    numbers[mine] = np.unique(bursts[mine], return_inverse=True)[1]
+    return numbers
+
+
+def _blank_event_columns(study: Study, numbers: NDArray[np.int64]) -> dict[str, Any]:
+    frames = study.survey.frames
+    places = np.flatnonzero(numbers >= 0)
+    first = places[np.searchsorted(numbers[places], np.arange(int(numbers.max(initial=-1)) + 1))]
+    last = places[np.searchsorted(numbers[places], np.arange(len(first)), side="right") - 1] if len(first) else first
+    size = len(first)
+    return {
+        "observationID": [f"blank-{i + 1}-observation" for i in range(size)],
+        "deploymentID": picked([d.name for d in study.survey.deployments], frames.deployment[first]),
+        "eventID": [f"blank-{i + 1}" for i in range(size)],
+        "eventStart": _stamps(frames.at[first], frames.local[first]),
+        "eventEnd": _stamps(frames.at[last], frames.local[last]),
+        "observationLevel": "event",
+        "observationType": "blank",
+        "classificationMethod": "machine",
+    }
+
+
+def _counts(counts: NDArray[np.int32]) -> list[Any]:
+    return [count or None for count in counts.tolist()]
+
+
+def _probabilities(confidence: NDArray[np.float32]) -> list[Any]:
+    rounded = np.round(confidence.astype(np.float64), 4)
+    return [None if value != value else value for value in rounded.tolist()]

@@ -1,0 +1,72 @@
+"""`edge-report detection-history`: sites x occasions for each species, as camtrapR and unmarked users feed to models.
+
+1 where the species was recorded, 0 where the camera watched and did not record it, NA where no camera watched.
+"""
+
+import argparse
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.report.analysis.study import Study
+from edge.report.formats.csv import write_table
+from edge.report.output import Output
+from edge.report.read.local_time import DAY_S, day_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--occasion-days", type=int, default=7, metavar="N", help="length of an occasion (default: 7)")
+    parser.add_argument("--all-taxa", action="store_true", help="also taxa that are named less finely than species")
+
+
+def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+    """effort.csv and one file for each species, into the folder that --out names."""
+    folder = output.folder()
+    sites = [i for i, effort in enumerate(study.efforts) if effort.trap_nights]
+    starts, effort = effort_matrix(study, sites, max(1, arguments.occasion_days))
+    columns = ["site", *(day_text(day) for day in starts)]
+    names = [study.survey.deployments[i].name for i in sites]
+    with (folder / "effort.csv").open("w", encoding="utf-8", newline="") as file:
+        write_table(file, columns, ([name, *row] for name, row in zip(names, effort.tolist(), strict=True)))
+    for row in study.species:
+        if row.taxon.rank != "species" and not arguments.all_taxa:
+            continue
+        history = histories(study, row.code, sites, starts, effort, max(1, arguments.occasion_days))
+        with (folder / _file_name(row.taxon.scientific_name)).open("w", encoding="utf-8", newline="") as file:
+            lines = ([name, *line] for name, line in zip(names, history, strict=True))
+            write_table(file, columns, lines)
+    return 0
+
+
+def effort_matrix(study: Study, sites: list[int], occasion_days: int) -> tuple[list[int], NDArray[np.int64]]:
+    """(first day of each occasion, int64[sites, occasions] days watched); the first watched day starts the first."""
+    days = [study.efforts[i].days() for i in sites]
+    if not days:
+        return [], np.zeros((0, 0), np.int64)
+    first, last = min(int(d[0]) for d in days), max(int(d[-1]) for d in days)
+    starts = list(range(first, last + 1, occasion_days))
+    effort = np.stack([np.bincount((d - first) // occasion_days, minlength=len(starts)) for d in days])
+    return starts, effort.astype(np.int64)
+
+
+def histories(
+    study: Study, taxon: int, sites: list[int], starts: list[int], effort: NDArray[np.int64], occasion_days: int
+) -> list[list[Any]]:
+    """One row for each site of 1, 0 or `NA`. An occasion with a record was watched, whatever the effort says."""
+    visits = study.visits
+    mine = visits.animals & visits.clock_good & (visits.taxon == taxon)
+    table: NDArray[Any] = np.where(effort > 0, 0, -1)
+    place = {site: i for i, site in enumerate(sites)}
+    for site, day in set(
+        zip(visits.deployment[mine].tolist(), (visits.local_start[mine] // DAY_S).tolist(), strict=True)
+    ):
+        occasion = (day - starts[0]) // occasion_days if starts else -1
+        if site in place and 0 <= occasion < len(starts):
+            table[place[site], occasion] = 1
+    return [["NA" if cell < 0 else cell for cell in row] for row in table.tolist()]
+
+
+def _file_name(taxon: str) -> str:
+    """Letters, digits and underscores alone: a name may come from anywhere."""
+    return "history_" + "".join(c if c.isalnum() else "_" for c in taxon)[:100] + ".csv"

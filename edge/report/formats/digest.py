@@ -1,0 +1,114 @@
+"""`edge-report digest`: a day in the bytes of a text message, or as JSON for MQTT."""
+
+import argparse
+import json
+import unicodedata
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from edge.report.analysis.camera_health import Finding, find_problems
+from edge.report.analysis.study import Study
+from edge.report.output import Output
+from edge.report.read.survey import BLANK, CLASSIFIED, HUMAN, UNKNOWN, UNREADABLE
+
+LEAST_BYTES = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "A day in the bytes of a text message. Without --since and --until: yesterday."
+    parser.add_argument(
+        "--max-bytes", type=_size, default=140, metavar="N", help="140 is one SMS (default), 51 one slow LoRa packet"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object, for MQTT; --max-bytes does not hold")
+    today = date.today()  # noqa: DTZ011 - the reader's own day is meant
+    midnight = datetime.combine(today, datetime.min.time())
+    parser.set_defaults(default_period=(midnight - timedelta(days=1), midnight))
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if value < LEAST_BYTES:
+        raise argparse.ArgumentTypeError(f"{value} bytes say nothing; give at least {LEAST_BYTES}")
+    return value
+
+
+def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+    """Write one line."""
+    facts = gather(study)
+    with output.text() as file:
+        text = json.dumps(facts, ensure_ascii=False) if arguments.json else in_words(facts, arguments.max_bytes)
+        file.write(text + "\n")
+    return 0
+
+
+def gather(study: Study) -> dict[str, Any]:
+    """The day's figures."""
+    survey, selection = study.survey, study.selection
+    records, visits = survey.records, study.visits
+    problems: list[Finding] = [f for f in find_problems(study) if f.lasting or _within(f, study)]
+    species = sorted(
+        ((row.taxon.common_name or row.taxon.scientific_name, row.abundance.events) for row in study.species
+         if row.abundance.events),
+        key=lambda item: (-item[1], item[0]),
+    )  # fmt: skip
+    free = [int(b.free_bytes[b.free_bytes >= 0][-1]) for b in survey.heartbeats if (b.free_bytes >= 0).any()]
+    return {
+        "since": selection.since.isoformat() if selection.since else None,
+        "until": selection.until.isoformat() if selection.until else None,
+        "cameras": len(np.unique(survey.frames.deployment)),
+        "frames": int((survey.frames.status == CLASSIFIED).sum()),
+        "events": int(visits.animals.sum()),
+        "species": dict(species),
+        "blank": int((records.kind == BLANK).sum()),
+        "unknown": int((records.kind == UNKNOWN).sum()),
+        "people_events": int((visits.kind == HUMAN).sum()),
+        "unreadable": int((survey.frames.status == UNREADABLE).sum()),
+        "free_bytes": min(free, default=None),
+        "problems": [f"{f.where}: {f.text}" for f in problems],
+        "topics": sorted({f"{f.topic} {f.where}" for f in problems}),
+    }
+
+
+def _within(finding: Finding, study: Study) -> bool:
+    since = study.selection.since
+    return since is None or finding.last_day >= (since - datetime(1970, 1, 1)).days  # noqa: DTZ001
+
+
+def in_words(facts: dict[str, Any], max_bytes: int) -> str:
+    """The figures in at most `max_bytes` of plain ASCII, the most needed first; what does not fit is left out."""
+    day = facts["since"][5:10] if facts["since"] else "all"
+    line = f"{day} {facts['events']}ev {facts['frames']}fr"
+    if facts["problems"]:
+        line += f" !{len(facts['problems'])}"
+    short = max_bytes < 100
+    parts = [f"{_short(name) if short else _ascii(name)} {count}" for name, count in facts["species"].items()]
+    # Rare ones matter more than the tenth impala, so the rarest stands right behind the commonest.
+    ordered = [part for pair in zip(parts, reversed(parts), strict=True) for part in pair]
+    wanted = [*dict.fromkeys(ordered)]
+    extras = [f"!{_ascii(topic)}" for topic in facts["topics"]]
+    if facts["people_events"]:
+        extras.insert(0, f"people {facts['people_events']}")
+    if facts["unreadable"]:
+        extras.append(f"unreadable {facts['unreadable']}")
+    if facts["frames"]:
+        extras.append(f"blank {100 * facts['blank'] / facts['frames']:.0f}%")
+    if facts["free_bytes"] is not None:
+        extras.append(f"{facts['free_bytes'] / 1e9:.0f}GB free")
+    for part in [*wanted[:3], *extras[:2], *wanted[3:], *extras[2:]]:
+        longer = f"{line}, {part}" if part not in wanted[:1] else f"{line}: {part}"
+        if len(longer.encode()) <= max_bytes:
+            line = longer
+    return line[:max_bytes]
+
+
+def _ascii(text: str) -> str:
+    """A text message has no room for other alphabets' encodings."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return " ".join(plain.split()) or "?"
+
+
+def _short(name: str) -> str:
+    """The last word of a common name tells most: `plains zebra` -> `zebra`."""
+    return _ascii(name).split()[-1][:9]

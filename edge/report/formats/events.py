@@ -1,0 +1,41 @@
+"""`edge-report events`: one line for each independent event."""
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from edge.report.analysis.study import Study
+from edge.report.formats.csv import harmless, write_table
+from edge.report.formats.observation_table import picked
+from edge.report.output import Output
+from edge.report.read.local_time import local_text
+from edge.report.read.survey import KINDS
+
+
+def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+    """Write the table."""
+    columns = harmless(_columns(study), ("deployment", "scientific_name", "common_name"))
+    with output.text() as file:
+        write_table(file, columns, zip(*columns.values(), strict=True))
+    return 0
+
+
+def _columns(study: Study) -> dict[str, list[Any]]:
+    visits, taxa = study.visits, study.survey.taxa
+    shift = visits.local_start - visits.start
+    confidence = np.round(visits.confidence.astype(np.float64), 4).tolist()
+    return {
+        "event": list(range(1, len(visits) + 1)),
+        "deployment": picked([d.name for d in study.survey.deployments], visits.deployment),
+        "start": list(local_text(visits.local_start, shift)),
+        "end": list(local_text(visits.end + shift, shift)),
+        "kind": picked(list(KINDS), visits.kind),
+        "scientific_name": picked([*(t.scientific_name for t in taxa), None], visits.taxon),
+        "rank": picked([*(t.rank for t in taxa), None], visits.taxon),
+        "common_name": picked([*(t.common_name for t in taxa), None], visits.taxon),
+        "frames": visits.frames.tolist(),
+        "count": [count or None for count in visits.count.tolist()],
+        "confidence": [None if value != value else value for value in confidence],
+        "method": picked(["machine", "human"], visits.human.astype(np.int8)),
+    }

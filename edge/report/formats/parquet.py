@@ -1,0 +1,42 @@
+"""`edge-report parquet`: the long table with types, for data frames (needs the extra `parquet`)."""
+
+import argparse
+from typing import Any
+
+from edge.report.analysis.study import Study
+from edge.report.formats.observation_table import CHUNK, COLUMNS, Columns
+from edge.report.formats.parallel_chunks import table_chunks
+from edge.report.output import Output, replacing
+from edge.report.read.connection import ReportError
+
+_TYPES = {"count": "int32", "confidence": "float32", "event": "int32", "latitude": "float64", "longitude": "float64",
+          "infrared": "int8"}  # fmt: skip
+_REPEATED = ("deployment", "kind", "scientific_name", "rank", "common_name", "reason", "method", "classified_by",
+             "class", "order", "family", "clock_doubt")  # fmt: skip
+
+
+def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+    """Write one file; `captured_at` is local time as text with its offset, so that no reader moves it."""
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ReportError("parquet needs the package pyarrow: pip install 'edge-classify[parquet]'") from error
+    schema = pa.schema([(name, _type(pa, name)) for name in COLUMNS])
+    assert output.path is not None
+    with replacing(output.path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+
+        def table(columns: Columns) -> Any:
+            return pa.table([pa.array(columns[name], _type(pa, name)) for name in schema.names], schema=schema)
+
+        for done, lines in enumerate(table_chunks(study, table)):
+            writer.write_table(lines)
+            output.say(f"parquet: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
+    output.say("")
+    return 0
+
+
+def _type(pa: Any, name: str) -> Any:
+    if name in _REPEATED:
+        return pa.dictionary(pa.int32(), pa.string())
+    return getattr(pa, _TYPES[name])() if name in _TYPES else pa.string()

@@ -1,0 +1,38 @@
+"""File names that may leave the device: relative to what all frames share, and nothing of the machine above that."""
+
+from dataclasses import dataclass
+
+from edge.report.analysis.study import Study
+from edge.report.formats.observation_table import Details
+
+
+@dataclass(frozen=True, slots=True)
+class PublicPaths:
+    """Turns stored paths into names below one folder."""
+
+    root: str
+    deployments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, study: Study, details: Details) -> "PublicPaths":
+        """Relative to the folder that all frames of the databases lie below."""
+        root = details.common_folder()
+        return cls(f"{root}/" if root else "", tuple(d.name for d in study.survey.deployments))
+
+    def public(self, path: str, deployment: int) -> str:
+        """A relative path that no standard objects to: no leading dot, slash or tilde, no two dots in a row."""
+        below = path[len(self.root) :] if self.root and path.startswith(self.root) else path.rpartition("/")[2]
+        while ".." in below:
+            below = below.replace("..", "_")
+        if below[:1] in (".", "~", "/", ""):
+            name = self.deployments[deployment].strip("./~").replace("..", "_") or "frames"
+            below = f"{name}/{below.lstrip('/')}"
+        return below
+
+
+def media_type(path: str) -> str:
+    """`image/jpeg` and the like, by the suffix."""
+    return _TYPES.get(path[-5:].rpartition(".")[2].lower(), "image/jpeg")
+
+
+_TYPES = {"png": "image/png", "tif": "image/tiff", "tiff": "image/tiff", "bmp": "image/bmp", "webp": "image/webp"}

@@ -1,0 +1,109 @@
+"""`edge-report wildlife-insights`: images.csv and deployments.csv in the columns of Wildlife Insights' batch upload."""
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from edge.report.analysis.study import Study
+from edge.report.formats.camtrap_dp import deployment_period
+from edge.report.formats.csv import ColumnFile, csv_lines
+from edge.report.formats.observation_table import CHUNK, Details, picked
+from edge.report.formats.parallel_chunks import in_chunks
+from edge.report.formats.public_paths import PublicPaths
+from edge.report.output import Output, utf8
+from edge.report.read.local_time import NO_TIME, local_text, offset_s
+from edge.report.read.survey import ANIMAL, CLASSIFIED
+
+IMAGES = (
+    "project_id", "deployment_id", "image_id", "location", "identified_by", "wi_taxon_id", "class", "order", "family",
+    "genus", "species", "common_name", "number_of_objects", "uncertainty", "timestamp", "highlighted", "age", "sex",
+    "animal_recognizable", "individual_id", "individual_animal_notes", "markings",
+)  # fmt: skip
+DEPLOYMENTS = (
+    "project_id", "deployment_id", "placename", "longitude", "latitude", "start_date", "end_date", "camera_id",
+    "remarks",
+)  # fmt: skip
+_NAMES = {"human": "Human", "vehicle": "Vehicle", "blank": "Blank", "unknown": "Unknown"}
+
+
+def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+    """Write both files into the folder that --out names."""
+    folder = output.folder()
+    project = str(study.project.get("id") or study.project.get("title") or "project")
+    _write_deployments(study, folder / "deployments.csv", project)
+    records, frames = study.survey.records, study.survey.frames
+    wanted = np.flatnonzero((frames.status == CLASSIFIED)[records.frame] & (frames.at != NO_TIME)[records.frame])
+    with Details(study.survey) as details:
+        paths = PublicPaths.of(study, details)
+
+    def lines(details: Details, part: slice) -> bytes:
+        return utf8(csv_lines(_images(study, details, paths, project, wanted[part]), IMAGES))
+
+    with ColumnFile(folder / "images.csv", IMAGES) as file:
+        for done, text in enumerate(in_chunks(study.survey, len(wanted), lines)):
+            file.append(text)
+            output.say(f"images {(done + 1) * CHUNK} of {len(wanted)}")
+    lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
+    if lost:
+        output.warn(f"{lost} frames without a time are not in images.csv")
+    output.say("")
+    return 0
+
+
+def _images(study: Study, details: Details, paths: PublicPaths, project: str, part: Any) -> dict[str, Any]:
+    survey = study.survey
+    records, frames = survey.records, survey.frames
+    frame, taxon = records.frame[part], records.taxon[part]
+    animal = records.kind[part] == ANIMAL
+    count = np.where(animal, np.maximum(records.count[part], 1), records.count[part])
+
+    def of_taxon(values: list[str]) -> list[Any]:
+        return picked([*(value or None for value in values), None], taxon)
+
+    kinds = picked([*(_NAMES.get(name, "Animal") for name in ("animal", "human", "vehicle", "blank", "unknown"))],
+                   records.kind[part])  # fmt: skip
+    common = of_taxon([t.common_name or t.scientific_name for t in survey.taxa])
+    seen = details.media(frame)
+    deployment = frames.deployment[frame]
+    confidence = np.round(records.confidence[part].astype(np.float64), 4).tolist()
+    return {
+        "project_id": project,
+        "deployment_id": picked([d.name for d in survey.deployments], deployment),
+        "image_id": [digest for _, digest in seen],
+        "location": [paths.public(path, d) for (path, _), d in zip(seen, deployment.tolist(), strict=True)],
+        "identified_by": details.classified_by(part),
+        "class": of_taxon([t.class_ for t in survey.taxa]),
+        "order": of_taxon([t.order for t in survey.taxa]),
+        "family": of_taxon([t.family for t in survey.taxa]),
+        "genus": of_taxon([t.genus for t in survey.taxa]),
+        # The epithet alone, as their table has it.
+        "species": of_taxon([t.species.removeprefix(t.genus).strip() for t in survey.taxa]),
+        "common_name": [name or kind for name, kind in zip(common, kinds, strict=True)],
+        "number_of_objects": [number or None for number in count.tolist()],
+        "uncertainty": [None if value != value else round(1 - value, 4) for value in confidence],
+        "timestamp": [text.replace("T", " ") for text in local_text(frames.local[frame])],
+        "highlighted": "FALSE",
+    }
+
+
+def _write_deployments(study: Study, path: Any, project: str) -> None:
+    frames = study.survey.frames
+    with ColumnFile(path, DEPLOYMENTS) as file:
+        for place, deployment in enumerate(study.survey.deployments):
+            mine = (frames.deployment == place) & (frames.at != NO_TIME)
+            if not mine.any():
+                continue
+            period = deployment_period(deployment, frames.at[mine])
+            start, end = (text.replace("T", " ") for text in local_text(period + offset_s(period, deployment.zone)))
+            file.write(
+                {
+                    "project_id": [project],
+                    "deployment_id": [deployment.name],
+                    "placename": [deployment.name],
+                    "longitude": [deployment.longitude],
+                    "latitude": [deployment.latitude],
+                    "start_date": [start],
+                    "end_date": [end],
+                }
+            )

@@ -1,0 +1,1 @@
+"""Databases to columns in memory: one survey that every report works on."""

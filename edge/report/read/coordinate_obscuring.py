@@ -1,0 +1,32 @@
+"""Where sensitive species live is not told more closely than it may be."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from edge.database.taxon_index import lineage_of
+from edge.report.read.survey import ANIMAL, Survey
+
+
+def obscure(survey: Survey, km: float, sensitive: Iterable[str]) -> Survey:
+    """Coarsen coordinates to squares of `km`.
+
+    With names in `sensitive` (of any rank), only of deployments that recorded such a taxon; without, of all.
+    """
+    names = {name.strip().lower() for name in sensitive}
+    records, frames = survey.records, survey.frames
+    marked = np.array(
+        [bool(names & {name.lower() for _, name in lineage_of(taxon)} | (names & {taxon.common_name.lower()}))
+         for taxon in survey.taxa] or [False]
+    )  # fmt: skip
+    seen = (records.kind == ANIMAL) & (records.taxon >= 0) & marked[records.taxon]
+    voted = (frames.event_taxon >= 0) & marked[frames.event_taxon]
+    with_sensitive = {*frames.deployment[records.frame[seen]].tolist(), *frames.deployment[voted].tolist()}
+    return replace(
+        survey,
+        deployments=tuple(
+            deployment.obscured(km) if not names or place in with_sensitive else deployment
+            for place, deployment in enumerate(survey.deployments)
+        ),
+    )

@@ -1,0 +1,240 @@
+"""Merge what was read of each detections database into one `Survey`, and select what is asked for."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.database.event_grouping import DEFAULT_RULES, Rules, copied_together
+from edge.database.taxon_index import Model, TaxonBook
+from edge.report.read.columns import joined
+from edge.report.read.connection import ReportError
+from edge.report.read.deployment import Deployment, utc_seconds, zone_named
+from edge.report.read.effective_labels import Answers, read_observations
+from edge.report.read.filters import Selection
+from edge.report.read.local_time import NO_TIME, to_local
+from edge.report.read.read_database import Part, Places, Say, read_database
+from edge.report.read.survey import (
+    CLASSIFIED,
+    DOUBTS,
+    PROBLEMS_KEPT,
+    Frames,
+    Survey,
+)
+from edge.report.read.two_readers import connect_with_help
+
+
+def load(
+    paths: Sequence[Path],
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    time_zone: str | None = None,
+    rules: Rules = DEFAULT_RULES,
+    say: Say = lambda line: None,
+) -> Survey:
+    """Read and merge databases.
+
+    `overrides` are the `[deployment.ID]` tables of the configuration; they go before what the databases say.
+    Raises `ReportError` for a path that is no detections database.
+    """
+    book, models, places = TaxonBook(), list[Model](), Places()
+    parts = []
+    for number, path in enumerate(paths):
+        say(f"reading {path.name}" + (f" ({number + 1} of {len(paths)})" if len(paths) > 1 else ""))
+        with connect_with_help(path, read_observations) as (connection, said):
+            try:
+                parts.append(
+                    read_database(connection, said, path, len(paths) > 1, book, models, places, selection, rules, say)
+                )
+            except sqlite3.DatabaseError as error:
+                raise ReportError(
+                    f"{path}: {error}; is it a detections database? `edge-db salvage` mends one"
+                ) from error
+    deployments = _deployments(places, overrides or {}, time_zone)
+    survey = _merge(tuple(paths), parts, deployments, book, models, frozenset(places.prompt))
+    return select(survey, selection, book)
+
+
+def _deployments(
+    places: Places, overrides: Mapping[str, Mapping[str, Any]], time_zone: str | None
+) -> tuple[Deployment, ...]:
+    settled = []
+    for name in places.codes:
+        known = places.known.get(name, Deployment(name))
+        said = overrides.get(name, {})
+        seen = [(n, zone) for (camera, zone), n in places.zones.items() if camera == name and zone_named(zone)]
+        zone = zone_named(said.get("time_zone")) or (known.zone if known.zone_known else zone_named(time_zone))
+        zone_known = zone is not None
+        zone = zone or zone_named(max(seen)[1] if seen else None) or ZoneInfo("UTC")
+        settled.append(
+            replace(
+                known,
+                zone=zone,
+                zone_known=zone_known,
+                latitude=said.get("latitude", known.latitude),
+                longitude=said.get("longitude", known.longitude),
+                start_at=_said_time(said.get("start"), zone, known.start_at),
+                end_at=_said_time(said.get("end"), zone, known.end_at, end=True),
+            )
+        )
+    return tuple(settled)
+
+
+def _said_time(value: object, zone: ZoneInfo, otherwise: int, end: bool = False) -> int:
+    """A time out of TOML: a date, a time with or without an offset, or text."""
+    return utc_seconds(str(value), zone, end) if value else otherwise
+
+
+def _merge(
+    paths: tuple[Path, ...],
+    parts: list[Part],
+    deployments: tuple[Deployment, ...],
+    book: TaxonBook,
+    models: list[Model],
+    live: frozenset[str],
+) -> Survey:
+    sizes = [len(part.media) for part in parts]
+    starts = np.cumsum([0, *sizes])
+    answers = Answers.stacked([part.answers.moved(int(start)) for part, start in zip(parts, starts, strict=False)])
+    deployment = joined([part.deployment for part in parts], np.int32)
+    at = joined([part.at for part in parts], np.int64)
+    doubt = joined([part.doubt for part in parts], np.int8)
+    undated = (doubt >> DOUBTS.index("no_exif") & 1).astype(bool) & (at != NO_TIME)
+    copied = copied_together(deployment, at, undated) | _odd_ones(deployment, undated)
+    at = np.where(copied, NO_TIME, at)
+    local = np.full(len(at), NO_TIME, np.int64)
+    for place, camera in enumerate(deployments):
+        here = deployment == place
+        local[here] = to_local(at[here], camera.zone)
+    frames = Frames(
+        np.repeat(np.arange(len(parts), dtype=np.int16), sizes),
+        joined([part.media for part in parts], np.int64),
+        deployment,
+        at,
+        local,
+        joined([part.status for part in parts], np.int8),
+        doubt,
+        joined([part.infrared for part in parts], np.int8),
+        joined([part.event_kind for part in parts], np.int8),
+        joined([part.event_taxon for part in parts], np.int32),
+        joined([part.event_confidence for part in parts], np.float32),
+    )
+    kept = np.ones(len(frames), bool)
+    if len(parts) > 1:
+        kept = _first_of_each(np.concatenate([part.digests for part in parts]), frames, answers)
+    duplicates = int((~kept).sum())
+    order = np.lexsort((frames.media, frames.at, frames.deployment))
+    order = order[kept[order]]
+    counts: Counter[tuple[str, str]] = Counter()
+    for part in parts:
+        counts.update(part.counts)
+    problems = sorted((p for part in parts for p in part.problems), key=lambda p: p.at, reverse=True)[:PROBLEMS_KEPT]
+    survey = Survey(
+        paths=paths,
+        deployments=deployments,
+        taxa=tuple(book.taxa),
+        models=tuple(models),
+        frames=frames,
+        records=answers.records,
+        pairs=answers.pairs,
+        people=answers.people,
+        boxed=answers.boxed,
+        heartbeats=tuple(part.heartbeats for part in parts),
+        problems=tuple(problems),
+        status_counts=dict(counts),
+        copied_together=int(copied.sum()),
+        live=live,
+        duplicates=duplicates,
+    )
+    return rearranged(survey, order)
+
+
+def _odd_ones(deployment: NDArray[np.int32], undated: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Frames without EXIF among many that have it: something was done to the file, and its time is of that."""
+    cameras = int(deployment.max(initial=-1)) + 1
+    share = np.bincount(deployment, undated, cameras) / np.maximum(np.bincount(deployment, minlength=cameras), 1)
+    return np.asarray(undated & (share[deployment] < 0.5))
+
+
+def _first_of_each(digests: NDArray[np.uint64], frames: Frames, answers: Answers) -> NDArray[np.bool_]:
+    """Of frames of the same content one: what a person looked at, else what was classified, else the first."""
+    seen_by_people = np.zeros(len(frames), bool)
+    seen_by_people[answers.records.frame[answers.records.human]] = True
+    order = np.lexsort((frames.database, frames.status != CLASSIFIED, ~seen_by_people, digests[:, 1], digests[:, 0]))
+    sorted_ = digests[order]
+    first = np.ones(len(order), bool)
+    first[1:] = (sorted_[1:] != sorted_[:-1]).any(axis=1)
+    kept = np.zeros(len(order), bool)
+    kept[order[first]] = True
+    return np.asarray(kept | (frames.status != CLASSIFIED))  # what was not scored has no content that can be trusted
+
+
+def rearranged(survey: Survey, order: NDArray[np.int64]) -> Survey:
+    """The survey with the frames at `order`, in that order, and what belongs to them."""
+    place = np.full(len(survey.frames), -1, np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    frames = Frames(*(getattr(survey.frames, name)[order] for name in Frames.__slots__))
+
+    def follow(table: Any) -> Any:
+        moved = place[table.frame]
+        table = type(table)(moved, *(getattr(table, name) for name in table.__slots__[1:]))
+        kept = moved >= 0
+        by_frame = np.argsort(moved[kept], kind="stable")
+        return type(table)(*(getattr(table, name)[kept][by_frame] for name in table.__slots__))
+
+    people = place[survey.people]
+    return replace(
+        survey,
+        frames=frames,
+        records=follow(survey.records),
+        pairs=follow(survey.pairs),
+        people=np.sort(people[people >= 0]),
+    )
+
+
+def select(survey: Survey, selection: Selection, book: TaxonBook) -> Survey:
+    """The part of the survey that `selection` asks for. Raises `ReportError` for a deployment or species unknown."""
+    frames, records = survey.frames, survey.records
+    notes = list(survey.notes)
+    kept = np.ones(len(frames), bool)
+    if selection.deployments:
+        names = {deployment.name: i for i, deployment in enumerate(survey.deployments)}
+        missing = [name for name in selection.deployments if name not in names]
+        if missing:
+            raise ReportError(f"no deployment {missing[0]!r} here; there are: {', '.join(sorted(names)) or 'none'}")
+        kept &= np.isin(frames.deployment, [names[name] for name in selection.deployments])
+    for bound, wanted_later in ((selection.since, True), (selection.until, False)):
+        if bound is not None:
+            limit = int((bound - datetime(1970, 1, 1)).total_seconds())  # noqa: DTZ001 - local time against local time
+            kept &= (frames.local != NO_TIME) & ((frames.local >= limit) if wanted_later else (frames.local < limit))
+    says = np.ones(len(records), bool)
+    if selection.species:
+        wanted, unmatched = book.matching(selection.species)
+        if unmatched:
+            raise ReportError(
+                f"no taxon {unmatched[0]!r} here; give a scientific or common name as the species table of "
+                "`edge-report html` or `edge-report csv` shows it"
+            )
+        codes = list(wanted)
+        says &= np.isin(records.taxon, codes) | (~records.human & np.isin(frames.event_taxon[records.frame], codes))
+    if selection.reviewed:
+        looked = np.zeros(len(frames), bool)
+        looked[records.frame[records.human]] = True
+        kept &= looked
+    if selection.min_confidence > 0:
+        says &= records.human | (records.confidence >= selection.min_confidence)
+    if selection.model and not len(records):
+        titles = ", ".join(sorted({model.title for model in survey.models}))
+        raise ReportError(f"no answers of model {selection.model!r} here; there are: {titles or 'none'}")
+    if not says.all():
+        survey = replace(survey, records=records.take(says))
+    if not kept.all():
+        survey = rearranged(survey, np.flatnonzero(kept))
+    return replace(survey, notes=tuple(notes))

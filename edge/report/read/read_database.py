@@ -1,0 +1,214 @@
+"""Read one detections database: its columns, what counts for each frame, and what became known of the deployments."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.database.event_grouping import Rules
+from edge.database.taxon_index import Model, TaxonBook, read_models
+from edge.report.read.columns import KeyCodes, int64, key_of, key_parts, read_columns, seconds_of
+from edge.report.read.deployment import Deployment, utc_seconds, zone_named
+from edge.report.read.effective_labels import Answers, Observations, choose
+from edge.report.read.event_labels import read_events, stored_votes, votes_missing, worked_out_votes
+from edge.report.read.filters import Selection
+from edge.report.read.survey import DOUBTS, PROBLEMS_KEPT, STATUSES, Heartbeats, Problem
+
+_PROBLEMS = """
+SELECT path, status, coalesce(reason, ''), received_at FROM media
+WHERE status <> 'classified' AND status = 'unreadable' ORDER BY received_at DESC LIMIT ?
+"""
+_DELAYS = """
+SELECT strftime('%s', received_at) - strftime('%s', captured_at) FROM media
+WHERE deployment IS ? AND captured_at IS NOT NULL ORDER BY captured_at DESC LIMIT 100
+"""
+PROMPT_S = 86_400
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Part:
+    """One database, read."""
+
+    media: NDArray[np.int64]
+    digests: NDArray[np.uint64]
+    """uint64[N, 2]: the first 128 bits."""
+    deployment: NDArray[np.int32]
+    at: NDArray[np.int64]
+    status: NDArray[np.int8]
+    doubt: NDArray[np.int8]
+    infrared: NDArray[np.int8]
+    event_kind: NDArray[np.int8]
+    event_taxon: NDArray[np.int32]
+    event_confidence: NDArray[np.float32]
+    answers: Answers
+    heartbeats: Heartbeats
+    problems: list[Problem]
+    counts: dict[tuple[str, str], int]
+
+
+@dataclass(slots=True)
+class Places:
+    """Deployments met, numbered; zones seen on their frames."""
+
+    known: dict[str, Deployment] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)
+    zones: Counter[tuple[str, str]] = field(default_factory=Counter)
+    prompt: set[str] = field(default_factory=set)
+    """Deployments whose frames come within a day of being taken."""
+
+    def code(self, name: str) -> int:
+        return self.codes.setdefault(name, len(self.codes))
+
+
+def read_database(
+    connection: sqlite3.Connection,
+    said: Callable[[], Observations],
+    path: Path,
+    several: bool,
+    book: TaxonBook,
+    models: list[Model],
+    places: Places,
+    selection: Selection,
+    rules: Rules,
+    say: Say,
+) -> Part:
+    """Read it all through a connection that sees one state of it; `said` gives its observations.
+
+    What it knows of taxa, models and deployments is added to `book`, `models` and `places`. One of `several` databases
+    names its unnamed frames after its file, and keeps digests to find the same frame in another.
+    """
+    own_models = read_models(connection)
+    codes = {}
+    for id_, model in own_models.items():
+        if model.card is not None:
+            book.learn(model.card)
+        known = next((i for i, other in enumerate(models) if other.sha256 == model.sha256), None)
+        codes[id_] = len(models) if known is None else known
+        if known is None:
+            models.append(model)
+    if any(model.card is None for model in own_models.values()):
+        book.learn_common_names(connection.execute("SELECT DISTINCT rank, taxon, common_name FROM observation"))
+    for name, latitude, longitude, zone, start, end in connection.execute(
+        'SELECT id, latitude, longitude, time_zone, start, "end" FROM deployment'
+    ):
+        own = zone_named(zone)
+        here = own or ZoneInfo("UTC")
+        read = Deployment(
+            name, latitude, longitude, here, own is not None, utc_seconds(start, here), utc_seconds(end, here, end=True)
+        )
+        places.known[name] = places.known[name].merged(read) if name in places.known else read
+        places.code(name)
+    unnamed = path.stem if several else "unnamed"
+    while unnamed in places.known and places.known[unnamed].named:
+        unnamed += "-unnamed"
+    part = _read_media(connection, several, unnamed, places)
+    events = read_events(connection)  # before what is read beside is waited for
+    part.answers = choose(said(), part.media, codes, _preferred(connection, own_models, selection), book)
+    stored = stored_votes(events, part.media, book)
+    if votes_missing(part.answers.records, part.at, stored):
+        say("working out events")
+        stored = worked_out_votes(connection, part.media, book, rules)
+    part.event_kind, part.event_taxon, part.event_confidence = stored.kind, stored.taxon, stored.confidence
+    part.heartbeats = _heartbeats(connection)
+    if any(status == "unreadable" for status, _ in part.counts):
+        part.problems = [
+            Problem(readable_path(where), status, reason, at)
+            for where, status, reason, at in connection.execute(_PROBLEMS, (PROBLEMS_KEPT,))
+        ]
+    return part
+
+
+def _read_media(connection: sqlite3.Connection, several: bool, unnamed: str, places: Places) -> Part:
+    has_infrared = any(row[1] == "infrared" for row in connection.execute("PRAGMA table_info(media)"))
+    key = key_of("deployment", "time_zone", "clock_doubt", "status", "reason", "infrared" if has_infrared else "NULL")
+    digest = "coalesce(digest, '')" if several else "NULL"  # only needed to find the same frame in another database
+    codes = KeyCodes()
+    ids, at, coded, digests = read_columns(
+        connection,
+        f"SELECT id, {seconds_of('captured_at')}, {key}, {digest} FROM media ORDER BY id",
+        (int64, int64, codes, _digest_bits if several else _no_digests),
+    )
+    counts: Counter[tuple[str, str]] = Counter()
+    for text, number in zip(codes.codes, np.bincount(coded, minlength=len(codes.codes)).tolist(), strict=True):
+        name, zone, _, status, reason, _ = key_parts(text)
+        if not name and unnamed not in places.known:
+            places.known[unnamed] = Deployment(unnamed, named=False)
+        places.zones[name or unnamed, zone] += number
+        counts[status, reason] += number
+    for name in sorted({key_parts(text)[0] for text in codes.codes}):
+        delays = [delay for (delay,) in connection.execute(_DELAYS, (name or None,))]
+        if delays and sum(delay < PROMPT_S for delay in delays) > len(delays) / 2:
+            places.prompt.add(name or unnamed)
+    size = len(ids)
+    nothing = Heartbeats(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
+    return Part(
+        ids,
+        digests,
+        codes.table(lambda parts: places.code(parts[0] or unnamed), np.int32)[coded],
+        at,
+        codes.table(lambda parts: STATUSES.index(parts[3]), np.int8)[coded],
+        codes.table(lambda parts: sum(1 << i for i, word in enumerate(DOUBTS) if word in parts[2].split(",")), np.int8)[
+            coded
+        ],
+        codes.table(lambda parts: int(parts[5] or -1), np.int8)[coded],
+        np.full(size, -1, np.int8),
+        np.full(size, -1, np.int32),
+        np.full(size, np.nan, np.float32),
+        Answers.none(),
+        nothing,
+        [],
+        counts,
+    )
+
+
+def _no_digests(values: Sequence[Any]) -> NDArray[np.uint64]:
+    return np.zeros((len(values), 2), np.uint64)
+
+
+def _digest_bits(digests: Sequence[Any]) -> NDArray[np.uint64]:
+    """uint64[N, 2]: the first 128 bits of digests in hexadecimal; chance meetings among them don't happen."""
+    text = "".join([digest[:32].ljust(32, "0") for digest in digests])
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:  # a digest of another making: still the same for the same content
+        from hashlib import blake2b
+
+        raw = b"".join(blake2b(str(digest).encode(), digest_size=16).digest() for digest in digests)
+    return np.frombuffer(raw, np.uint64).reshape(-1, 2)
+
+
+def _preferred(
+    connection: sqlite3.Connection, models: dict[int, Model], selection: Selection
+) -> tuple[int | None, bool]:
+    """The model whose answers count, and whether only those do."""
+    if not selection.model:
+        row = connection.execute("SELECT model FROM run ORDER BY id DESC LIMIT 1").fetchone()
+        return (row[0] if row else None), False
+    wanted = selection.model.lower()
+    found = [
+        id_
+        for id_, model in models.items()
+        if wanted in (model.name.lower(), model.title.lower()) or model.sha256.startswith(wanted)
+    ]
+    return (max(found) if found else -1), True
+
+
+def _heartbeats(connection: sqlite3.Connection) -> Heartbeats:
+    rows = connection.execute(
+        "SELECT CAST(strftime('%s', at) AS INTEGER), coalesce(free_bytes, -1), coalesce(clock_synchronised, -1) "
+        "FROM heartbeat WHERE strftime('%s', at) IS NOT NULL ORDER BY 1"
+    ).fetchall()
+    at, free, clock = zip(*rows, strict=True) if rows else ((), (), ())
+    return Heartbeats(np.array(at, np.int64), np.array(free, np.int64), np.array(clock, np.int8))
+
+
+def readable_path(path: object) -> str:
+    """A stored path as text; bytes that are no UTF-8 are shown as escapes."""
+    return path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else str(path)

@@ -1,0 +1,168 @@
+"""Databases -> columns: every frame once and what is said of it, merged over devices, small enough for a million."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.database.taxon_index import Model
+from edge.inference.taxonomy import Taxon
+from edge.report.read.deployment import Deployment
+from edge.report.read.local_time import NO_TIME, Seconds
+
+KINDS = ("animal", "human", "vehicle", "blank", "unknown")
+ANIMAL, HUMAN, VEHICLE, BLANK, UNKNOWN = range(len(KINDS))
+STATUSES = ("pending", "classified", "unreadable", "unsupported")
+PENDING, CLASSIFIED, UNREADABLE, UNSUPPORTED = range(len(STATUSES))
+DOUBTS = ("zone_assumed", "no_exif", "before_2005", "future", "backwards", "dst_gap")
+WRONG_CLOCK = sum(1 << DOUBTS.index(word) for word in ("before_2005", "future"))
+REASONS = ("", "confident", "rolled_up", "below_threshold", "out_of_distribution", "blank")
+
+Ints = NDArray[np.int64]
+Codes = NDArray[np.int32]
+SmallCodes = NDArray[np.int8]
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """One entry for each distinct frame, by deployment and time (unknown times first)."""
+
+    database: NDArray[np.int16]
+    """Place in `Survey.paths`."""
+    media: Ints
+    """`media.id` in that database."""
+    deployment: Codes
+    """Place in `Survey.deployments`."""
+    at: Seconds
+    """UTC seconds; `NO_TIME` when the frame has no time."""
+    local: Seconds
+    """What a right clock at the camera showed."""
+    status: SmallCodes
+    """Place in `STATUSES`."""
+    doubt: SmallCodes
+    """Bits, in the order of `DOUBTS`."""
+    infrared: SmallCodes
+    """1 infra-red or greyscale, 0 colour, -1 not known."""
+    event_kind: SmallCodes
+    """What the frame counts for in its event: place in `KINDS`, -1 for none."""
+    event_taxon: Codes
+    event_confidence: Floats
+    """Of the event's decision, 0..1; NaN for what people said."""
+
+    def __len__(self) -> int:
+        return len(self.media)
+
+    @property
+    def clock_good(self) -> Flags:
+        """bool[N]: dated, and not by a clock that was plainly wrong."""
+        return np.asarray((self.at != NO_TIME) & ((self.doubt & WRONG_CLOCK) == 0))
+
+    def take(self, mask: Flags) -> "Frames":
+        return Frames(*(getattr(self, name)[mask] for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What is said of the frames: one entry for each frame and taxon, people's word, else the model's."""
+
+    frame: Codes
+    """Place in `Frames`."""
+    observation: Ints
+    """`observation.id` in the frame's database."""
+    kind: SmallCodes
+    """Place in `KINDS`."""
+    taxon: Codes
+    """Place in `Survey.taxa`; -1 unless the kind is animal."""
+    confidence: Floats
+    """0..1; NaN for what people said."""
+    count: Codes
+    """Animals; 0 when nobody counted."""
+    human: Flags
+    reason: SmallCodes
+    """Place in `REASONS`."""
+    model: Codes
+    """Place in `Survey.models`; -1 for people."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def take(self, mask: Flags) -> "Records":
+        return Records(*(getattr(self, name)[mask] for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Frames that both a person and the model answered."""
+
+    frame: Codes
+    human_kind: SmallCodes
+    human_taxon: Codes
+    machine_kind: SmallCodes
+    machine_taxon: Codes
+    machine_confidence: Floats
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that could not be classified."""
+
+    path: str
+    status: str
+    reason: str
+    at: str
+    """When it came, ISO 8601 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """Proof that a box was alive."""
+
+    at: Seconds
+    free_bytes: Ints
+    """-1 where not known."""
+    clock_synchronised: SmallCodes
+    """1, 0, or -1 where not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything that reports are made of."""
+
+    paths: tuple[Path, ...]
+    deployments: tuple[Deployment, ...]
+    taxa: tuple[Taxon, ...]
+    models: tuple[Model, ...]
+    frames: Frames
+    records: Records
+    pairs: Pairs
+    people: NDArray[np.int32]
+    """Places of frames that show, or may show, a person or a vehicle: never shown."""
+    heartbeats: tuple[Heartbeats, ...]
+    """One for each database."""
+    problems: tuple[Problem, ...]
+    """The newest unreadable files, at most `PROBLEMS_KEPT`."""
+    status_counts: dict[tuple[str, str], int]
+    """(status, reason) -> files, whatever is selected."""
+    copied_together: int
+    """Frames whose only time is that of a copied or changed file, which is no capture time: they count as undated."""
+    live: frozenset[str]
+    """Deployments whose frames came within a day of being taken, so that heartbeats tell of them."""
+    boxed: bool = False
+    """Whether a detector or a person drew any box."""
+    duplicates: int = 0
+    """Frames found in more than one database and counted once."""
+    notes: tuple[str, ...] = field(default=())
+    """Lines for the reader: what was assumed, what did not match."""
+
+    def deployment_of(self, records: Codes) -> Codes:
+        """The deployment of each of some places in `records`."""
+        return self.frames.deployment[self.records.frame[records]]
+
+
+PROBLEMS_KEPT = 200
