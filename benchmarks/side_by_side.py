@@ -28,7 +28,7 @@ from benchmarks.backlog import cost, field_frames, make_backlog
 from edge.inference import attention_crop as look
 from edge.inference.model import STARTER, Model
 from export.graph import float_graph
-from train.checkpoint import Checkpoint
+from train.model.checkpoint import Checkpoint
 
 Classify = Callable[[Path], None]
 

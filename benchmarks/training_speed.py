@@ -28,16 +28,16 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from train.augment.pictures import TrainingPictures
-from train.datasets import read_dataset
-from train.fit import Task, _Training
+from train.data.batch_sampler import BatchOrder
+from train.data.image_cache import PixelSource
+from train.data.readers import read_dataset
+from train.data.sample import Sample
+from train.fit.augment.pictures import TrainingPictures
+from train.fit.loop import Task, _Training
 from train.memory import settings
-from train.network import NetworkSpec, build
-from train.order import BatchOrder
-from train.pixels import PixelSource
-from train.processes import Processes
+from train.model.network import NetworkSpec, build
 from train.recipe import AugmentSettings, OptimiserSettings, Recipe, load_recipe
-from train.sample import Sample
+from train.runtime.distributed import Processes
 
 REFERENCE, SAME = "torchvision reference", "ours, same techniques"
 LOOPS = (REFERENCE, SAME, "ours, recipe porini")

@@ -7,7 +7,7 @@ from edge.inference.card import CardError
 from edge.inference.model import ModelError
 from export import ExportError
 from train import TrainError
-from train.command_line import run
+from train.commands.runner import run
 
 # command -> (module, what it does in one line)
 COMMANDS = {

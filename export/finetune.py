@@ -25,7 +25,7 @@ from export.exact import tie_free
 from export.graph import NETWORK_INPUT, normalise
 from export.quantize import WEIGHTED_OPS, body
 from export.scenes import UNSEEN, Scene
-from train.network import Network
+from train.model.network import Network
 
 MOST_FRAMES = 300
 BATCH = 8

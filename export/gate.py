@@ -14,7 +14,7 @@ from edge.inference.decision import Decision
 from export import ExportError
 from export.looks import FloatArray
 from export.scenes import UNSEEN, Scene
-from train.calibration import reliability
+from train.evaluation.calibration import reliability
 
 DEFAULT_LIMITS = {"accuracy_drop": 0.005, "label_drop": 0.02, "label_images": 20.0, "decision_agreement": 0.97}
 """Largest drop of accuracy; largest drop of a label's recall beyond what its interval explains; images from which on a

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from export import ExportError
-from train.checkpoint import Checkpoint
-from train.network import Network, Outputs
+from train.model.checkpoint import Checkpoint
+from train.model.network import Network, Outputs
 
 OPSET = 18  # ONNX Runtime 1.17 reads up to 20; nothing here needs more than 18
 IR_VERSION = 8  # the newest that ONNX Runtime 1.17 is sure to read with opset 18

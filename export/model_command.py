@@ -29,7 +29,7 @@ from export.rounding import ROUNDINGS
 from export.scenes import Scene, read_scenes
 from export.scorecard import in_words, scorecard
 from export.thresholds import UNPROVEN_THRESHOLD
-from train.checkpoint import Checkpoint
+from train.model.checkpoint import Checkpoint
 
 PARITY_LIMIT = 1e-4
 PARITY_FRAMES = 16

@@ -12,8 +12,8 @@ from edge.image.decode import BadFrame, Picture, decode
 from edge.inference.card import Kind, Label
 from edge.inference.taxonomy import RANKS, Taxon, TaxonKey
 from export import ExportError
-from train.datasets import read_dataset
-from train.sample import one_per_frame
+from train.data.readers import read_dataset
+from train.data.sample import one_per_frame
 
 FIELD_TAXA = Path(__file__).parents[1] / "train" / "field_taxa.csv"
 UNSEEN = -1

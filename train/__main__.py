@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from edge.inference.card import CardError
 from train import TrainError
-from train.command_line import run
+from train.commands.runner import run
 from train.memory import keep_freed_memory
 
 # command -> (module, what it does in one line)

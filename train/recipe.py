@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from edge.inference.card import FitMode, Source
 from train import TrainError
-from train.network import NetworkSpec
+from train.data.split import SplitBy
+from train.model.network import NetworkSpec
 from train.ranges import Amount, Count, Pair, Positive, Range, Share, ShareBelowOne, Whole
-from train.split import SplitBy
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -14,21 +14,29 @@ from scipy.special import softmax
 from torch import nn
 
 from train import TrainError
-from train.calibration import fit_temperature
-from train.checkpoint import Checkpoint
-from train.fit import Task, fit, stored_state
-from train.gallery import choose_for_gallery, draw_gallery, make_tiles
-from train.network import Network
-from train.pixels import PixelSource
-from train.predictions import UNSEEN, Predictions, predict, prototypes, run_network
-from train.prepare import Prepared, pixel_source, untaught
-from train.processes import Processes
+from train.data.image_cache import PixelSource
+from train.data.prepare import Prepared, pixel_source, untaught
+from train.data.sample import Sample
+from train.data.split import Fold
+from train.evaluation.calibration import fit_temperature
+from train.evaluation.gallery import choose_for_gallery, draw_gallery, make_tiles
+from train.evaluation.predictions import UNSEEN, Predictions, predict, prototypes, run_network
+from train.evaluation.retrieval import retrieval_figures
+from train.fit.loop import Task, fit, stored_state
+from train.model.checkpoint import Checkpoint
+from train.model.network import Network
 from train.recipe import Recipe
-from train.retrieval import retrieval_figures
-from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES, RETRIEVAL, write_json, write_labels, write_split
-from train.sample import Sample
-from train.split import Fold
-from train.trained import Lessons, file_digests
+from train.runtime.distributed import Processes
+from train.runtime.run_folder import (
+    CHECKPOINT,
+    PREDICTIONS,
+    PROTOTYPES,
+    RETRIEVAL,
+    write_json,
+    write_labels,
+    write_split,
+)
+from train.trained_model import Lessons, file_digests
 
 
 @dataclass(frozen=True, slots=True)

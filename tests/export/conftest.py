@@ -9,8 +9,8 @@ import torch
 
 from edge.inference.card import Label
 from edge.inference.taxonomy import Taxon
-from train.checkpoint import Checkpoint
-from train.network import NetworkSpec, build
+from train.model.checkpoint import Checkpoint
+from train.model.network import NetworkSpec, build
 
 SIDE_PX = 64
 COUNT = 16

@@ -16,7 +16,7 @@ from edge.inference.card import Boxes
 from edge.inference.detector import Detector, decode
 from edge.inference.model import Model, ModelError
 from export.__main__ import main
-from train.checkpoint import Checkpoint
+from train.model.checkpoint import Checkpoint
 
 SIDE_PX = 64
 LABELS = "label,kind,common_name,scientificName,rank\nred_fox,animal,red fox,Vulpes vulpes,species\nblank,blank,,,\n"

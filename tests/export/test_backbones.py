@@ -9,9 +9,9 @@ import torch
 
 from export.graph import float_graph, normalise
 from tests.train.test_backbones import BACKBONES
-from train.checkpoint import Checkpoint
-from train.network import NetworkSpec, build
-from train.taxa_table import card_labels
+from train.data.taxa_table import card_labels
+from train.model.checkpoint import Checkpoint
+from train.model.network import NetworkSpec, build
 
 PARTS = NetworkSpec("test_efficientnet", "parts", parts=3, embedding_dim=8, head="metric")
 SPECS = [

@@ -15,7 +15,7 @@ from edge.inference.attention_crop import FloatArray
 from export.exact import integer_means, sum_exactly
 from export.graph import float_graph
 from export.quantize import Plan, quantise
-from train.checkpoint import Checkpoint
+from train.model.checkpoint import Checkpoint
 
 
 @pytest.fixture

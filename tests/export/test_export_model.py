@@ -32,9 +32,9 @@ from export.quantize import Plan, quantise
 from export.scenes import read_scenes
 from tests.export.conftest import LABELS, made_picture
 from tests.faults.test_disk import mounted, needs_root
-from train.checkpoint import Checkpoint
-from train.enrol import enrol
-from train.predictions import prototypes
+from train.enrolment import enrol
+from train.evaluation.predictions import prototypes
+from train.model.checkpoint import Checkpoint
 
 
 def run(checkpoint: Path, frames: Path, out: Path, *more: str) -> int:

@@ -20,8 +20,8 @@ from export.graph import INPUT, float_graph, normalise
 from export.quantize import Plan, activation_ranges, body, quantise_observed, watched
 from export.ranges import Observed, observe, with_outputs
 from tests.export.conftest import LABELS, made_picture
-from train.checkpoint import Checkpoint
-from train.network import NetworkSpec, build
+from train.model.checkpoint import Checkpoint
+from train.model.network import NetworkSpec, build
 
 
 def pictures(seed: int, each: int) -> NDArray[np.uint8]:

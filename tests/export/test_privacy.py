@@ -14,7 +14,7 @@ import pytest
 import edge
 from edge.inference.model import STARTER
 from export.model_command import card_of
-from train.checkpoint import Checkpoint
+from train.model.checkpoint import Checkpoint
 
 MODELS = STARTER.parent
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from export.scenes import read_scenes
-from train.taxa_table import card_labels
+from train.data.taxa_table import card_labels
 
 
 def test_a_herd_is_one_scene(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from train import TrainError
-from train.losses.objective import Batch, Objective
-from train.network import NetworkSpec
+from train.fit.losses.objective import Batch, Objective
+from train.model.network import NetworkSpec
+from train.model.pretrained import build_with_weights
 from train.recipe import LossSettings
-from train.weights import build_with_weights
 
 BACKBONES = {
     "tf_efficientnet_lite0": 64,

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from train.command_line import run
+from train.commands.runner import run
 
 TALKER = """
 import sys
 from types import ModuleType
-from train.command_line import run
+from train.commands.runner import run
 
 def main(argv):
     for number in range(100_000):

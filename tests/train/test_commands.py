@@ -15,13 +15,13 @@ from edge.image.decode import fit
 from edge.inference.attention_crop import attention_regions
 from tests.train.made_animals import write_animals
 from train.__main__ import COMMANDS, main
-from train.calibration import fit_temperature
-from train.checkpoint import Checkpoint
-from train.datasets import read_dataset
-from train.fit import normalised
-from train.pixels import PixelSource
-from train.predictions import Predictions
-from train.trained import Trained
+from train.data.image_cache import PixelSource
+from train.data.readers import read_dataset
+from train.evaluation.calibration import fit_temperature
+from train.evaluation.predictions import Predictions
+from train.fit.loop import normalised
+from train.model.checkpoint import Checkpoint
+from train.trained_model import Trained
 
 PLAIN = ["--threads", "1", "--workers", "0"]
 

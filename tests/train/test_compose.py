@@ -9,7 +9,7 @@ import pytest
 from tests.train.made_animals import write_animals
 from train.__main__ import main
 from train.commands.compose import composed
-from train.datasets import read_dataset
+from train.data.readers import read_dataset
 
 
 def test_the_crop_is_in_its_box() -> None:

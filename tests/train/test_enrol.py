@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from train.enrol import Enrolment, enrol
-from train.predictions import prototypes
+from train.enrolment import Enrolment, enrol
+from train.evaluation.predictions import prototypes
 
 
 def cloud(rng: np.random.Generator, direction: int, count: int, spread: float = 0.1) -> np.ndarray:

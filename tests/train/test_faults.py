@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from tests.train.made_animals import LABELS
-from train.datasets import read_dataset
-from train.faults import Fault, find_faults, report_faults, without_faults
-from train.sample import Box, DataError, Dataset, Sample
+from train.data.readers import read_dataset
+from train.data.sample import Box, DataError, Dataset, Sample
+from train.data.validate import Fault, find_faults, report_faults, without_faults
 
 
 @pytest.fixture

@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from train.fit.loop.losses import objective
 
 from tests.train.made_animals import LABELS
 from train import TrainError
 from train.commands import fit as commands_fit
-from train.datasets import read_dataset
-from train.fit import STATE_FILE, Task, _Training, fit
-from train.losses import objective
-from train.losses.attention import box_attention_loss
-from train.network import Network
-from train.pixels import PixelSource
-from train.processes import Processes
+from train.data.image_cache import PixelSource
+from train.data.readers import read_dataset
+from train.fit.loop import STATE_FILE, Task, _Training, fit
+from train.fit.losses.attention import box_attention_loss
+from train.model.network import Network
+from train.model.pretrained import build_with_weights
 from train.recipe import Recipe, load_recipe
-from train.run_folder import CHECKPOINT
-from train.weights import build_with_weights
+from train.runtime.distributed import Processes
+from train.runtime.run_folder import CHECKPOINT
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -186,7 +186,7 @@ def test_steps_that_float16_skips_are_no_divergence_until_all_are(
     settings = ["optimiser.amp=fp16", "optimiser.epochs=1", "optimiser.batch=2", "network.pooling=parts"]
     recipe = load_recipe(str(tiny_recipe), [*settings, "input.size_px=32"])
     scaler = torch.amp.GradScaler
-    monkeypatch.setattr("train.fit._SKIPPED_STEPS", 14)
+    monkeypatch.setattr("train.fit.loop._SKIPPED_STEPS", 14)
     monkeypatch.setattr(torch.amp, "GradScaler", partial(scaler, init_scale=2.0**26))
     before = build_with_weights(recipe.network, 3, "none").head.weight
     assert not torch.equal(whole(recipe, animals, tmp_path / "few").head.weight, before)

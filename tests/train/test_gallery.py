@@ -1,6 +1,6 @@
 import numpy as np
 
-from train.gallery import overlay
+from train.evaluation.gallery import overlay
 
 
 def test_the_overlay_warms_what_was_looked_at_and_leaves_the_rest() -> None:

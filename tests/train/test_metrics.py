@@ -8,20 +8,20 @@ from sklearn.metrics import f1_score
 
 from edge.inference.taxonomy import Taxon
 from train import TrainError
-from train.calibration import (
+from train.evaluation.calibration import (
     calibrated_probabilities,
     coverage_precision,
     fit_temperature,
     reliability,
     threshold_for_precision,
 )
-from train.compare import compare
-from train.metrics import bootstrap, figures, label_figures, location_figures, macro_f1, sequence_groups
-from train.pictures import draw_coverage, draw_reliability
-from train.predictions import UNSEEN, Predictions, join, prototypes, similarity
-from train.rejection import rejection_figures
-from train.retrieval import retrieval_figures
-from train.run_folder import stored_retrieval, write_json
+from train.evaluation.comparison import compare
+from train.evaluation.metrics import bootstrap, figures, label_figures, location_figures, macro_f1, sequence_groups
+from train.evaluation.ood_detection import rejection_figures
+from train.evaluation.plots import draw_coverage, draw_reliability
+from train.evaluation.predictions import UNSEEN, Predictions, join, prototypes, similarity
+from train.evaluation.retrieval import retrieval_figures
+from train.runtime.run_folder import stored_retrieval, write_json
 
 TAXA = (
     Taxon("Kobus kob", "species", genus="Kobus", family="Bovidae"),
@@ -125,7 +125,8 @@ def test_threshold_keeps_the_wanted_precision() -> None:
 
 def test_unseen_species_are_scored_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "train.rejection.bootstrap", lambda figure, groups, seed: bootstrap(figure, groups, seed, draws=5)
+        "train.evaluation.ood_detection.bootstrap",
+        lambda figure, groups, seed: bootstrap(figure, groups, seed, draws=5),
     )
     rows = [("zebra", f"z{n}", 2) for n in range(8)]
     known, strangers = predictions(rows, sure=5.0), predictions([("monkey", f"m{n}", 1) for n in range(4)], sure=1.0)
@@ -187,7 +188,7 @@ def test_retrieval_in_parts_gives_the_same_figures(monkeypatch: pytest.MonkeyPat
     embedding = (embedding / np.linalg.norm(embedding, axis=1, keepdims=True)).astype(np.float32)
     queries, asked = embedding[:130], np.where(np.arange(130) % 20, truth[:130], 9)  # of label 9 there is no reference
     at_once = retrieval_figures(queries, asked, embedding[130:], truth[130:])
-    monkeypatch.setattr("train.retrieval.AT_ONCE", 33)
+    monkeypatch.setattr("train.evaluation.retrieval.AT_ONCE", 33)
     in_parts = retrieval_figures(queries, asked, embedding[130:], truth[130:])
     assert astuple(in_parts) == pytest.approx(astuple(at_once), abs=1e-9)
     assert (at_once.images, at_once.recall_at_5 < 1) == (123, True)
@@ -235,7 +236,7 @@ def test_a_picture_of_coverage_and_of_reliability_shows_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Figure] = []
-    monkeypatch.setattr("train.pictures.save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("train.evaluation.plots.save", lambda figure, path: drawn.append(figure))
     probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     truth = np.array([1, 0, 1, 0])
     draw_coverage(probabilities, truth, tmp_path / "coverage.png")

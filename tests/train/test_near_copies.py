@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests.train.made_animals import draw_animal
-from train.near_copies import NearCopies, find_near_copies, joined
-from train.pixels import PixelSource
-from train.prepare import prepare
+from train.data.image_cache import PixelSource
+from train.data.near_duplicates import NearCopies, find_near_copies, joined
+from train.data.prepare import prepare
+from train.data.sample import Sample
 from train.recipe import load_recipe
-from train.sample import Sample
 
 
 def near_copies(count: int, *pairs: tuple[int, int]) -> NearCopies:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train import TrainError
-from train.network import Grouping, NetworkSpec, PartPooling, build, standardised
+from train.model.network import Grouping, NetworkSpec, PartPooling, build, standardised
 
 
 @pytest.fixture

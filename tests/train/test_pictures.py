@@ -8,9 +8,9 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from train.calibration import reliability
-from train.gallery import Tile, draw_gallery
-from train.pictures import draw_confusion, draw_reliability, shortened, text_width_in
+from train.evaluation.calibration import reliability
+from train.evaluation.gallery import Tile, draw_gallery
+from train.evaluation.plots import draw_confusion, draw_reliability, shortened, text_width_in
 
 LONG = "American_Three_toed_Woodpecker"
 GREY = np.full((16, 16, 3), 90, np.uint8)
@@ -26,8 +26,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figure.draw_without_rendering()
         figures.append(figure)
 
-    monkeypatch.setattr("train.pictures.save", kept)
-    monkeypatch.setattr("train.gallery.save", kept)
+    monkeypatch.setattr("train.evaluation.plots.save", kept)
+    monkeypatch.setattr("train.evaluation.gallery.save", kept)
     return figures
 
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from edge.image.decode import decode, fit
-from train.pixels import PixelSource, for_evaluation, upright_size_px
-from train.sample import Box, Keypoint, Sample
+from train.data.image_cache import PixelSource, for_evaluation, upright_size_px
+from train.data.sample import Box, Keypoint, Sample
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_full_disk_leaves_no_half_file_in_the_cache(
         out.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.pixels.np.save", full)
+    monkeypatch.setattr("train.data.image_cache.np.save", full)
     assert PixelSource(50, cache=tmp_path / "cache").read(Sample(frame, "a")).shape == (50, 100, 3)
     assert list((tmp_path / "cache").iterdir()) == []
     assert "No space left on device" in capsys.readouterr().err

@@ -7,9 +7,9 @@ import pytest
 from edge.inference.card import Label
 from tests.train.made_animals import write_animals
 from train.__main__ import main
-from train.checkpoint import Checkpoint
-from train.gallery import Tile
-from train.network import NetworkSpec, build
+from train.evaluation.gallery import Tile
+from train.model.checkpoint import Checkpoint
+from train.model.network import NetworkSpec, build
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 
 from tests.train.made_animals import LABELS, draw_animal, write_animals
 from train.__main__ import main
-from train.prepare import choose_folds, prepare, read_backgrounds
+from train.data.prepare import choose_folds, prepare, read_backgrounds
+from train.data.sample import Box, DataError
+from train.data.split import Fold
+from train.data.taxa_table import read_taxa
 from train.recipe import load_recipe
-from train.run_folder import stored_warnings, write_split
-from train.sample import Box, DataError
-from train.split import Fold
-from train.taxa_table import read_taxa
+from train.runtime.run_folder import stored_warnings, write_split
 
 PLAIN = ["--threads", "1", "--workers", "0"]
 

@@ -15,15 +15,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.train.made_animals import LABELS
 from train import TrainError
-from train.datasets import read_dataset
-from train.fit import Task, _Training, fit
-from train.losses.objective import Batch, Objective
-from train.network import NetworkSpec, build
-from train.order import BatchOrder
-from train.pixels import PixelSource
-from train.processes import Processes, started
+from train.data.batch_sampler import BatchOrder
+from train.data.image_cache import PixelSource
+from train.data.readers import read_dataset
+from train.data.sample import Sample
+from train.fit.loop import Task, _Training, fit
+from train.fit.losses.objective import Batch, Objective
+from train.model.network import NetworkSpec, build
 from train.recipe import LossSettings, load_recipe
-from train.sample import Sample
+from train.runtime.distributed import Processes, started
 
 METRICS = ("arcface", "proxy_anchor", "supcon", "triplet")
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from train import progress
-from train.progress import Progress
+from train.runtime import training_log as progress
+from train.runtime.training_log import Progress
 
 
 class Writer:

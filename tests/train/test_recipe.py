@@ -10,7 +10,7 @@ import pytest
 
 from tests.train.made_animals import LABELS, draw_animal
 from train import TrainError
-from train.prepare import choose_folds, prepare
+from train.data.prepare import choose_folds, prepare
 from train.recipe import RECIPES, Recipe, load_recipe, recipe_from_document
 
 ABLATIONS = RECIPES.parent / "ablations"

@@ -11,11 +11,11 @@ import pytest
 from train import TrainError
 from train.__main__ import main
 from train.commands.ablate import _is_done
-from train.predictions import Predictions
+from train.data.taxa_table import card_labels
+from train.evaluation.predictions import Predictions
+from train.evaluation.report import report_run
 from train.recipe import load_recipe
-from train.report import report_run
-from train.run_folder import begin_run, write_json, write_labels
-from train.taxa_table import card_labels
+from train.runtime.run_folder import begin_run, write_json, write_labels
 
 LABELS = ("bar", "cross", "disc")
 
@@ -86,7 +86,7 @@ def test_metrics_come_last(tiny_recipe: Path, tmp_path: Path, monkeypatch: pytes
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("train.report.draw_coverage", killed)
+    monkeypatch.setattr("train.evaluation.report.draw_coverage", killed)
     with pytest.raises(KeyboardInterrupt):
         report_run(tmp_path)
     assert not (tmp_path / "metrics.json").exists()

@@ -12,14 +12,14 @@ import pytest
 from tests.train.made_animals import LABELS
 from train import TrainError
 from train.__main__ import main
-from train.datasets import read_dataset
-from train.fit import STATE_FILE, Task, stored_state
-from train.pixels import PixelSource
-from train.prepare import Prepared
+from train.data.image_cache import PixelSource
+from train.data.prepare import Prepared
+from train.data.readers import read_dataset
+from train.data.split import Fold
+from train.fit.loop import STATE_FILE, Task, stored_state
 from train.recipe import Recipe, load_recipe
-from train.resume import samples_digest, save_state
-from train.run_folder import begin_run, check_run, check_writable
-from train.split import Fold
+from train.runtime.run_folder import begin_run, check_run, check_writable
+from train.runtime.training_state import samples_digest, save_state
 from train.trainer import How, fold_task
 
 

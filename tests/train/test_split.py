@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from train.sample import DataError, Sample
-from train.split import Fold, find_leak, folds
+from train.data.sample import DataError, Sample
+from train.data.split import Fold, find_leak, folds
 
 
 def samples(count: int = 60) -> list[Sample]:

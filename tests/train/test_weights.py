@@ -6,10 +6,10 @@ import torch
 import torchvision
 
 from train import TrainError
-from train.checkpoint import Checkpoint
-from train.network import NetworkSpec, build
-from train.taxa_table import card_labels
-from train.weights import build_with_weights
+from train.data.taxa_table import card_labels
+from train.model.checkpoint import Checkpoint
+from train.model.network import NetworkSpec, build
+from train.model.pretrained import build_with_weights
 
 TINY = NetworkSpec("test_efficientnet")
 

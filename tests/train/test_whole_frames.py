@@ -12,8 +12,8 @@ from edge.inference.attention_crop import Box
 from edge.inference.model import Model
 from train import TrainError
 from train.__main__ import main
-from train.sample import Sample
-from train.whole_frames import Answer, Frame, answer_frames, intersection_over_union, read_frames, summarise
+from train.data.sample import Sample
+from train.evaluation.whole_frames import Answer, Frame, answer_frames, intersection_over_union, read_frames, summarise
 
 
 def write_frame(path: Path, taken: str) -> None:

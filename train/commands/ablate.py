@@ -9,10 +9,10 @@ from pathlib import Path
 
 from train import TrainError
 from train.commands import fit
-from train.compare import compare
-from train.predictions import of_run
+from train.evaluation.comparison import compare
+from train.evaluation.predictions import of_run
 from train.recipe import Recipe
-from train.run_folder import METRICS, check_data, check_recipe
+from train.runtime.run_folder import METRICS, check_data, check_recipe
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.compare import compare
-from train.predictions import of_run
+from train.evaluation.comparison import compare
+from train.evaluation.predictions import of_run
 
 
 def main(argv: Sequence[str]) -> int:

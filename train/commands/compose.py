@@ -18,11 +18,11 @@ import numpy as np
 
 from edge.image.resize import Pixels
 from train import TrainError
-from train.augment.background import place_in
-from train.pixels import PixelSource
-from train.prepare import prepare, read_backgrounds
+from train.data.image_cache import PixelSource
+from train.data.prepare import prepare, read_backgrounds
+from train.data.sample import Box
+from train.fit.augment.background import place_in
 from train.recipe import load_recipe
-from train.sample import Box
 
 SIDE_PX = (480, 1440)
 """Shorter side of the frames; within it an animal keeps the pixels that its crop has."""

@@ -10,17 +10,17 @@ import torch
 
 from edge.inference.taxonomy import Taxon
 from train import TrainError
-from train.command_line import not_negative
-from train.datasets import read_dataset
-from train.enrol import enrol
-from train.faults import readable
-from train.predictions import run_network
-from train.prepare import as_seen, pixel_source
-from train.processes import started
+from train.commands.runner import not_negative
+from train.data.prepare import as_seen, pixel_source
+from train.data.readers import read_dataset
+from train.data.sample import Sample
+from train.data.taxa_table import card_labels
+from train.data.validate import readable
+from train.enrolment import enrol
+from train.evaluation.predictions import run_network
 from train.recipe import recipe_from_document
-from train.sample import Sample
-from train.taxa_table import card_labels
-from train.trained import Lessons, Trained, file_digests, lessons_file
+from train.runtime.distributed import started
+from train.trained_model import Lessons, Trained, file_digests, lessons_file
 
 
 def main(argv: Sequence[str]) -> int:

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 
 from train import TrainError
-from train.command_line import not_negative
-from train.datasets import read_dataset
-from train.faults import readable
-from train.pixels import default_cache
-from train.predictions import UNSEEN, predict
-from train.prepare import as_seen, pixel_source
-from train.processes import started
+from train.commands.runner import not_negative
+from train.data.image_cache import default_cache
+from train.data.prepare import as_seen, pixel_source
+from train.data.readers import read_dataset
+from train.data.validate import readable
+from train.evaluation.predictions import UNSEEN, predict
+from train.evaluation.report import report_predictions, report_run
+from train.evaluation.retrieval import retrieval_figures
 from train.recipe import recipe_from_document
-from train.report import report_predictions, report_run
-from train.retrieval import retrieval_figures
-from train.run_folder import PREDICTIONS, RETRIEVAL, check_writable, holds_run, write_json
-from train.trained import Trained, file_digests
+from train.runtime.distributed import started
+from train.runtime.run_folder import PREDICTIONS, RETRIEVAL, check_writable, holds_run, write_json
+from train.trained_model import Trained, file_digests
 from train.trainer import draw_galleries
 
 

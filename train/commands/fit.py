@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 
 from train import TrainError
-from train.command_line import not_negative
-from train.fit import check_settings
-from train.pixels import default_cache
-from train.predictions import of_run
-from train.prepare import Prepared, choose_folds, prepare, read_backgrounds
-from train.processes import Processes, started
-from train.progress import summary_writer
+from train.commands.runner import not_negative
+from train.data.image_cache import default_cache
+from train.data.prepare import Prepared, choose_folds, prepare, read_backgrounds
+from train.data.split import Fold
+from train.evaluation.predictions import of_run
+from train.evaluation.report import missing_folds, report_run
+from train.fit.loop import check_settings
 from train.recipe import RECIPES, Recipe, load_recipe
-from train.report import missing_folds, report_run
-from train.run_folder import METRICS, begin_run, check_run, write_labels
-from train.split import Fold
+from train.runtime.distributed import Processes, started
+from train.runtime.run_folder import METRICS, begin_run, check_run, write_labels
+from train.runtime.training_log import summary_writer
 from train.trainer import How, check_fold, train_fold
 
 

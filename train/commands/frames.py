@@ -7,10 +7,10 @@ from pathlib import Path
 
 from edge.inference.model import Model, ModelError
 from train import TrainError
-from train.datasets import read_dataset
-from train.faults import readable
-from train.sample import Dataset, Sample
-from train.whole_frames import answer_frames, read_frames, summarise
+from train.data.readers import read_dataset
+from train.data.sample import Dataset, Sample
+from train.data.validate import readable
+from train.evaluation.whole_frames import answer_frames, read_frames, summarise
 
 
 def main(argv: Sequence[str]) -> int:

@@ -10,14 +10,14 @@ from tempfile import TemporaryFile
 import torch
 
 from train import TrainError
-from train.command_line import not_negative
-from train.datasets.folder import images_below
-from train.faults import readable
-from train.gallery import draw_gallery, make_tiles
-from train.pixels import PixelSource
-from train.processes import started
-from train.sample import Dataset, Sample
-from train.trained import Trained
+from train.commands.runner import not_negative
+from train.data.image_cache import PixelSource
+from train.data.readers.folder import images_below
+from train.data.sample import Dataset, Sample
+from train.data.validate import readable
+from train.evaluation.gallery import draw_gallery, make_tiles
+from train.runtime.distributed import started
+from train.trained_model import Trained
 
 
 def main(argv: Sequence[str]) -> int:

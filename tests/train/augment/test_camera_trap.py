@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from train.augment.camera_trap import CONDITIONS, apply_conditions
+from train.fit.augment.camera_trap import CONDITIONS, apply_conditions
 from train.recipe import AugmentSettings
 
 

@@ -8,13 +8,13 @@ import torch
 
 from tests.train.made_animals import LABELS
 from train import TrainError
-from train.augment.mix import Mixing
-from train.augment.pictures import TrainingPictures
-from train.datasets import read_dataset
-from train.pixels import PixelSource
+from train.data.image_cache import PixelSource
+from train.data.readers import read_dataset
+from train.data.sample import Box, Sample
+from train.data.split import Fold
+from train.fit.augment.mix import Mixing
+from train.fit.augment.pictures import TrainingPictures
 from train.recipe import AugmentSettings
-from train.sample import Box, Sample
-from train.split import Fold
 from train.trainer import trainable_backgrounds
 
 

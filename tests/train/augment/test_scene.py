@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from train.augment.background import paste_into, replace_background
-from train.augment.scene import Scene, View, take
-from train.augment.views import aligned_view, choose_view
+from train.data.sample import Box
+from train.fit.augment.background import paste_into, replace_background
+from train.fit.augment.scene import Scene, View, take
+from train.fit.augment.views import aligned_view, choose_view
 from train.recipe import AugmentSettings
-from train.sample import Box
 
 
 def marked_scene() -> Scene:

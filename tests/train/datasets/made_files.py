@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from train.sample import Box
+from train.data.sample import Box
 
 PICTURE = np.full((20, 40, 3), 120, np.uint8)
 

@@ -10,8 +10,8 @@ import pytest
 from edge.commands.report import main as report
 from tests.edge.report.by_hand import ByHand
 from tests.train.datasets.made_files import close, write_csv
-from train.datasets import read_dataset
-from train.sample import DataError
+from train.data.readers import read_dataset
+from train.data.sample import DataError
 
 CAMTRAP_DP = {
     "deployments": [

@@ -14,8 +14,8 @@ from torchvision.datasets import CIFAR10
 
 from edge.image.decode import decode
 from tests.train.datasets.made_files import picture
-from train.datasets import read_dataset, recognise_layout
-from train.sample import DataError
+from train.data.readers import read_dataset, recognise_layout
+from train.data.sample import DataError
 
 
 def test_cifar10_tar_is_unpacked_once(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.train.datasets.made_files import close, picture
-from train.datasets import read_dataset
-from train.sample import DataError
+from train.data.readers import read_dataset
+from train.data.sample import DataError
 
 
 def test_coco_camera_traps_as_lila_writes_it(tmp_path: Path) -> None:

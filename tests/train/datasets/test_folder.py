@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.train.datasets.made_files import picture
-from train.datasets import read_dataset
-from train.sample import DataError
+from train.data.readers import read_dataset
+from train.data.sample import DataError
 
 
 def test_folder_reads_labels_locations_and_splits(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.train.datasets.made_files import close
-from train.datasets import read_dataset
-from train.sample import DataError
+from train.data.readers import read_dataset
+from train.data.sample import DataError
 
 
 def test_manifest_reads_every_column_and_lists_bad_rows(tmp_path: Path) -> None:

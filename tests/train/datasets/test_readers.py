@@ -9,8 +9,8 @@ from scipy.io import savemat
 
 from edge.image.decode import decode
 from tests.train.datasets.made_files import close, picture
-from train.datasets import read_dataset, recognise_layout
-from train.sample import DataError
+from train.data.readers import read_dataset, recognise_layout
+from train.data.sample import DataError
 
 
 def test_inaturalist_folders_name_the_whole_lineage(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import torch
 
-from train.losses.attention import PartCentres, attention_crop, attention_drop, box_attention_loss
+from train.fit.losses.attention import PartCentres, attention_crop, attention_drop, box_attention_loss
 
 
 def spot(row: int, column: int) -> torch.Tensor:

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from edge.inference.taxonomy import Taxon
-from train.losses.classification import ClassificationLoss, smoothing_matrix, tree_distance
+from train.fit.losses.classification import ClassificationLoss, smoothing_matrix, tree_distance
 from train.recipe import LossSettings
 
 IMPALA = Taxon("Aepyceros melampus", "species", "", "Mammalia", "Artiodactyla", "Bovidae", "Aepyceros")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.losses.metric import MetricLoss
+from train.fit.losses.metric import MetricLoss
 from train.recipe import LossSettings
 
 MARGIN, SCALE = math.radians(28.6), 30

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from train.losses.objective import Batch, Objective
-from train.network import NetworkSpec, build
+from train.fit.losses.objective import Batch, Objective
+from train.model.network import NetworkSpec, build
 from train.recipe import LossSettings
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])

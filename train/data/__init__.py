@@ -1,0 +1,1 @@
+"""Labelled images: readers, checks, splits and the cache of decoded pixels."""

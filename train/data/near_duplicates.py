@@ -1,0 +1,119 @@
+"""Pictures that show nearly the same: visits that are one visit, and labels that contradict each other.
+
+Folders of a survey are often sorted by several people, and one visit of one animal then stands in two of them, under
+two names: a model is tested on what it has seen, and punished for being right.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.image.decode import fit
+from train.data.image_cache import PixelSource
+from train.data.sample import Sample
+
+SIDE_PX = 32
+LEAST_CORRELATION = 0.97
+"""Of two pictures of `SIDE_PX`, whatever their brightness and contrast."""
+MOST_SAMPLES = 20_000
+"""Every pair is compared: more would take minutes."""
+_ROWS = 1024
+_AT_ONCE = 256
+"""Rows of which all columns are looked at; a multiple of 8."""
+
+
+@dataclass(frozen=True, slots=True)
+class NearCopies:
+    """Which of N samples look alike. Of one camera's frames nearly all do, so each pair has a bit: no list of pairs."""
+
+    later: NDArray[np.uint8]
+    """uint8[N, ceil(N / 8)]: bit c of row r is set where c comes after r and looks like it."""
+
+    def rows(self) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
+        """(places, bool[P, N]: what looks like each of them, itself not) until all places were named."""
+        count = len(self.later)
+        for start in range(0, count, _AT_ONCE):
+            part = slice(start, min(start + _AT_ONCE, count))
+            alike = np.unpackbits(self.later[part], axis=1, count=count).view(bool)
+            columns = np.unpackbits(self.later[:, start // 8 : (start + _AT_ONCE) // 8], axis=1)
+            alike |= columns[:, : len(alike)].T.view(bool)
+            yield part, alike
+
+    def contradicted(self, labels: Sequence[str]) -> tuple[int, ...]:
+        """Places whose label is not the one that most of their near copies have, themselves among them; where two
+        labels are equally many nobody knows, and all of them are named.
+        """
+        if not labels:
+            return ()
+        names, place_of = np.unique(np.array(labels), return_inverse=True)
+        has_label = (place_of[:, None] == np.arange(len(names))).astype(np.float32)
+        found: list[int] = []
+        for part, alike in self.rows():
+            votes = alike.astype(np.float32) @ has_label  # exact: far fewer than 2**24
+            at, own = np.arange(len(votes)), place_of[part]
+            own_votes = votes[at, own] + 1
+            votes[at, own] = 0
+            found += (np.flatnonzero(votes.max(axis=1) >= own_votes) + part.start).tolist()
+        return tuple(found)
+
+    def across(self, groups: Sequence[str]) -> int:
+        """Samples that have a near copy in another group."""
+        number = np.unique(np.array(groups), return_inverse=True)[1].astype(np.int32)
+        return sum(int((alike & (number[part, None] != number[None])).any(axis=1).sum()) for part, alike in self.rows())
+
+
+def find_near_copies(samples: Sequence[Sample], source: PixelSource) -> NearCopies:
+    """All pairs of samples that look alike, as they are trained on (cut out where the source cuts them out)."""
+    with ThreadPoolExecutor() as pool:
+        small = np.stack(list(pool.map(lambda sample: fit(source.read(sample), SIDE_PX, SIDE_PX, "squash"), samples)))
+    flat = small.reshape(len(small), -1).astype(np.float32)
+    flat -= flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    places = np.arange(len(flat))
+    found = []
+    for start in range(0, len(flat), _ROWS):
+        alike = flat[start : start + _ROWS] @ flat.T > LEAST_CORRELATION
+        alike &= places[None] > places[start : start + _ROWS, None]
+        found.append(np.packbits(alike, axis=1))
+    return NearCopies(np.concatenate(found))
+
+
+def joined(samples: Sequence[Sample], copies: NearCopies) -> tuple[Sample, ...]:
+    """The samples with one sequence in place of those that share near copies, and one location likewise."""
+    sequences = _merged([sample.sequence or str(sample.path) for sample in samples], copies)
+    locations = _merged([sample.location for sample in samples], copies)
+    return tuple(
+        replace(sample, sequence=sequences.get(sample.sequence or str(sample.path), sample.sequence),
+                location=locations.get(sample.location, sample.location))
+        for sample in samples
+    )  # fmt: skip
+
+
+def _merged(groups: Sequence[str], copies: NearCopies) -> dict[str, str]:
+    """The new name of each group that has near copies in another; the empty name stands for no group."""
+    names = sorted(set(groups) - {""})
+    number = {name: place for place, name in enumerate(names)}
+    group = np.array([number.get(name, -1) for name in groups], np.int64)
+    component = np.arange(len(names))
+    known = group.copy()
+    for part, alike in copies.rows():
+        for own, near in zip(group[part], alike, strict=True):
+            if own < 0:
+                continue
+            reached = known[near & (known != component[own])]
+            if (reached >= 0).any():
+                joining = np.zeros(len(names), bool)
+                joining[reached[reached >= 0]] = True
+                component[joining[component]] = component[own]
+                known = np.where(group >= 0, component[group], -1)
+    members: dict[int, list[str]] = {}
+    for name, place in zip(names, component, strict=True):
+        members.setdefault(int(place), []).append(name)
+    merged: dict[str, str] = {}
+    for joint in members.values():
+        if len(joint) > 1:
+            merged |= dict.fromkeys(joint, "+".join(joint))
+    return merged

@@ -1,0 +1,126 @@
+"""Which samples are trained on and which are tested with. By location or sequence; by image alone only when asked."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from train.data.sample import DataError, Sample
+
+SplitBy = Literal["location", "sequence", "image", "official"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Places in the list of samples."""
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
+    """Reasons to doubt the test figures, one line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """What training and test samples of a fold share."""
+
+    locations: tuple[str, ...]
+    sequences: tuple[str, ...]
+    images: tuple[str, ...]
+    unknown_sequence: int
+    """Test samples of which neither sequence nor location is known: for these no leak can be ruled out."""
+
+    def warnings(self, by: SplitBy) -> Iterator[str]:
+        """One line for each reason to doubt the test figures."""
+        if self.images:
+            yield f"{len(self.images)} images are in both training and test, e.g. {self.images[0]}"
+        if self.sequences:
+            yield (
+                f"{len(self.sequences)} sequences are in both training and test, e.g. {self.sequences[0]}: "
+                "figures are of frames nearly seen before; split by sequence or location"
+            )
+        if self.unknown_sequence:
+            yield f"{self.unknown_sequence} test images have neither sequence nor location: a leak cannot be ruled out"
+        if self.locations and by != "location":
+            yield f"{len(self.locations)} locations are in both training and test: figures are not those of a new one"
+
+
+def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tuple[Fold, ...]:
+    """`count` folds, each test part disjoint, labels stratified as well as whole groups allow.
+
+    Raises `DataError` when the samples lack what to group by, or hold fewer groups than folds.
+    """
+    if by == "official":
+        return (official(samples),)
+    if count < 2:
+        raise DataError(f"data.folds is {count}; at least two are needed, of which one is tested with")
+    groups = [_group(sample, by) for sample in samples]
+    if "" in groups:
+        other: SplitBy = "location" if by == "sequence" else "sequence"
+        known = all(_group(sample, other) for sample in samples)
+        instead = f"set data.split={other}" if known else "set data.split=image (which tells less)"
+        raise DataError(f"{samples[groups.index('')].path} has no {by}; add it to the data, or {instead}")
+    if len(set(groups)) < count:
+        raise DataError(
+            f"the data has {len(set(groups))} different {by}s, fewer than the {count} folds asked for; set data.folds "
+            "or data.split"
+        )
+    labels = np.array([sample.label for sample in samples])
+    most = max(Counter(labels.tolist()).values())
+    if most < count:
+        raise DataError(f"no label has more than {most} samples, fewer than the {count} folds asked for")
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    # Rare labels have fewer groups than folds: that some test part lacks them is known, and shows in the tables.
+    places = np.arange(len(samples))
+    parts = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for train, test in splitter.split(places, labels, groups):
+            parts.append(Fold(tuple(int(place) for place in train), tuple(int(place) for place in test)))
+    return tuple(parts)
+
+
+def official(samples: Sequence[Sample]) -> Fold:
+    """The data's own split: `train` against `test`, or against `val` where there is no test part."""
+    named = {sample.split for sample in samples}
+    test_name = "test" if "test" in named else "val"
+    train = tuple(place for place, sample in enumerate(samples) if sample.split == "train")
+    test = tuple(place for place, sample in enumerate(samples) if sample.split == test_name)
+    if not train or not test:
+        found = ", ".join(sorted(named - {""})) or "none"
+        raise DataError(
+            "the data has no official split into train and test (or val); its parts are: "
+            f"{found}; set data.split to location, sequence or image"
+        )
+    return Fold(train, test)
+
+
+def find_leak(samples: Sequence[Sample], fold: Fold) -> Leak:
+    """What the two parts of `fold` share."""
+    train, test = ([samples[place] for place in places] for places in (fold.train, fold.test))
+    return Leak(
+        locations=_shared((s.location for s in train), (s.location for s in test)),
+        sequences=_shared(map(_visit, train), map(_visit, test)),
+        images=tuple(sorted({str(sample.path) for sample in train} & {str(sample.path) for sample in test})),
+        unknown_sequence=sum(not sample.sequence and not sample.location for sample in test),
+    )
+
+
+def _shared(train: Iterable[str], test: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted((set(train) & set(test)) - {""}))
+
+
+def _visit(sample: Sample) -> str:
+    """Many projects count their events anew at each place."""
+    return f"{sample.sequence} at {sample.location}" if sample.sequence and sample.location else sample.sequence
+
+
+def _group(sample: Sample, by: SplitBy) -> str:
+    if by == "image":
+        return str(sample.path)  # two boxes of one image stay together even here
+    group: str = sample.location if by == "location" else sample.sequence
+    return group

@@ -1,0 +1,111 @@
+"""Held-out pictures with what the network saw in them: a page to look at, right answers, mistakes, where it looked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import nn
+
+from edge.image.resize import Pixels
+from edge.inference.card import FitMode
+from train.data.image_cache import PixelSource, for_evaluation
+from train.data.sample import Sample
+from train.evaluation.plots import save, shortened
+from train.fit.loop import normalised
+
+_COLUMNS, _TILE_IN, _CAPTION_PT = 6, 2.1, 8
+_RIGHT, _WRONG, _UNKNOWN = "#1b6e53", "#b3261e", "#555555"
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One picture of the gallery."""
+
+    pixels: Pixels
+    """uint8[S, S, 3], as the network saw it, with the attention laid over."""
+    caption: str
+    right: bool | None
+    """`None` where the truth is not known."""
+
+
+def draw_gallery(tiles: Sequence[Tile], path: Path, title: str) -> None:
+    """Pairs of lines above each picture; green is right, red is wrong."""
+    rows = -(-len(tiles) // _COLUMNS)
+    figure = Figure(figsize=(_TILE_IN * _COLUMNS, 2.6 * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title if tiles else f"{title}: none", parse_math=False)
+    for number in range(rows * _COLUMNS):
+        axes = figure.add_subplot(rows, _COLUMNS, number + 1)
+        axes.set_axis_off()
+        if number < len(tiles):
+            tile = tiles[number]
+            axes.imshow(tile.pixels)
+            colour = _UNKNOWN if tile.right is None else _RIGHT if tile.right else _WRONG
+            lines = [shortened(line, _TILE_IN - 0.1, _CAPTION_PT) for line in tile.caption.split("\n")]
+            axes.set_title("\n".join(lines), fontsize=_CAPTION_PT, color=colour, parse_math=False)
+    save(figure, path, dpi=100)
+
+
+def make_tiles(
+    network: nn.Module,
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    source: PixelSource,
+    size_px: int,
+    mode: FitMode,
+    device: torch.device,
+    temperature: float = 1.0,
+) -> list[Tile]:
+    """A tile for each sample, in their order; samples labelled "" have no truth."""
+    tiles = []
+    network.to(device).eval()
+    for sample in samples:
+        pixels = for_evaluation(source, sample, size_px, mode)
+        picture = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(device)
+        with torch.inference_mode():
+            outputs = network(normalised(picture))
+        probabilities = torch.softmax(outputs.logits[0].float() / temperature, 0).cpu().numpy()
+        best = int(probabilities.argmax())
+        answer = f"{labels[best]} {probabilities[best]:.0%}"
+        right = None if not sample.label else labels[best] == sample.label
+        caption = answer if right is not False else f"{answer}\nis {sample.label}"
+        attention = outputs.attention[0].float().cpu().numpy()
+        tiles.append(Tile(overlay(pixels, attention), caption, right))
+    return tiles
+
+
+def overlay(pixels: Pixels, attention: NDArray[np.float32], strength: float = 0.45) -> Pixels:
+    """uint8[S, S, 3]: the picture with the sum of its attention maps float32[M, h, w] as warm colour."""
+    heat = attention.sum(0)
+    low, high = float(heat.min()), float(heat.max())
+    heat = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
+    large = cv2.resize(heat, (pixels.shape[1], pixels.shape[0]), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    colours = colormaps["inferno"](large)[..., :3] * 255
+    weight = (strength * large)[..., None]
+    return np.asarray(pixels * (1 - weight) + colours * weight, np.uint8)
+
+
+def choose_for_gallery(
+    right: NDArray[np.bool_], confidence: NDArray[np.float64], truth: NDArray[np.int64], count: int = 24
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(places of a fair mix, places of the worst mistakes).
+
+    The mix takes labels in turn and within each spreads evenly over confidence, so that it flatters nobody. The worst
+    mistakes are the most confident ones.
+    """
+    by_label = [np.flatnonzero(truth == label) for label in np.unique(truth)]
+    each = max(1, -(-count // max(1, len(by_label))))
+    mix = []
+    for places in by_label:
+        order = places[np.argsort(-confidence[places], kind="stable")]
+        mix += list(order[np.unique(np.linspace(0, len(order) - 1, min(each, len(order))).astype(int))])
+    wrong = np.flatnonzero(~right)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    return np.array(mix[:count] if len(by_label) > count else mix, np.int64), worst

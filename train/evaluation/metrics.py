@@ -1,0 +1,195 @@
+"""Figures of predictions: overall, by label, by location, by sequence, by rank; with intervals over sequences."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from sklearn.metrics import precision_recall_fscore_support
+
+from edge.inference.taxonomy import RANKS, Taxon
+from train.evaluation.predictions import Predictions
+
+_DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All 0..1."""
+
+    images: int
+    sequences: int
+    accuracy: Interval
+    macro_f1: Interval
+    """Over the labels that occur among the truths."""
+    sequence_weighted_macro_f1: Interval
+    """Each sequence counts once for each of its labels, however many frames it has."""
+    sequence_vote_accuracy: Interval
+    """Frames of one sequence and label vote by summed log-probability."""
+    rank_accuracy: dict[str, float]
+    """Share of answers that are right at that rank: the label's own, and coarser ones."""
+    prototype_accuracy: float
+    """By the nearest mean training embedding in place of the classifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartFigures:
+    """Of one label, or of one location."""
+
+    name: str
+    images: int
+    sequences: int
+    precision: float
+    """Of a label; of a location the accuracy."""
+    recall: float
+    f1: float
+
+
+def figures(predictions: Predictions, taxa: Sequence[Taxon | None], seed: int = 0) -> Figures:
+    """Of predictions whose truths are all among the labels."""
+    truth, answer = predictions.truth, predictions.logits.argmax(1)
+    groups = sequence_groups(predictions)
+    weights = _sequence_weights(truth, groups)
+
+    def own_macro_f1(places: NDArray[np.int64], weight: NDArray[np.float64] | None = None) -> float:
+        return macro_f1(truth[places], answer[places], None if weight is None else weight[places])
+
+    vote_truth, vote_answer, vote_group = sequence_votes(predictions)
+    return Figures(
+        images=len(predictions),
+        sequences=len(np.unique(groups)),
+        accuracy=bootstrap(lambda places: float(np.mean(truth[places] == answer[places])), groups, seed),
+        macro_f1=bootstrap(own_macro_f1, groups, seed),
+        sequence_weighted_macro_f1=bootstrap(lambda places: own_macro_f1(places, weights), groups, seed),
+        sequence_vote_accuracy=bootstrap(
+            lambda places: float(np.mean(vote_truth[places] == vote_answer[places])), vote_group, seed
+        ),
+        rank_accuracy=rank_accuracy(truth, answer, taxa),
+        prototype_accuracy=float(np.mean(predictions.prototype_similarity.argmax(1) == truth)),
+    )
+
+
+def macro_f1(truth: NDArray[np.int64], answer: NDArray[np.int64], weights: NDArray[np.float64] | None = None) -> float:
+    """Mean F1 of the labels that occur in `truth`. Intervals ask for it thousands of times, which scikit-learn's is too
+    slow for.
+    """
+    labels = int(max(truth.max(), answer.max())) + 1
+    right = np.bincount(truth[truth == answer], None if weights is None else weights[truth == answer], labels)
+    true, answered = np.bincount(truth, weights, labels), np.bincount(answer, weights, labels)
+    present = true > 0
+    return float(np.mean(2 * right[present] / (true + answered)[present]))
+
+
+def sequence_groups(predictions: Predictions) -> NDArray[np.str_]:
+    """str[N]: the sequence, or the sample itself where none is known. Many projects count their events anew at each
+    place: where one name stands at several, the place is a part of it.
+    """
+    visits = set(zip(predictions.sequence.tolist(), predictions.location.tolist(), strict=True))
+    places = Counter(sequence for sequence, _ in visits)
+    rows = zip(predictions.sequence.tolist(), predictions.location.tolist(), predictions.name.tolist(), strict=True)
+    return np.array(
+        [f"{sequence} at {location}" if places[sequence] > 1 and sequence else sequence or name
+         for sequence, location, name in rows], np.str_
+    )  # fmt: skip
+
+
+def sequence_votes(
+    predictions: Predictions,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
+    """(truth, answer, sequence) of each pair of sequence and label; frames vote by summed log-probability."""
+    truth, groups = predictions.truth, sequence_groups(predictions)
+    log_probabilities = log_softmax(predictions.logits.astype(np.float64), axis=1)
+    pairs = sorted({(str(group), int(label)) for group, label in zip(groups, truth, strict=True)})
+    answers = [int(log_probabilities[(groups == g) & (truth == label)].sum(0).argmax()) for g, label in pairs]
+    return (
+        np.array([label for _, label in pairs], np.int64),
+        np.array(answers, np.int64),
+        np.array([group for group, _ in pairs], np.str_),
+    )
+
+
+def label_figures(predictions: Predictions) -> tuple[PartFigures, ...]:
+    """Precision, recall and F1 of each label."""
+    truth, answer, groups = predictions.truth, predictions.logits.argmax(1), sequence_groups(predictions)
+    places = np.arange(len(predictions.labels))
+    precision, recall, f1, count = precision_recall_fscore_support(truth, answer, labels=places, zero_division=0.0)
+    return tuple(
+        PartFigures(
+            label,
+            int(count[n]),
+            len(np.unique(groups[truth == n])),
+            float(precision[n]),
+            float(recall[n]),
+            float(f1[n]),
+        )
+        for n, label in enumerate(predictions.labels)
+    )
+
+
+def location_figures(predictions: Predictions) -> tuple[PartFigures, ...]:
+    """Accuracy (as precision and recall, which are the same over all labels) and macro-F1 at each location."""
+    truth, answer, groups = predictions.truth, predictions.logits.argmax(1), sequence_groups(predictions)
+    rows = []
+    for location in np.unique(predictions.location):
+        own = predictions.location == location
+        accuracy = float(np.mean(truth[own] == answer[own]))
+        f1, sequences = macro_f1(truth[own], answer[own]), len(np.unique(groups[own]))
+        rows.append(PartFigures(str(location), int(own.sum()), sequences, accuracy, accuracy, f1))
+    return tuple(rows)
+
+
+def rank_accuracy(
+    truth: NDArray[np.int64], answer: NDArray[np.int64], taxa: Sequence[Taxon | None]
+) -> dict[str, float]:
+    """By rank, as far as the truths' taxa name one."""
+    figures = {}
+    for rank in RANKS[2:]:
+        names = [dict(taxon.lineage()).get(rank) if taxon is not None else None for taxon in taxa]
+        named = np.array([names[label] is not None for label in truth])
+        if named.any():
+            right = [names[t] == names[a] for t, a in zip(truth[named], answer[named], strict=True)]
+            figures[rank] = float(np.mean(right))
+    return figures
+
+
+def confusion(predictions: Predictions) -> NDArray[np.int64]:
+    """int64[L, L]: rows are truths, columns answers."""
+    table = np.zeros((len(predictions.labels),) * 2, np.int64)
+    np.add.at(table, (predictions.truth, predictions.logits.argmax(1)), 1)
+    return table
+
+
+def bootstrap(
+    figure: Callable[[NDArray[np.int64]], float], groups: NDArray[np.str_], seed: int, draws: int = _DRAWS
+) -> Interval:
+    """`figure` of all places, with the 2.5% and 97.5% quantiles over draws of whole groups: frames of one sequence are
+    no independent witnesses.
+    """
+    rng = np.random.default_rng(seed)
+    _, inverse = np.unique(groups, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+    values = []
+    for _ in range(draws):
+        drawn = rng.integers(0, len(members), len(members))
+        values.append(figure(np.concatenate([members[group] for group in drawn])))
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return Interval(figure(np.arange(len(groups))), float(low), float(high))
+
+
+def _sequence_weights(truth: NDArray[np.int64], groups: NDArray[np.str_]) -> NDArray[np.float64]:
+    """float64[N]: 1 / frames of the same sequence and label."""
+    pairs = np.array([f"{group}|{label}" for group, label in zip(groups, truth, strict=True)])
+    _, inverse, count = np.unique(pairs, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / count[inverse])

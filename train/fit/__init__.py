@@ -1,0 +1,1 @@
+"""Fitting: the loop, learning rates, losses and augmentation."""

@@ -1,0 +1,118 @@
+"""A trained network as one file, with all that its card will say later."""
+
+import pickle
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edge.inference.card import FitMode, Label, Source, from_document, to_document
+from edge.inference.taxonomy import Taxon
+from train import TrainError
+from train.model.network import Network, NetworkSpec, build
+from train.runtime.training_state import save_state
+
+FORMAT_VERSION = 1
+
+
+class CheckpointError(TrainError):
+    """A checkpoint cannot be read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Weights, and where they came from."""
+
+    name: str
+    version: str
+    created: str
+    """ISO 8601 UTC."""
+    network: NetworkSpec
+    state: dict[str, Tensor]
+    """The network's `state_dict`."""
+    labels: tuple[Label, ...]
+    """In the order of the logits."""
+    input_height_px: int
+    input_width_px: int
+    fit: FitMode = "squash"
+    higher_taxa: tuple[Taxon, ...] = ()
+    """Common names of taxa above the labels."""
+    data: str = ""
+    """What it was trained on, in words."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """JSON values; each key names what was measured and on which data."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """JSON values: everything needed to train it again."""
+    sources: tuple[Source, ...] = ()
+    licence: str = ""
+    notes: tuple[str, ...] = ()
+    prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Label -> embedding (L2-normalised), of trained and enrolled species."""
+    enrolled: tuple[Label, ...] = ()
+    """Species that have a prototype and no output of the network."""
+    prototype_scale: float = 0.0
+    """Factor of the cosines of prototypes, fitted when species were enrolled."""
+
+    def build_network(self) -> Network:
+        """The network with these weights, in evaluation mode. Raises `CheckpointError` when they do not fit."""
+        network = build(self.network, len(self.labels))
+        try:
+            network.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the checkpoint's weights are not those of its network ({_first_line(error)})"
+            ) from error
+        return network.eval()
+
+    def save(self, path: Path) -> None:
+        """Write atomically: the file is there whole or as it was before. Raises `CheckpointError`."""
+        document = {
+            "edge_classify_checkpoint": FORMAT_VERSION,
+            "state": {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.items()},
+        } | {name: to_document(getattr(self, name)) for name in self.__slots__ if name != "state"}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_state(path, document)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
+
+    @classmethod
+    def load(cls, path: Path) -> "Checkpoint":
+        """Read a file of `save`. Raises `CheckpointError`, in one line, for anything else."""
+        try:
+            if path.is_file() and not zipfile.is_zipfile(path):
+                raise CheckpointError(f"{path} is not a checkpoint; expected a file written by `python -m train`")
+            document = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"{path} does not exist; expected a checkpoint written by `python -m train`"
+            ) from error
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+        except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} is not a checkpoint; expected a file written by `python -m train`"
+            ) from error
+        version = document.get("edge_classify_checkpoint") if isinstance(document, dict) else None
+        if not isinstance(version, int):
+            raise CheckpointError(
+                f"{path} is not a checkpoint of edge-classify; expected a file written by `python -m train`"
+            )
+        if version > FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path} is a checkpoint of version {version}, this software reads up to {FORMAT_VERSION}; update it"
+            )
+        state = document.pop("state")
+        try:
+            checkpoint: Checkpoint = from_document(cls, document | {"state": {}})
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{path} does not hold together ({_first_line(error)}); train it again") from error
+        checkpoint.state.update(state)
+        return checkpoint
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

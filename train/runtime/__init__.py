@@ -1,0 +1,1 @@
+"""How a training runs: processes, log, resuming, the run folder."""

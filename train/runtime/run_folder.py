@@ -1,0 +1,183 @@
+"""What a training leaves behind: recipe, environment, split, log, checkpoint, predictions, figures, pictures."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edge.inference.card import Label, from_document, to_document
+from edge.inference.taxonomy import Taxon
+from train import TrainError
+from train.data.sample import Sample
+from train.data.split import Fold
+from train.recipe import Recipe, recipe_from_document
+
+CHECKPOINT, PREDICTIONS, METRICS, PROTOTYPES = "checkpoint.pt", "predictions.npz", "metrics.json", "prototypes.npz"
+RETRIEVAL, LOG = "retrieval.json", "log.jsonl"
+_RECIPE, _ENVIRONMENT, _SPLIT, _LABELS = "recipe.json", "environment.json", "split.csv", "labels.json"
+_WARNINGS = "warnings.json"
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "scikit-learn")
+
+
+def check_run(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Raises `TrainError` where a run cannot begin, rather than mixing two.
+
+    A start that ended before its first step left no run: it neither blocks the folder nor binds it to a recipe.
+    """
+    check_writable(folder)
+    if any(file.exists() for part in (folder, *folder.glob("fold-*")) for file in (part / LOG, part / CHECKPOINT)):
+        if not resume:
+            raise TrainError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")
+        check_recipe(folder, recipe)
+
+
+def begin_run(folder: Path, recipe: Recipe, arguments: Sequence[str], data: Path) -> None:
+    """Make the folder and write what is known before training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _RECIPE, recipe.document())
+    write_json(folder / _ENVIRONMENT, _environment(arguments) | {"data": str(data.resolve())})
+
+
+def check_writable(folder: Path) -> None:
+    """Raises `TrainError` for what is no folder, nor can be made one and written to."""
+    place = next(part for part in (folder, *folder.parents) if part.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        why = "cannot be written to" if place.is_dir() else "is a file"
+        raise TrainError(f"{folder} cannot be a folder of results: {place} {why}; give another --out")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a training wrote there."""
+    return (folder / _RECIPE).exists() or (folder / CHECKPOINT).exists()
+
+
+def check_data(folder: Path, data: Path) -> None:
+    """Raises `TrainError` when the run in `folder` says that it was trained on other data."""
+    path = folder / _ENVIRONMENT
+    stored = json.loads(path.read_text(encoding="utf-8")).get("data") if path.exists() else None
+    if stored is not None and Path(stored) != data.resolve():
+        raise TrainError(f"{folder} was trained on {stored}; give that as --data, or a new --out")
+
+
+def check_recipe(folder: Path, recipe: Recipe) -> None:
+    """Raises `TrainError` when the run in `folder` is another recipe's, or names another seed."""
+    path = folder / _RECIPE
+    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) == recipe.document():
+        return
+    raise TrainError(f"{folder} was trained by another recipe or seed; go on with that one, or give a new --out")
+
+
+def stored_recipe(folder: Path) -> Recipe:
+    """The recipe as it was run. Raises `TrainError` for a folder that holds no run."""
+    return recipe_from_document(_stored(folder, _RECIPE))
+
+
+def _stored(folder: Path, name: str) -> Any:
+    """What `name` holds, of a run or of a cross-validation's folds, which may have been trained one by one."""
+    for file in (folder / name, *sorted(folder.glob(f"fold-*/{name}"))):
+        if file.exists():
+            return json.loads(file.read_text(encoding="utf-8"))
+    raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made")
+
+
+def write_labels(folder: Path, labels: Sequence[Label]) -> None:
+    """`labels.json`: the labels with their taxa, as the model's card names them."""
+    write_json(folder / _LABELS, [to_document(label) for label in labels])
+
+
+def stored_labels(folder: Path) -> tuple[Label, ...]:
+    """What `write_labels` wrote."""
+    return tuple(from_document(Label, item) for item in _stored(folder, _LABELS))
+
+
+def stored_taxa(folder: Path, labels: Sequence[str]) -> tuple[Taxon | None, ...]:
+    """The taxon of each of `labels`, from the run's own table."""
+    taxa = {label.name: label.taxon for label in stored_labels(folder)}
+    return tuple(taxa.get(label) for label in labels)
+
+
+def write_split(folder: Path, samples: Sequence[Sample], fold: Fold) -> None:
+    """`split.csv`: which sample was in which part. `warnings.json`: why the test figures may be too good."""
+    parts = dict.fromkeys(fold.train, "train") | dict.fromkeys(fold.test, "test")
+    rows = [
+        {"part": parts[place], "label": sample.label, "location": sample.location, "sequence": sample.sequence,
+         "sample": sample.name}
+        for place, sample in enumerate(samples) if place in parts
+    ]  # fmt: skip
+    write_table(folder / _SPLIT, rows)
+    write_json(folder / _WARNINGS, fold.warnings)
+
+
+def stored_warnings(folder: Path) -> list[str]:
+    """Of the split of a run, or of each fold of a cross-validation."""
+    found = []
+    for file in (folder / _WARNINGS, *sorted(folder.glob(f"fold-*/{_WARNINGS}"))):
+        if file.exists():
+            of = "" if file.parent == folder else f"{file.parent.name}: "
+            found += [f"{of}warning: {line}" for line in json.loads(file.read_text(encoding="utf-8"))]
+    return found
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """CSV with the first row's columns."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Indented, so that two runs can be compared by eye; whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def stored_retrieval(folder: Path) -> dict[str, float]:
+    """Of a run, or of a cross-validation the mean over its folds by images; empty where there are none."""
+    files = [file for file in (folder / RETRIEVAL, *sorted(folder.glob(f"fold-*/{RETRIEVAL}"))) if file.exists()]
+    parts = [part for file in files if (part := json.loads(file.read_text(encoding="utf-8")))["images"]]
+    images = sum(part["images"] for part in parts)
+    names = [name for name in parts[0] if name != "images"] if parts else []
+    return {name: sum(part[name] * part["images"] for part in parts) / images for name in names}
+
+
+def _environment(arguments: Iterable[str]) -> dict[str, Any]:
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(arguments),
+        "python": sys.version.split()[0],
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": _commit(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Of the checkout that the code runs from; `None` outside of one."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,59 @@
+"""The state of a training after an epoch: written whole or not at all, so that kill -9 costs one epoch at most."""
+
+import errno
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train import TrainError
+from train.data.sample import Sample
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Atomically: the file is the former state or this one. Raises `OSError`."""
+    temporary = path.with_name(f".{path.name}")  # one name, so that what a kill leaves is written over
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError):  # what torch makes of a full disk
+            raise OSError(errno.EIO, str(error).partition("\n")[0]) from error
+        raise
+
+
+def samples_digest(labels: Sequence[str], samples: Sequence[Sample], backgrounds: Sequence[Sample]) -> str:
+    """Hexadecimal: which samples a training sees, by their names, so that the data may be moved before it goes on."""
+    facts = [list(labels), [(sample.name, sample.label) for sample in samples], [sample.name for sample in backgrounds]]
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+
+
+def load_state(path: Path, recipe: dict[str, Any], samples: str) -> dict[str, Any] | None:
+    """The state, or `None` when there is none yet. Raises `TrainError` when it is another recipe's, or was trained on
+    other samples than those of the digest `samples`.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        of_recipe = state["recipe"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise TrainError(f"{path} is damaged ({type(error).__name__}); remove it to begin anew") from error
+    if of_recipe != recipe:
+        raise TrainError(f"{path} was written by another recipe; resume with that one, or give a new --out")
+    # States of before hold no digest: what they were trained on is not known.
+    if state.get("samples", samples) != samples:
+        raise TrainError(
+            f"{path} was trained on other samples; resume with the same --data, --fold (or --all-data), --skip-bad and "
+            "--backgrounds, or give a new --out"
+        )
+    return state

@@ -1,0 +1,142 @@
+"""A finished training as the commands take it up: a run folder, or a checkpoint that `enrol` wrote."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge.inference.card import Calibration, Card, Label
+from edge.inference.prototypes import Prototypes
+from train import TrainError
+from train.data.sample import Sample
+from train.evaluation.calibration import fit_temperature
+from train.evaluation.predictions import UNSEEN, Predictions
+from train.model.checkpoint import Checkpoint
+from train.model.network import Outputs
+from train.runtime.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """The pictures that a model was taught by, trained on and enrolled."""
+
+    embedding: NDArray[np.float32]
+    """float32[N, D], L2-normalised."""
+    truth: NDArray[np.int64]
+    """int64[N]: place among the labels, the enrolled ones last."""
+    digest: NDArray[np.str_]
+    """str[N], of the files; of none in runs of before they were kept."""
+
+    def save(self, path: Path, labels: Sequence[str], prototypes: NDArray[np.float32], **more: float) -> None:
+        """As a compressed NumPy archive, with what else is of use there."""
+        columns: dict[str, Any] = {"labels": np.array(labels), "prototypes": prototypes, **more}
+        np.savez_compressed(path, embedding=self.embedding, truth=self.truth, digest=self.digest, **columns)
+
+
+class Trained:
+    """Raises `TrainError` for what no training left behind."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: the run folder, the checkpoint in it, or one of `enrol`, which has its lessons beside it."""
+        if path.is_dir() and not (path / CHECKPOINT).exists() and any(path.glob(f"fold-*/{CHECKPOINT}")):
+            raise TrainError(f"{path} is a cross-validation and has a model for each fold; give one, as {path}/fold-0")
+        self.path = path / CHECKPOINT if path.is_dir() else path
+        self.checkpoint = Checkpoint.load(self.path)
+        self.labels: tuple[Label, ...] = (*self.checkpoint.labels, *self.checkpoint.enrolled)
+        """Of the network's outputs, then of the enrolled species."""
+        self._archive = _archive(lessons_file(self.path))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the labels."""
+        return tuple(label.name for label in self.labels)
+
+    @cached_property
+    def temperature(self) -> float | None:
+        """Of the pictures that the run held out, or of the cross-validation that it quotes; `None`: of neither."""
+        if "temperature" in self._archive:
+            return float(self._archive["temperature"])
+        held_out = self.path.with_name(PREDICTIONS)
+        if self.path.name == CHECKPOINT and held_out.exists():
+            predictions = Predictions.load(held_out)
+            known = predictions.where(predictions.truth != UNSEEN)
+            if len(known):
+                return fit_temperature(known.logits, known.truth)
+        quoted = self.checkpoint.metrics.get("cross_validation", {}).get("calibration", {}).get("temperature")
+        return None if quoted is None else float(quoted)
+
+    def network(self) -> nn.Module:
+        """float32[N, 3, H, W] -> `Outputs`, whose logits go on with those of the enrolled species."""
+        network = self.checkpoint.build_network()
+        return _WithEnrolled(network, self._card()) if self.checkpoint.enrolled else network
+
+    def prototypes(self) -> NDArray[np.float32]:
+        """float32[L, D], zeros for a label that the training had no picture of. Raises `TrainError` without any."""
+        known = self.checkpoint.prototypes
+        if not known:
+            raise TrainError(f"{self.path} has no prototypes; give a run folder of `python -m train fit`")
+        nothing = (0.0,) * len(next(iter(known.values())))
+        return np.array([known.get(name, nothing) for name in self.names], np.float32)
+
+    @property
+    def lessons(self) -> Lessons | None:
+        """`None` where they do not lie beside the checkpoint."""
+        if "embedding" not in self._archive:
+            return None
+        digest = self._archive.get("digest", np.array([], np.str_))
+        return Lessons(self._archive["embedding"], self._archive["truth"], digest)
+
+    def _card(self) -> Card:
+        """Of what the device takes from it to answer enrolled species."""
+        made = self.checkpoint
+        return Card(
+            made.name, made.version, made.created, self.labels, made.input_height_px, made.input_width_px,
+            Calibration(self.temperature or 1.0, {}), prototypes=made.prototypes,
+            enrolled=tuple(label.name for label in made.enrolled), prototype_scale=made.prototype_scale,
+        )  # fmt: skip
+
+
+def lessons_file(checkpoint: Path) -> Path:
+    """Where the lessons of a checkpoint lie."""
+    return checkpoint.with_name(PROTOTYPES) if checkpoint.name == CHECKPOINT else checkpoint.with_suffix(".npz")
+
+
+def file_digests(samples: Sequence[Sample]) -> NDArray[np.str_]:
+    """str[N]: of the samples' files, so that a picture is known again under any name."""
+    of_path = {
+        path: hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        for path in dict.fromkeys(sample.path for sample in samples)
+    }
+    return np.array([of_path[sample.path] for sample in samples], np.str_)
+
+
+class _WithEnrolled(nn.Module):
+    """A network that answers enrolled species as the device does."""
+
+    def __init__(self, network: nn.Module, card: Card) -> None:
+        super().__init__()
+        self.inner, self.prototypes = network, Prototypes(card)
+
+    def forward(self, pixels: Tensor) -> Outputs:
+        outputs: Outputs = self.inner(pixels)
+        known, embedding = (part.float().cpu().numpy() for part in (outputs.logits, outputs.embedding))
+        logits = torch.from_numpy(self.prototypes.extend(known, embedding)).to(pixels.device)
+        return Outputs(logits, outputs.embedding, outputs.attention)
+
+
+def _archive(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise TrainError(f"{path} cannot be read ({error}); remove it, or enrol or train again") from error
