@@ -19,10 +19,10 @@ from edge.inference.model import STARTER, Model
 from edge.inference.predictor import answer
 from edge.inference.taxonomy import Tree
 from edge.service.model_reload import Models
-from export.calibrate import calibrations, prior_of
-from export.judge import judge
-from export.looks import take_looks
-from export.scenes import Scene, read_scenes
+from export.validation.calibrate import calibrations, prior_of
+from export.validation.labelled_frames import Scene, read_scenes
+from export.validation.model_outputs import take_looks
+from export.validation.score_decision import judge
 
 
 def main() -> None:

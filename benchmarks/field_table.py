@@ -21,10 +21,10 @@ from edge.inference.card import Card
 from edge.inference.decision import Decision
 from edge.inference.model import STARTER, Model
 from edge.inference.taxonomy import TaxonKey, Tree
-from export.calibrate import cross_validated, prior_of
-from export.judge import judge
-from export.looks import Looks, take_looks
-from export.scenes import Scene, read_scenes
+from export.validation.calibrate import cross_validated, prior_of
+from export.validation.labelled_frames import Scene, read_scenes
+from export.validation.model_outputs import Looks, take_looks
+from export.validation.score_decision import judge
 
 RANKS = ("class", "order", "family", "species")
 

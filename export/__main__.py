@@ -11,9 +11,12 @@ from train.commands.runner import run
 
 # command -> (module, what it does in one line)
 COMMANDS = {
-    "model": ("export.model_command", "a checkpoint as one int8 model file that carries the proof of its quantisation"),
-    "adopt": ("export.adopt_command", "give somebody else's ONNX classifier or detector a card"),
-    "bench": ("export.bench_command", "measure a model's speed and size, float and int8 side by side"),
+    "model": (
+        "export.commands.model",
+        "a checkpoint as one int8 model file that carries the proof of its quantisation",
+    ),
+    "adopt": ("export.commands.adopt", "give somebody else's ONNX classifier or detector a card"),
+    "bench": ("export.commands.bench", "measure a model's speed and size, float and int8 side by side"),
 }
 
 

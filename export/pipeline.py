@@ -11,17 +11,17 @@ from edge.inference.card import Calibration, Card, Gate, Rejection
 from edge.inference.decision import Decider
 from edge.inference.model import Outputs
 from export import ExportError
-from export.calibrate import Prior, fit_calibration
-from export.exact import sum_exactly
-from export.finetune import Tuning, finetune
-from export.gate import Answers, failures, measure, table
-from export.looks import Looks, calibration_pixels, is_scaled, take_looks
-from export.package import opened
-from export.quantize import Plan, Rounded, activation_ranges, body, quantise_observed, watched
-from export.ranges import observe
-from export.rounding import round_weights
-from export.scenes import Scene, balanced, split_scenes
-from export.sensitivity import by_damage
+from export.model_file import opened
+from export.quantization.activation_ranges import observe
+from export.quantization.qat import Tuning, finetune
+from export.quantization.quantize import Plan, Rounded, activation_ranges, body, quantise_observed, watched
+from export.quantization.reproducible_sums import sum_exactly
+from export.quantization.rounding import round_weights
+from export.quantization.sensitivity import by_damage
+from export.validation.calibrate import Prior, fit_calibration
+from export.validation.gate import Answers, failures, measure, table
+from export.validation.labelled_frames import Scene, balanced, split_scenes
+from export.validation.model_outputs import Looks, calibration_pixels, is_scaled, take_looks
 
 CALIBRATION_SCENES = 128
 SENSITIVITY_PICTURES = 32

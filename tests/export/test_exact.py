@@ -12,9 +12,9 @@ from onnx import numpy_helper
 
 from edge.image.decode import decode
 from edge.inference.attention_crop import FloatArray
-from export.exact import integer_means, sum_exactly
 from export.graph import float_graph
-from export.quantize import Plan, quantise
+from export.quantization.quantize import Plan, quantise
+from export.quantization.reproducible_sums import integer_means, sum_exactly
 from train.model.checkpoint import Checkpoint
 
 

@@ -22,14 +22,16 @@ from edge.inference.model import Model
 from edge.inference.onnx_session import open_session
 from edge.inference.prototypes import Prototypes
 from edge.inference.taxonomy import Taxon
-from export import ExportError, model_command, package
+from export import ExportError
+from export import model_file as package
 from export.__main__ import main
-from export.calibrate import prior
-from export.gate import DEFAULT_LIMITS
+from export.commands import model as model_command
 from export.graph import float_graph
 from export.pipeline import Result, Task, export_int8
-from export.quantize import Plan, quantise
-from export.scenes import read_scenes
+from export.quantization.quantize import Plan, quantise
+from export.validation.calibrate import prior
+from export.validation.gate import DEFAULT_LIMITS
+from export.validation.labelled_frames import read_scenes
 from tests.export.conftest import LABELS, made_picture
 from tests.faults.test_disk import mounted, needs_root
 from train.enrolment import enrol
@@ -178,7 +180,7 @@ def test_weights_of_another_label_table_are_refused(
 
 @pytest.mark.parametrize("precision", ["weights", "fp16", "dynamic"])
 def test_other_precisions_keep_the_contract(precision: str, checkpoint: Checkpoint) -> None:
-    from export.quantize import quantise_observed
+    from export.quantization.quantize import quantise_observed
 
     card = model_command.card_of(checkpoint, "made")
     smaller = quantise_observed(float_graph(checkpoint), {}, Plan(precision=precision))  # type: ignore[arg-type]

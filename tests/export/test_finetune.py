@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from edge.inference.attention_crop import log_probabilities
 from edge.inference.model import Model
 from edge.inference.onnx_session import open_session
-from export import ExportError, finetune, model_command, package
+from export import ExportError
+from export import model_file as package
 from export.__main__ import main
-from export.finetune import Tuning, feature_map, unlabelled
+from export.commands import model as model_command
 from export.graph import INPUT, float_graph, normalise
-from export.quantize import Plan, activation_ranges, body, quantise_observed, watched
-from export.ranges import Observed, observe, with_outputs
+from export.quantization import qat as finetune
+from export.quantization.activation_ranges import Observed, observe, with_outputs
+from export.quantization.qat import Tuning, feature_map, unlabelled
+from export.quantization.quantize import Plan, activation_ranges, body, quantise_observed, watched
 from tests.export.conftest import LABELS, made_picture
 from train.model.checkpoint import Checkpoint
 from train.model.network import NetworkSpec, build

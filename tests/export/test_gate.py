@@ -11,12 +11,12 @@ from edge.inference.card import Calibration, Card, Label
 from edge.inference.decision import Decision
 from edge.inference.taxonomy import Taxon, TaxonKey
 from export import ExportError
-from export.calibrate import Prior
-from export.gate import DEFAULT_LIMITS, Answers, drop_interval, failures, measure, parse_limits
-from export.judge import judge_taxon
-from export.looks import Looks
 from export.pipeline import Task, prove
-from export.scenes import Scene
+from export.validation.calibrate import Prior
+from export.validation.gate import DEFAULT_LIMITS, Answers, drop_interval, failures, measure, parse_limits
+from export.validation.labelled_frames import Scene
+from export.validation.model_outputs import Looks
+from export.validation.score_decision import judge_taxon
 
 LABELS = tuple(
     Label(name, "animal", name, Taxon(name, "species", name, genus=name.split()[0], species=name))

@@ -7,7 +7,7 @@ import pytest
 
 from edge.inference import onnx_session
 from edge.inference.onnx_session import PROBE, open_session, overflows
-from export.int8_probe import CHANNELS, SIDE_PX, probe
+from export.quantization.int8_probe import CHANNELS, SIDE_PX, probe
 
 
 def test_the_probe_is_the_one_that_is_shipped() -> None:

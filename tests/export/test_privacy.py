@@ -13,7 +13,7 @@ import pytest
 
 import edge
 from edge.inference.model import STARTER
-from export.model_command import card_of
+from export.commands.model import card_of
 from train.model.checkpoint import Checkpoint
 
 MODELS = STARTER.parent
@@ -22,10 +22,10 @@ MODELS = STARTER.parent
 @pytest.mark.parametrize(
     "program",
     [
-        "import export.foreign, onnx; export.foreign._answer(onnx.load(sys.argv[1]), 'logits', 1)",
-        "import export.ranges as ranges, onnx;"
+        "import export.adopt.foreign_graph, onnx; export.adopt.foreign_graph._answer(onnx.load(sys.argv[1]), 'logits', 1)",
+        "import export.quantization.activation_ranges as ranges, onnx;"
         " ranges.open_session(ranges.with_outputs(onnx.load(sys.argv[1]), ['logits']).SerializeToString())",
-        "from pathlib import Path; import export.bench_command as bench; bench._peak_bytes(Path(sys.argv[1]))",
+        "from pathlib import Path; import export.commands.bench as bench; bench._peak_bytes(Path(sys.argv[1]))",
     ],
 )
 def test_the_runtime_keeps_no_record_of_its_use(program: str, tiny_model: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge.inference.onnx_session import open_session
 from export.graph import INPUT
-from export.rounding import LIMIT, nearest, round_weights, scales
+from export.quantization.rounding import LIMIT, nearest, round_weights, scales
 
 SIDE_PX = 12
 CASES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from export.scenes import read_scenes
+from export.validation.labelled_frames import read_scenes
 from train.data.taxa_table import card_labels
 
 

@@ -1,6 +1,6 @@
 """What `export model` prints of its figures."""
 
-from export.scorecard import in_words
+from export.validation.scorecard import in_words
 
 
 def test_figures_are_told_in_words() -> None:

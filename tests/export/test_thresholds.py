@@ -7,9 +7,9 @@ import pytest
 
 from edge.inference.card import Label
 from edge.inference.taxonomy import Taxon, Tree
-from export.looks import FloatArray
-from export.scenes import Scene
-from export.thresholds import SEARCH, UNPROVEN_THRESHOLD, fit_thresholds
+from export.validation.labelled_frames import Scene
+from export.validation.model_outputs import FloatArray
+from export.validation.thresholds import SEARCH, UNPROVEN_THRESHOLD, fit_thresholds
 
 LABELS = (
     *(

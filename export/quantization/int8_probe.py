@@ -1,6 +1,6 @@
 """The probe by which a device learns whether its int8 kernels overflow (`edge.inference.onnx_session`).
 
-`python -m export.int8_probe` writes it into the package.
+`python -m export.quantization.int8_probe` writes it into the package.
 """
 
 from typing import Any

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from edge.inference.onnx_session import open_session
 from export.graph import INPUT
-from export.ranges import with_outputs
+from export.quantization.activation_ranges import with_outputs
 
 Rounding = Literal["nearest", "feedback"]
 ROUNDINGS: tuple[Rounding, ...] = ("nearest", "feedback")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edge.inference.attention_crop import Box, attention_regions, combine, log_probabilities, region_pixels
 from edge.inference.card import Calibration, Card, SecondLook
 from edge.inference.model import Model
-from export.scenes import Scene
+from export.validation.labelled_frames import Scene
 
 BATCH = 8
 FloatArray = NDArray[np.float32]

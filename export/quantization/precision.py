@@ -12,7 +12,7 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from export.graph import INPUT
-from export.narrow import narrow_weights
+from export.quantization.weight_only import narrow_weights
 
 Precision = Literal["int8", "dynamic", "weights", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("int8", "dynamic", "weights", "fp16")
@@ -38,7 +38,7 @@ def convert(model: onnx.ModelProto, precision: Precision, nodes: Sequence[str]) 
     elif precision == "dynamic":
         result = _dynamic(copy, nodes)
     else:
-        raise ValueError(f"precision {precision!r} is made by export.quantize")
+        raise ValueError(f"precision {precision!r} is made by export.quantization.quantize")
     onnx.checker.check_model(result, full_check=True)
     assert result.graph.input[0].name == INPUT
     return result

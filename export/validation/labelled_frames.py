@@ -15,7 +15,7 @@ from export import ExportError
 from train.data.readers import read_dataset
 from train.data.sample import one_per_frame
 
-FIELD_TAXA = Path(__file__).parents[1] / "train" / "field_taxa.csv"
+FIELD_TAXA = Path(__file__).parents[2] / "train" / "field_taxa.csv"
 UNSEEN = -1
 """Place of a truth that the model has no label for."""
 _GREY = 12.0  # mean distance of the colour channels below which a frame counts as infra-red or greyscale

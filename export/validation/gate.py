@@ -12,8 +12,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 from edge.inference.card import Card, Gate, LabelProof
 from edge.inference.decision import Decision
 from export import ExportError
-from export.looks import FloatArray
-from export.scenes import UNSEEN, Scene
+from export.validation.labelled_frames import UNSEEN, Scene
+from export.validation.model_outputs import FloatArray
 from train.evaluation.calibration import reliability
 
 DEFAULT_LIMITS = {"accuracy_drop": 0.005, "label_drop": 0.02, "label_images": 20.0, "decision_agreement": 0.97}

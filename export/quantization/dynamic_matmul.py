@@ -7,7 +7,7 @@ from memory for each picture; in int8 it is a quarter of that.
 import onnx
 from onnx import TensorProto, helper
 
-from export.narrow import transposed
+from export.quantization.weight_only import transposed
 
 
 def multiply_integers(model: onnx.ModelProto) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edge.inference.decision import Decision
 from edge.inference.taxonomy import RANKS, Node, TaxonKey, Tree
-from export.scenes import Scene
+from export.validation.labelled_frames import Scene
 
 Verdict = Literal["right", "wrong", "open"]
 

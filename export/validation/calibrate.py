@@ -15,10 +15,10 @@ from sklearn.model_selection import GroupKFold
 from edge.inference.card import Calibration, Card, SecondLook
 from edge.inference.decision import Decider, Decision
 from edge.inference.taxonomy import Tree
-from export.judge import truth_nodes
-from export.looks import FloatArray, Looks, bias_array
-from export.scenes import UNSEEN, Scene
-from export.thresholds import fit_thresholds
+from export.validation.labelled_frames import UNSEEN, Scene
+from export.validation.model_outputs import FloatArray, Looks, bias_array
+from export.validation.score_decision import truth_nodes
+from export.validation.thresholds import fit_thresholds
 
 FOLDS = 5
 NEVER = 1.01

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from export.rounding import nearest
+from export.quantization.rounding import nearest
 
 
 def correct_bias(

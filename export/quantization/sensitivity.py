@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from edge.inference.attention_crop import FloatArray, log_probabilities
 from edge.inference.onnx_session import open_session
 from export.graph import INPUT
-from export.quantize import WEIGHTED_OPS, Plan, Rounded, body, quantise_observed
-from export.ranges import Observed
+from export.quantization.activation_ranges import Observed
+from export.quantization.quantize import WEIGHTED_OPS, Plan, Rounded, body, quantise_observed
 
 
 def units(model: onnx.ModelProto) -> list[tuple[str, ...]]:

@@ -21,10 +21,10 @@ from torch.nn import functional
 
 from edge.image.decode import IMAGE_SUFFIXES
 from export import ExportError
-from export.exact import tie_free
 from export.graph import NETWORK_INPUT, normalise
-from export.quantize import WEIGHTED_OPS, body
-from export.scenes import UNSEEN, Scene
+from export.quantization.quantize import WEIGHTED_OPS, body
+from export.quantization.reproducible_sums import tie_free
+from export.validation.labelled_frames import UNSEEN, Scene
 from train.model.network import Network
 
 MOST_FRAMES = 300

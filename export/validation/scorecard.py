@@ -10,9 +10,9 @@ from sklearn.metrics import roc_auc_score
 from edge.inference.card import Card
 from edge.inference.decision import Decision
 from edge.inference.taxonomy import RANKS, Tree
-from export.judge import Verdict, judge
-from export.looks import FloatArray
-from export.scenes import Scene
+from export.validation.labelled_frames import Scene
+from export.validation.model_outputs import FloatArray
+from export.validation.score_decision import Verdict, judge
 
 SURE = 0.8
 

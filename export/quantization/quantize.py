@@ -20,14 +20,14 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from export.bias import correct_bias
-from export.exact import drop_unused_constants, integer_means, tie_free
 from export.graph import NETWORK_INPUT, SCALE, ZERO_POINT
-from export.integer_products import multiply_integers
-from export.narrow import narrow_weights
-from export.precision import Precision, convert
-from export.ranges import Method, Observed, choose, observe
-from export.rounding import Rounding
+from export.quantization.activation_ranges import Method, Observed, choose, observe
+from export.quantization.bias_correction import correct_bias
+from export.quantization.dynamic_matmul import multiply_integers
+from export.quantization.precision import Precision, convert
+from export.quantization.reproducible_sums import drop_unused_constants, integer_means, tie_free
+from export.quantization.rounding import Rounding
+from export.quantization.weight_only import narrow_weights
 
 QUANTISED_OPS = (
     "Conv",
@@ -56,7 +56,7 @@ class Plan:
     percentile: float = 99.99
     """Share of values that `ranges = "percentile"` keeps, in percent."""
     rounding: Rounding = "feedback"
-    """How the weights of convolutions come to the int8 grid (`export.rounding`)."""
+    """How the weights of convolutions come to the int8 grid (`export.quantization.rounding`)."""
     correct_bias: bool = True
     precision: Precision = "int8"
     float_nodes: tuple[str, ...] = ()

@@ -12,14 +12,14 @@ import onnx
 from edge.inference.card import Boxes, Card, DetectorLayout, Kind, Label, Source
 from edge.inference.taxonomy import RANKS, Taxon
 from export import ExportError
-from export.calibrate import prior
-from export.foreign import Expectation, give_detections, give_logits, take_bytes
-from export.gate import parse_limits, table
-from export.model_command import PROVISIONAL, describe, say
-from export.package import carded, check_writable, toolchain, write
+from export.adopt.foreign_graph import Expectation, give_detections, give_logits, take_bytes
+from export.commands.model import PROVISIONAL, describe, say
+from export.model_file import carded, check_writable, toolchain, write
 from export.pipeline import Task, calibrate_float, export_int8
-from export.quantize import Plan
-from export.scenes import read_scenes
+from export.quantization.quantize import Plan
+from export.validation.calibrate import prior
+from export.validation.gate import parse_limits, table
+from export.validation.labelled_frames import read_scenes
 
 KINDS: tuple[Kind, ...] = ("animal", "human", "vehicle", "blank")
 

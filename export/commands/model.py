@@ -15,20 +15,20 @@ from edge.inference.card import Calibration, Card, Source
 from edge.inference.model import Model
 from edge.inference.taxonomy import RANKS
 from export import ExportError
-from export.calibrate import cross_validated, prior
-from export.finetune import Tuning, feature_map, unlabelled
-from export.gate import DEFAULT_LIMITS, parse_limits, table
 from export.graph import float_graph, normalise
-from export.looks import bias_array
-from export.package import carded, check_writable, opened, toolchain, write
+from export.model_file import carded, check_writable, opened, toolchain, write
 from export.pipeline import Task, export_int8
-from export.precision import PRECISIONS
-from export.quantize import Plan
-from export.ranges import METHODS
-from export.rounding import ROUNDINGS
-from export.scenes import Scene, read_scenes
-from export.scorecard import in_words, scorecard
-from export.thresholds import UNPROVEN_THRESHOLD
+from export.quantization.activation_ranges import METHODS
+from export.quantization.precision import PRECISIONS
+from export.quantization.qat import Tuning, feature_map, unlabelled
+from export.quantization.quantize import Plan
+from export.quantization.rounding import ROUNDINGS
+from export.validation.calibrate import cross_validated, prior
+from export.validation.gate import DEFAULT_LIMITS, parse_limits, table
+from export.validation.labelled_frames import Scene, read_scenes
+from export.validation.model_outputs import bias_array
+from export.validation.scorecard import in_words, scorecard
+from export.validation.thresholds import UNPROVEN_THRESHOLD
 from train.model.checkpoint import Checkpoint
 
 PARITY_LIMIT = 1e-4

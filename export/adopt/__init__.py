@@ -1,0 +1,1 @@
+"""Models made elsewhere, rewritten to our input and output."""

@@ -1,0 +1,1 @@
+"""Float graphs to int8: ranges, rounding, exact sums, fine-tuning."""
