@@ -1,4 +1,4 @@
-"""Time and memory of every report on one database (see `benchmarks.made_survey` for one of a million frames).
+"""Time and memory of every report on one database (see `tests.support.made_survey` for one of a million frames).
 
 python -m benchmarks.report_speed million.db [--config study.toml]
 """

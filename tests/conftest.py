@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_model import check, write_tiny_model
+from tests.support.tiny_model import check, write_tiny_model
 
 FIELD_FRAMES = Path(__file__).parents[2] / "shared" / "data" / "field" / "frames"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.made_survey import make
 from edge.commands.report import main
+from tests.support.made_survey import make
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")

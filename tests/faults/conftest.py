@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import FIELD_FRAMES
-from tests.faults.daemon_process import STARTED, Burst, Tally
+from tests.support.daemon_process import STARTED, Burst, Tally
 
 LONG = os.environ.get("FAULTS", "") == "long"
 _LINES: list[str] = []

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import LONG
-from tests.faults.daemon_process import REPOSITORY, Box, Burst, Tally, digest, wait_until
-from tests.faults.fuse_window import fuse_window
 from tests.faults.test_disk import needs_root, needs_strace
+from tests.support.daemon_process import REPOSITORY, Box, Burst, Tally, digest, wait_until
+from tests.support.fuse_window import fuse_window
 
 
 @needs_root

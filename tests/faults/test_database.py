@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.daemon_process import REPOSITORY, Box, Tally, digest, wait_until
 from tests.faults.test_disk import mounted, needs_root, needs_strace
+from tests.support.daemon_process import REPOSITORY, Box, Tally, digest, wait_until
 
 _INDEXED_OTHERWISE = """
 SELECT count(*) FROM media NOT INDEXED WHERE status = 'classified'

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import LONG
-from tests.faults.daemon_process import Box, Tally, digest, wait_until
+from tests.support.daemon_process import Box, Tally, digest, wait_until
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace injects the errors (apt-get install)")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")

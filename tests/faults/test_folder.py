@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.daemon_process import Box, Burst, Tally, wait_until
-from tests.faults.fuse_window import fuse_window
 from tests.faults.test_disk import mounted, needs_root
+from tests.support.daemon_process import Box, Burst, Tally, wait_until
+from tests.support.fuse_window import fuse_window
 
 
 def test_a_kernel_queue_that_overflows(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.daemon_process import Box, Tally, digest, wait_until
+from tests.support.daemon_process import Box, Tally, digest, wait_until
 
 pytestmark = pytest.mark.skipif(find_spec("pyftpdlib") is None, reason="pyftpdlib is the FTP server (pip install)")
 

@@ -19,7 +19,7 @@ from edge.capture.capture_time import capture_time, iso_utc
 from edge.image import decode as frame
 from edge.image.thumbnail_check import contradicts
 from tests.faults.conftest import LONG
-from tests.faults.daemon_process import Tally
+from tests.support.daemon_process import Tally
 
 INPUTS = 21_000 if LONG else 300
 OTHERS = 16_000 if LONG else 320

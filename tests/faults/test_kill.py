@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.conftest import LONG
-from tests.faults.daemon_process import Box, Tally, digest, wait_until
+from tests.support.daemon_process import Box, Tally, digest, wait_until
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "200" if LONG else "30"))
 _LATEST_KILL_S = 0.2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.daemon_process import Box, Tally, digest, wait_until
+from tests.support.daemon_process import Box, Tally, digest, wait_until
 
 LOGGED = 100_000
 _STAMP = re.compile(rb"20\d\d:\d\d:\d\d \d\d:\d\d:\d\d")

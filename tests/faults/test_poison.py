@@ -16,8 +16,8 @@ from edge.capture import files
 from edge.capture.files import files_below
 from edge.host.safe_output import UnbreakableOutput
 from tests.faults.conftest import LONG
-from tests.faults.daemon_process import Box, Tally, digest, wait_until
-from tests.tiny_model import tiny_card, write_tiny_model
+from tests.support.daemon_process import Box, Tally, digest, wait_until
+from tests.support.tiny_model import tiny_card, write_tiny_model
 
 CHUNK = files.CHUNK if LONG else 2_000
 # Python runs this file at the start of every process that has it on its path, so that the decoder behaves, for one

@@ -14,8 +14,8 @@ from edge.database.recovery import find_damage
 from edge.database.schema import open_database
 from tests.conftest import keep_signals
 from tests.faults.conftest import LONG
-from tests.faults.daemon_process import Box, Tally, digest
-from tests.faults.power_loss import Wreck, read_trace, strace, wrecks
+from tests.support.daemon_process import Box, Tally, digest
+from tests.support.power_loss import Wreck, read_trace, strace, wrecks
 
 FRAMES = 40 if LONG else 16
 POINTS = 100_000 if LONG else 40

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.field_host import FieldHost, layered, missing
+from tests.support.field_host import FieldHost, layered, missing
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = "systemd,systemd-sysv,dbus,python3,procps"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.host.conftest import REPOSITORY
-from tests.host.field_host import FieldHost, until
+from tests.support.field_host import FieldHost, until
 
 INSTALL = "/media/stick/systemd/install.sh"
 FRAMES = 12

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.host.field_host import FieldHost, until
+from tests.support.field_host import FieldHost, until
 
 UNITS = ("edge-classify.service", "edge-classify@.service", "edge-report.service", "edge-report.timer")
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.host.conftest import REPOSITORY
-from tests.host.field_host import FieldHost, until
+from tests.support.field_host import FieldHost, until
 
 MANUAL = REPOSITORY / "docs/deploy.md"
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.host.field_host import FieldHost
+from tests.support.field_host import FieldHost
 
 OWN = "/var/lib/edge-classify"
 PRIVATE = ("/tmp", "/var/tmp")  # its own copies, gone with it
@@ -22,7 +22,7 @@ FILES = ("/home/ranger/world-readable", "/root/secret", "/srv/private", "/etc/sh
 @pytest.fixture
 def found(host: FieldHost) -> dict[str, Any]:
     """What a probe could do that runs as the service's first step, under all that the unit says."""
-    shutil.copyfile(Path(__file__).with_name("probe.py"), host.root / "srv/probe.py")
+    shutil.copyfile(Path(__file__).parents[1] / "support" / "sandbox_probe.py", host.root / "srv/probe.py")
     (host.root / "srv/everyone").mkdir()
     (host.root / "srv/everyone").chmod(0o1777)
     (host.root / "home/ranger").mkdir(parents=True)

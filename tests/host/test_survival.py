@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.field_host import FieldHost, until
+from tests.support.field_host import FieldHost, until
 
 BURST = 40
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.made_animals import write_animals
+from tests.support.made_animals import write_animals
 
 TINY = """
 weights = "none"

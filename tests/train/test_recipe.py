@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.train.made_animals import LABELS, draw_animal
+from tests.support.made_animals import LABELS, draw_animal
 from train import TrainError
 from train.data.prepare import choose_folds, prepare
 from train.recipe import RECIPES, Recipe, load_recipe, recipe_from_document

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.made_survey import make
 from edge.commands.classify import main
 from tests.conftest import FIELD_FRAMES, keep_signals
-from tests.edge.report.by_hand import ByHand
+from tests.support.database_by_hand import ByHand
+from tests.support.made_survey import make
 
 PROJECT = """
 [project]

@@ -1,0 +1,362 @@
+"""A detector before the classifier: known boxes in made frames, and what is logged, counted and exported of them."""
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import edge
+from edge.commands.classify import main
+from edge.commands.report import main as report
+from edge.image.decode import Exif, Picture
+from edge.inference import box_classification as subjects
+from edge.inference.attention_crop import Box
+from edge.inference.card import DetectorLayout
+from edge.inference.decision import Decider
+from edge.inference.detector import MOST_BOXES, Detector
+from edge.inference.model import Model, ModelError
+from tests.conftest import keep_signals
+from tests.support.daemon_process import Box as Daemon
+from tests.support.daemon_process import wait_until
+from tests.support.tiny_detector import Drawn, write_colour_classifier, write_known_detector
+
+RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 230, 20), (20, 20, 230), (70, 70, 70)
+LEFT, RIGHT = (0.1, 0.2, 0.35, 0.2 + 1 / 3), (0.6, 0.5, 0.85, 0.5 + 1 / 3)
+"""Two squares of a frame of 640 x 480 px: left, top, right, bottom in fractions."""
+Colour = tuple[int, int, int]
+Run = Callable[..., int]
+
+
+def scene(left: Colour = GREY, right: Colour = GREY, background: Colour = GREY) -> NDArray[np.uint8]:
+    pixels = np.full((480, 640, 3), background, np.uint8)
+    for (x, y, to_x, to_y), colour in ((LEFT, left), (RIGHT, right)):
+        pixels[round(y * 480) : round(to_y * 480), round(x * 640) : round(to_x * 640)] = colour
+    return pixels
+
+
+def save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels[:, :, ::-1])
+
+
+def drawn(place: tuple[float, float, float, float], score: float, label: int = 0) -> Drawn:
+    return (*place, score, label)
+
+
+def in_letterbox(box: Drawn) -> Drawn:
+    """Of a frame of 4 : 3, with grey bars above and below."""
+    x, y, to_x, to_y, score, label = box
+    return (x, 0.125 + 0.75 * y, to_x, 0.125 + 0.75 * to_y, score, label)
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_colour_classifier(tmp_path_factory.mktemp("model") / "colours.onnx")
+
+
+@pytest.fixture
+def run(tmp_path: Path, colours: Path) -> Run:
+    """Classifies `tmp_path/captures` into `tmp_path/d.db`; gives the exit code."""
+
+    def once(detector: Path | None, *more: str) -> int:
+        chosen = [] if detector is None else ["--detector", str(detector)]
+        with keep_signals():
+            return main([str(tmp_path / "captures"), "--db", str(tmp_path / "d.db"), "--model", str(colours), "-q",
+                         "--min-free-bytes", "0", *chosen, *more])  # fmt: skip
+
+    return once
+
+
+def rows(tmp_path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(tmp_path / "d.db")) as connection:
+        return connection.execute(sql).fetchall()
+
+
+BOXES = """SELECT subject, kind, taxon, count, confidence, box_x, box_y, box_width, box_height, box_source
+FROM observation"""
+FOUND = [drawn(LEFT, 0.9), drawn(RIGHT, 0.6), drawn((0.4, 0.1, 0.5, 0.4), 0.5, 1), drawn((0.0, 0.8, 0.2, 1.0), 0.3, 2)]
+
+
+@pytest.mark.parametrize("fit", ["squash", "letterbox"])
+@pytest.mark.parametrize("layout", ["yolov5", "yolov9", "yolov10", "rtdetr"])
+def test_every_box_is_a_row_with_its_own_answer(layout: DetectorLayout, fit: str, tmp_path: Path, run: Run) -> None:
+    weak = drawn((0.7, 0.1, 0.8, 0.2), 0.15)
+    boxes = [in_letterbox(box) if fit == "letterbox" else box for box in (weak, *reversed(FOUND))]
+    detector = write_known_detector(tmp_path / "boxes.onnx", boxes, layout, fit)
+    save(tmp_path / "captures" / "a.png", scene(RED, RED))
+    assert run(detector) == 0
+    found = rows(tmp_path, f"{BOXES} ORDER BY subject")
+    roe = "Capreolus capreolus"
+    assert [row[:4] for row in found] == [
+        (0, "animal", roe, 2), (1, "animal", roe, 1), (2, "animal", roe, 1), (3, "human", None, 1),
+        (4, "vehicle", None, 1),
+    ]  # fmt: skip
+    assert found[0][5:] == (None,) * 5
+    for row, (x, y, to_x, to_y, score, _) in zip(found[1:], FOUND, strict=True):
+        np.testing.assert_allclose(row[5:9], (x, y, to_x - x, to_y - y), atol=1e-5)
+        assert row[9] == "detector"
+        assert row[4] == pytest.approx(score, rel=0.01)  # the classifier is sure of red
+    assert rows(tmp_path, "SELECT count, taxon FROM detections") == [(2, roe)]
+    assert rows(tmp_path, "SELECT count(*) FROM observation WHERE log_probabilities IS NOT NULL") == [(3,)]
+
+
+def test_what_a_box_shows_is_asked_of_the_square_around_it(tmp_path: Path, colours: Path) -> None:
+    detector = Detector(write_known_detector(tmp_path / "boxes.onnx", [drawn((0.1, 0.2, 0.2, 0.2 + 1 / 3), 0.8)]))
+    model = Model(colours)
+    pixels = scene(RED)
+    pixels[:, :64] = GREEN  # within the square, outside of the box
+    answer = subjects.look_at_boxes(detector, model, Decider(model.card), Picture(pixels, 640, 480, Exif()))
+    side = 160 * 1.2
+    left, top = 96 - side / 2, 176 - side / 2
+    cut = pixels[int(top) : round(top + side), int(left) : round(left + side)].astype(float).mean((0, 1)) / 255
+    logits = np.array([24 * cut[0], 24 * cut[1], -9, -9, 24 * cut[2]])
+    expected = np.exp(logits) / np.exp(logits).sum()  # given that it is an animal
+    found = answer.subjects[0]
+    assert found.log_probabilities is not None
+    np.testing.assert_allclose(np.exp(found.log_probabilities[:5]), expected, atol=0.02)
+    assert np.exp(found.log_probabilities[5]) == 0
+    assert found.decision.confidence == pytest.approx(0.8 * expected.max(), abs=0.02)
+    assert answer.decision.taxon == found.decision.taxon
+    assert answer.decision.confidence == pytest.approx(found.decision.confidence)
+
+
+def test_animals_of_two_species_make_a_frame_of_what_holds_both(tmp_path: Path, run: Run) -> None:
+    detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9), drawn(RIGHT, 0.8)])
+    save(tmp_path / "captures" / "deer.png", scene(RED, GREEN))
+    save(tmp_path / "captures" / "other.png", scene(RED, BLUE))
+    assert run(detector) == 0
+    sql = """SELECT o.subject, o.taxon, o.reason, o.count FROM observation o JOIN media m ON m.id = o.media
+             WHERE m.path LIKE ? ORDER BY 1"""
+    with closing(sqlite3.connect(tmp_path / "d.db")) as connection:
+        deer, other = (connection.execute(sql, (f"%{name}.png",)).fetchall() for name in ("deer", "other"))
+    assert deer == [(0, "Cervidae", "rolled_up", 2), (1, "Capreolus capreolus", "confident", 1),
+                    (2, "Cervus elaphus", "confident", 1)]  # fmt: skip
+    assert other[0] == (0, "Animalia", "rolled_up", 2)
+    assert [row[1] for row in other[1:]] == ["Capreolus capreolus", "Strix aluco"]
+
+
+def test_a_frame_without_boxes_is_blank_as_sure_as_the_strongest_was_weak(tmp_path: Path, run: Run) -> None:
+    detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9)])
+    save(tmp_path / "captures" / "dark.png", scene((30, 9, 9), (9, 9, 9), (9, 9, 9)))
+    assert run(detector) == 0
+    assert rows(tmp_path, f"{BOXES}") == [(0, "blank", None, None, pytest.approx(0.91, abs=1e-5), *[None] * 5)]
+    assert rows(tmp_path, "SELECT reason, log_probabilities FROM observation") == [("blank", None)]
+    config = tmp_path / "strict.toml"
+    config.write_text("[thresholds]\nblank = 0.95\n")
+    (tmp_path / "d.db").unlink()
+    assert run(detector, "--config", str(config)) == 0
+    assert rows(tmp_path, "SELECT kind, reason FROM observation") == [("unknown", "below_threshold")]
+    config.write_text("[thresholds]\ndetection = 0.05\n")
+    (tmp_path / "d.db").unlink()
+    assert run(detector, "--config", str(config)) == 0
+    assert rows(tmp_path, "SELECT kind, count FROM detections") == [("animal", 1)]
+
+
+def test_a_far_animal_leaves_the_answer_to_a_near_one(tmp_path: Path, run: Run) -> None:
+    detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9), drawn(RIGHT, 0.8)])
+    save(tmp_path / "captures" / "a.png", scene(RED, GREY))  # grey could be any of three
+    assert run(detector) == 0
+    found = rows(tmp_path, "SELECT subject, taxon, count FROM observation ORDER BY subject")
+    assert found == [(0, "Capreolus capreolus", 2), (1, "Capreolus capreolus", 1), (2, "Cervidae", 1)]
+
+
+def test_a_person_stronger_than_the_animal_is_what_the_frame_shows(tmp_path: Path, run: Run) -> None:
+    detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.5), drawn(RIGHT, 0.7, 1)])
+    save(tmp_path / "captures" / "a.png", scene(RED))
+    assert run(detector) == 0
+    assert rows(tmp_path, f"{BOXES} WHERE subject = 0")[0][:4] == (0, "human", None, 1)
+    boxes = rows(tmp_path, "SELECT kind FROM observation WHERE subject > 0 ORDER BY subject")
+    assert boxes == [("human",), ("animal",)]
+
+
+def test_the_run_names_the_detector_and_another_detector_looks_again(tmp_path: Path, colours: Path, run: Run) -> None:
+    first = write_known_detector(tmp_path / "first.onnx", [drawn(LEFT, 0.9)], name="first")
+    second = write_known_detector(tmp_path / "second.onnx", [drawn(LEFT, 0.9), drawn(RIGHT, 0.9)], name="second")
+    save(tmp_path / "captures" / "a.png", scene(RED, RED))
+    assert run(None) == 0
+    assert run(first) == 0  # it is logged
+    assert run(first, "--reclassify") == 0
+    assert run(second, "--reclassify") == 0
+    assert run(second, "--reclassify") == 0  # by this one too
+    sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (colours, first, second)]
+    settings = [json.loads(text) for (text,) in rows(tmp_path, "SELECT settings FROM run ORDER BY id")]
+    assert "detector_sha256" not in settings[0]
+    named = [(run["detector"], run["detector_sha256"]) for run in settings[2:4]]
+    assert named == [(str(first), sums[1]), (str(second), sums[2])]
+    assert rows(tmp_path, "SELECT sha256, name FROM model ORDER BY id") == [
+        (sums[0], "colours"),
+        (f"{sums[0]}+{sums[1]}", "first 1 + colours"),
+        (f"{sums[0]}+{sums[2]}", "second 1 + colours"),
+    ]
+    assert rows(tmp_path, "SELECT classified_by, count(*) FROM observation GROUP BY 1 ORDER BY 1") == [
+        ("colours 1", 1), ("first 1 + colours 1", 2), ("second 1 + colours 1", 3)
+    ]  # fmt: skip
+    assert rows(tmp_path, "SELECT count FROM detections") == [(2,)]
+
+
+def test_what_is_no_detector_is_one_line(
+    tmp_path: Path, colours: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9)])
+    save(tmp_path / "captures" / "a.png", scene(RED))
+    text = tmp_path / "text.onnx"
+    text.write_text("no model")
+    for file, expected in (
+        (colours, "its card says that it classifies"),
+        (text, "ONNX Runtime cannot load it"),
+        (tmp_path / "none.onnx", "cannot be read (No such file or directory)"),
+    ):
+        assert run(file) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"edge-classify: {file}: ")
+        assert expected in line
+    with keep_signals():
+        assert main([str(tmp_path / "captures"), "--model", str(detector), "--db", str(tmp_path / "d.db")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "it detects; give it to --detector" in line
+    with pytest.raises(ModelError, match="give it to --detector"):
+        edge.Classifier(detector)
+
+
+def test_the_python_interface_takes_a_detector(tmp_path: Path, colours: Path) -> None:
+    detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9)])
+    save(tmp_path / "a.png", scene(RED))
+    assert edge.Classifier(colours, detector=detector).classify(tmp_path / "a.png").taxon == "Capreolus capreolus"
+
+
+def test_worker_processes_log_the_same_boxes_as_threads(tmp_path: Path, colours: Path, run: Run) -> None:
+    detector = write_known_detector(tmp_path / "boxes.onnx", FOUND)
+    for number, colour in enumerate((RED, GREEN, BLUE)):
+        save(tmp_path / "captures" / f"{number}.png", scene(colour))
+    save(tmp_path / "captures" / "dark.png", scene((9, 9, 9), (9, 9, 9), (9, 9, 9)))
+    assert run(detector, "--threads", "3") == 0
+    by_threads = rows(tmp_path, f"{BOXES} ORDER BY media, subject")
+    (tmp_path / "d.db").unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "edge.commands.classify", str(tmp_path / "captures"), "--db", str(tmp_path / "d.db"), "--model",
+         str(colours), "--detector", str(detector), "--workers", "2", "-q", "--min-free-bytes", "0"],
+        cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path, f"{BOXES} ORDER BY media, subject") == by_threads
+    assert len(by_threads) == 3 * 5 + 1
+
+
+def test_the_daemon_keeps_its_detector_when_the_classifier_is_changed(tmp_path: Path, colours: Path) -> None:
+    detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9)])
+    model = tmp_path / "model.onnx"
+    model.write_bytes(colours.read_bytes())
+    box = Daemon(tmp_path, model)
+    box.captures.mkdir()
+
+    def arrive(name: str, colour: Colour) -> None:
+        save(tmp_path / name, scene(colour))
+        (tmp_path / name).rename(box.captures / name)
+        wait_for_rows(box, f"%{name}")
+
+    box.start("--detector", str(detector))
+    try:
+        box.wait_for_word("watching")
+        arrive("a.png", RED)
+        write_colour_classifier(tmp_path / "new", replace(Model(colours).card, version="2")).replace(model)
+        assert box.process is not None
+        os.kill(box.process.pid, signal.SIGHUP)
+        box.wait_for_word("boxes 1 + colours 2 from now on")
+        arrive("b.png", BLUE)
+        write_known_detector(tmp_path / "new", [drawn(LEFT, 0.9), drawn(RIGHT, 0.8)], name="more").replace(detector)
+        box.wait_for_word("more 1 + colours 2 from now on")  # noticed by itself
+        arrive("c.png", GREEN)
+        box.stop()
+    finally:
+        box.kill()
+    assert box.query("SELECT classified_by, count(*) FROM observation GROUP BY 1 ORDER BY 1") == [
+        ("boxes 1 + colours 1", 2), ("boxes 1 + colours 2", 2), ("more 1 + colours 2", 3)
+    ]  # fmt: skip
+
+
+def test_a_detector_gone_wild_costs_no_more_than_its_limit(
+    tmp_path: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    corners = random.uniform(0, 0.9, (1000, 2))
+    boxes = [(x, y, x + 0.08, y + 0.08, 0.3 + n / 2000, 0) for n, (x, y) in enumerate(corners.tolist())]
+    detector = Detector(write_known_detector(tmp_path / "boxes.onnx", boxes, "rtdetr"))
+    model, sizes = Model(colours), []
+    run = model.run
+
+    def counted(pixels: NDArray[np.uint8]) -> Any:
+        sizes.append(len(pixels))
+        return run(pixels)
+
+    monkeypatch.setattr(model, "run", counted)
+    answer = subjects.look_at_boxes(detector, model, Decider(model.card), Picture(scene(RED), 640, 480, Exif()))
+    assert len(answer.subjects) == MOST_BOXES == sum(sizes)
+    assert max(sizes) <= 8
+
+
+CORNERS = [Box(0, 0, 0.01, 0.01), Box(0.9, 0.9, 0.1, 0.1), Box(0, 0.4, 1, 0.2), Box(0, 0, 1, 1)]
+
+
+@pytest.mark.parametrize("place", CORNERS)
+def test_the_surroundings_of_a_box_lie_inside_the_frame_and_hold_it(place: Box) -> None:
+    around = subjects.surroundings(place, Picture(scene(), 640, 480, Exif()))
+    assert around.x >= 0
+    assert around.y >= 0
+    assert around.x + around.width <= 1 + 1e-9
+    assert around.y + around.height <= 1 + 1e-9
+    assert around.x <= place.x + 1e-9
+    assert around.x + around.width >= place.x + place.width - 1e-9
+    assert around.y <= place.y + 1e-9
+    assert around.y + around.height >= place.y + place.height - 1e-9
+
+
+def test_reports_count_and_export_the_boxes(tmp_path: Path, run: Run) -> None:
+    detector = write_known_detector(tmp_path / "boxes.onnx", FOUND)
+    captures = tmp_path / "captures"
+    for number in range(2):
+        save(captures / f"{number}.png", scene(RED, (230, 20, 20 + number)))
+        os.utime(captures / f"{number}.png", (1_750_000_000 + 60 * number,) * 2)
+    save(captures / "person.png", scene(background=(60, 60, 70)))
+    os.utime(captures / "person.png", (1_750_000_000 + 9000,) * 2)
+    config = tmp_path / "survey.toml"
+    config.write_text(
+        '[project]\ntitle = "Fords"\ncontributors = [{title = "A. Ranger", role = "contact"}]\n'
+        'sampling_design = "opportunistic"\ncapture_method = "activityDetection"\n'
+        "[deployment.ford]\nlatitude = 1.0\nlongitude = 36.0\n"
+    )
+    assert run(detector, "--config", str(config), "--deployment", "ford") == 0
+    common = ["--db", str(tmp_path / "d.db"), "--config", str(config)]
+    for form, out in (("csv", "t.csv"), ("events", "e.csv"), ("camtrap-dp", "package"), ("megadetector", "md.json")):
+        assert report([form, *common, "--out", str(tmp_path / out)]) == 0
+    table = list(csv.DictReader((tmp_path / "t.csv").read_text("utf-8").splitlines()))
+    assert [line["count"] for line in table] == ["2", "2", "2"]
+    events = list(csv.DictReader((tmp_path / "e.csv").read_text("utf-8").splitlines()))
+    assert ("Capreolus capreolus", "2") in [(line["scientific_name"], line["count"]) for line in events]
+    observations = list(csv.DictReader((tmp_path / "package" / "observations.csv").read_text("utf-8").splitlines()))
+    media = [line for line in observations if line["observationLevel"] == "media"]
+    assert [line["bboxX"] for line in media][:2] == ["0.1", "0.6"]
+    assert {line["count"] for line in media if line["observationType"] == "animal"} == {"1"}
+    images = json.loads((tmp_path / "md.json").read_text())["images"]
+    for image in images:
+        assert [detection["category"] for detection in image["detections"]] == ["1", "1", "2", "3"]
+        np.testing.assert_allclose([d["conf"] for d in image["detections"][2:]], [0.5, 0.3], atol=1e-4)
+        np.testing.assert_allclose(image["detections"][2]["bbox"], [0.4, 0.1, 0.1, 0.3], atol=1e-4)
+
+
+def wait_for_rows(box: Daemon, path: str) -> None:
+    sql = f"SELECT count(*) FROM observation o JOIN media m ON m.id = o.media WHERE m.path LIKE '{path}'"
+    wait_until(lambda: box.query(sql)[0][0] != 0, 60, box.log)

@@ -1,0 +1,269 @@
+"""A made survey: a detections database as a device would have written it, from a seed, of any size.
+
+Animals visit by day or by night after their kind, trigger bursts, are sometimes answered coarsely or wrongly;
+vegetation makes storms of blanks; a box goes silent, a clock is reset. Frames need not exist as files.
+
+    python -m tests.support.made_survey OUT.db --frames 1000000 --deployments 20
+"""
+
+import argparse
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.capture.capture_time import iso_utc
+from edge.database.event_table import rebuild_events
+from edge.database.schema import open_database
+from edge.inference.card import Calibration, Card, Label, Source
+from edge.inference.decision import Decider
+from edge.inference.taxonomy import Taxon
+
+
+@dataclass(frozen=True, slots=True)
+class Animal:
+    """A species of the made world."""
+
+    taxon: Taxon
+    visits: float
+    """Relative frequency."""
+    peaks_h: tuple[float, ...]
+    """Local hours of most activity."""
+    sharpness: float
+    """Concentration of activity around the peaks."""
+    group: int
+    """Most animals together."""
+
+
+def _mammal(name: str, common: str, order: str, family: str) -> Taxon:
+    return Taxon(name, "species", common, "Mammalia", order, family, name.split()[0], name)
+
+
+ANIMALS = (
+    Animal(_mammal("Aepyceros melampus", "impala", "Artiodactyla", "Bovidae"), 30, (7.5, 17), 2.5, 6),
+    Animal(_mammal("Phacochoerus africanus", "common warthog", "Artiodactyla", "Suidae"), 18, (9, 15.5), 3, 4),
+    Animal(_mammal("Equus quagga", "plains zebra", "Perissodactyla", "Equidae"), 16, (8, 18), 1.2, 7),
+    Animal(_mammal("Kobus ellipsiprymnus", "waterbuck", "Artiodactyla", "Bovidae"), 9, (6.5, 18), 2, 3),
+    Animal(_mammal("Tragelaphus scriptus", "bushbuck", "Artiodactyla", "Bovidae"), 7, (5.5, 19.5), 3, 2),
+    Animal(_mammal("Crocuta crocuta", "spotted hyena", "Carnivora", "Hyaenidae"), 6, (21, 3), 1.5, 3),
+    Animal(_mammal("Hystrix cristata", "crested porcupine", "Rodentia", "Hystricidae"), 5, (22.5, 2.5), 3, 2),
+    Animal(_mammal("Papio anubis", "olive baboon", "Primates", "Cercopithecidae"), 5, (10, 16), 2, 9),
+    Animal(_mammal("Lepus capensis", "Cape hare", "Lagomorpha", "Leporidae"), 3, (20, 4.5), 2, 1),
+    Animal(_mammal("Panthera pardus", "leopard", "Carnivora", "Felidae"), 1.0, (19.5, 4), 1.2, 1),
+    Animal(_mammal("Panthera leo", "lion", "Carnivora", "Felidae"), 0.6, (20, 5.5), 1.0, 3),
+    Animal(_mammal("Caracal caracal", "caracal", "Carnivora", "Felidae"), 0.2, (21,), 1.5, 1),
+    Animal(_mammal("Orycteropus afer", "aardvark", "Tubulidentata", "Orycteropodidae"), 0.15, (1,), 3, 1),
+    Animal(
+        Taxon("Numida meleagris", "species", "helmeted guineafowl", "Aves", "Galliformes", "Numididae", "Numida",
+              "Numida meleagris"), 8, (7, 17.5), 3, 8,
+    ),
+)  # fmt: skip
+HIGHER = (
+    Taxon("Mammalia", "class", "mammal", "Mammalia"),
+    Taxon("Aves", "class", "bird", "Aves"),
+    Taxon("Felidae", "family", "cat family", "Mammalia", "Carnivora", "Felidae"),
+    Taxon("Bovidae", "family", "cattle and antelope family", "Mammalia", "Artiodactyla", "Bovidae"),
+)
+CARD = Card(
+    name="made-savanna",
+    version="1.0",
+    created="2026-01-01T00:00:00Z",
+    labels=(
+        *(Label(a.taxon.common_name, "animal", a.taxon.common_name, a.taxon) for a in ANIMALS),
+        Label("blank", "blank", "blank"),
+        Label("human", "human", "person"),
+        Label("vehicle", "vehicle", "vehicle"),
+    ),
+    input_height_px=224,
+    input_width_px=224,
+    calibration=Calibration(1.0, {"species": 0.7, "class": 0.8, "blank": 0.6, "human": 0.5, "vehicle": 0.6}),
+    higher_taxa=HIGHER,
+    sources=(Source("made data", "training data", "none"),),
+    notes=("Knows nothing of the real world: it answers for made frames.",),
+)
+LABELS = len(CARD.labels)
+BLANK, HUMAN = len(ANIMALS), len(ANIMALS) + 1
+COLUMNS = (
+    "id, path, digest, bytes, width_px, height_px, captured_at, captured_at_raw, time_zone, clock_doubt, received_at, "
+    "status, reason, attempts, deployment, infrared, scene"
+)
+
+
+def make(
+    path: Path,
+    seed: int = 1,
+    frames: int = 3000,
+    deployments: int = 3,
+    days: int = 60,
+    zone: str = "Africa/Nairobi",
+    folder: Path | None = None,
+    events: bool = True,
+    first_camera: int = 0,
+) -> None:
+    """Write a database. `folder` is where the frames are said to lie; `seed` decides everything."""
+    rng = np.random.default_rng(seed)
+    connection = open_database(path)
+    connection.execute("BEGIN")
+    decider = Decider(CARD)
+    text = CARD.to_json()
+    connection.execute(
+        "INSERT INTO model (id, sha256, name, version, card) VALUES (1, ?, ?, ?, ?)",
+        (f"{seed:064x}", CARD.name, CARD.version, text),
+    )
+    start = datetime(2026, 3, 1, tzinfo=ZoneInfo(zone))
+    connection.execute(
+        "INSERT INTO run (id, started_at, software_version, model, settings) VALUES (1, ?, '0.1.0', 1, '{}')",
+        (_utc(start),),
+    )
+    media = 0
+    for number in range(deployments):
+        name = f"cam{first_camera + number + 1:02d}"
+        connection.execute(
+            "INSERT INTO deployment VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                name,
+                round(-2.4 + float(rng.normal(0, 0.05)), 5),
+                round(36.9 + float(rng.normal(0, 0.05)), 5),
+                zone,
+                start.isoformat(),
+                (start + timedelta(days=days)).isoformat(),
+                None,
+            ),
+        )
+        wanted = frames // deployments + (number < frames % deployments)
+        rows = list(_frames(rng, decider, name, start, days, wanted, media, folder or Path("/camera")))
+        media += len(rows)
+        connection.executemany(
+            f"INSERT INTO media ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [row[0] for row in rows],
+        )
+        connection.executemany(
+            "INSERT INTO observation (media, run, model, kind, taxon, rank, common_name, confidence, reason, method, "
+            "classified_by, classified_at, log_probabilities) "
+            "VALUES (?, 1, 1, ?, ?, ?, ?, ?, ?, 'machine', 'made-savanna 1.0', ?, ?)",
+            [row[1] for row in rows],
+        )
+    hours = np.arange(0, days * 24)
+    alive = hours[(hours < days * 12) | (hours > days * 12 + 60)]  # silent for sixty hours in the middle
+    connection.executemany(
+        "INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronised) VALUES (?, 0, ?, 31.5, 1)",
+        [(_utc(start + timedelta(hours=int(h))), 60_000_000_000 - int(h) * 20_000_000) for h in alive],
+    )
+    connection.execute("COMMIT")
+    if events:
+        rebuild_events(connection, {1: decider})
+    connection.close()
+
+
+def _frames(
+    rng: np.random.Generator, decider: Decider, camera: str, start: datetime, days: int, wanted: int, media: int,
+    folder: Path,
+) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:  # fmt: skip
+    """Rows of `media` and of `observation` for one camera."""
+    share = np.array([a.visits for a in ANIMALS]) * rng.gamma(0.8, 1, len(ANIMALS))
+    share /= share.sum()
+    scene = rng.integers(40, 200, 192)
+    made = 0
+    while made < wanted:
+        day = int(rng.integers(0, days))
+        kind = rng.random()
+        if kind < 0.07:  # a storm of blanks
+            label, hour, bursts, group = BLANK, rng.uniform(10, 16), int(rng.integers(3, 15)), 0
+        elif kind < 0.25:
+            label, hour, bursts, group = BLANK, rng.uniform(0, 24), 1, 0
+        elif kind < 0.26:
+            label, hour, bursts, group = HUMAN, rng.uniform(8, 17), 1, 1
+        else:
+            label = int(rng.choice(len(ANIMALS), p=share))
+            animal = ANIMALS[label]
+            peak = animal.peaks_h[int(rng.integers(len(animal.peaks_h)))]
+            hour = (peak + rng.vonmises(0, animal.sharpness) * 12 / np.pi) % 24
+            bursts, group = 1 + int(rng.poisson(0.7)), 1 + int(rng.integers(animal.group))
+        at = start + timedelta(days=day, hours=float(hour))
+        for _ in range(bursts):
+            for _ in range(min(3, wanted - made)):
+                media, made = media + 1, made + 1
+                yield _frame(rng, decider, camera, at, label, group, media, folder, scene)
+                at += timedelta(seconds=float(rng.uniform(1, 3)))
+            at += timedelta(seconds=float(rng.uniform(20, 300)))
+
+
+def _frame(
+    rng: np.random.Generator, decider: Decider, camera: str, at: datetime, label: int, group: int, media: int,
+    folder: Path, scene: NDArray[np.int64],
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:  # fmt: skip
+    logits = rng.normal(0, 1.0, LABELS)
+    logits[label] += rng.gamma(5, 1.6)
+    if label < len(ANIMALS):  # a family looks alike
+        family = ANIMALS[label].taxon.family
+        logits[: len(ANIMALS)] += [2.2 if a.taxon.family == family else 0 for a in ANIMALS]
+    logs = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
+    said = decider.decide(logs)
+    night = at.hour < 6 or at.hour >= 19
+    stamp = _utc(at)
+    name = f"{camera}-{media:07d}.JPG"
+    return (
+        (
+            media,
+            str(folder / camera / name),
+            blake2b(f"{camera}/{media}".encode(), digest_size=20).hexdigest(),
+            1_500_000,
+            4000,
+            3000,
+            stamp,
+            at.strftime("%Y:%m:%d %H:%M:%S"),
+            str(at.tzinfo),
+            None,
+            stamp,
+            "classified",
+            None,
+            1,
+            camera,
+            int(night),
+            np.clip(scene * (0.4 if night else 1) + rng.normal(0, 4, 192), 0, 255).astype(np.uint8).tobytes(),
+        ),
+        (
+            media,
+            said.kind,
+            said.taxon,
+            said.rank,
+            said.common_name,
+            said.confidence,
+            said.reason,
+            stamp,
+            logs.astype(np.float16).tobytes(),
+        ),
+    )
+
+
+def _utc(at: datetime) -> str:
+    return iso_utc(at)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a made detections database.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--frames", type=int, default=3000)
+    parser.add_argument("--deployments", type=int, default=3)
+    parser.add_argument("--days", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    make(arguments.out, arguments.seed, arguments.frames, arguments.deployments, arguments.days)
+    print(json.dumps({"bytes": arguments.out.stat().st_size, "seconds": round(time.perf_counter() - began, 1)}))
+    with sqlite3.connect(arguments.out) as connection:
+        for table in ("media", "observation", "event"):
+            print(table, *connection.execute(f"SELECT count(*) FROM {table}").fetchone())
+
+
+if __name__ == "__main__":
+    main()

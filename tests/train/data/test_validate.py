@@ -1,0 +1,87 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.made_animals import LABELS
+from train.data.readers import read_dataset
+from train.data.sample import Box, DataError, Dataset, Sample
+from train.data.validate import Fault, find_faults, report_faults, without_faults
+
+
+@pytest.fixture
+def broken(animals: Path, tmp_path: Path) -> Dataset:
+    """36 good images, one cut short, one missing, one of a stranger, one alone of its label, one twice."""
+    dataset = read_dataset(animals)
+    good = dataset.samples[0]
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(good.path.read_bytes()[:-200])
+    others = []
+    for number, sample in enumerate(dataset.samples[1:4]):
+        others.append(tmp_path / f"other-{number}.jpg")
+        others[-1].write_bytes(sample.path.read_bytes())
+    extra = (
+        replace(good, path=cut),
+        replace(good, path=tmp_path / "missing.jpg"),
+        Sample(others[0], "stranger"),
+        Sample(others[1], "stranger"),
+        Sample(others[2], "lonely"),
+        good,
+    )
+    return replace(dataset, samples=dataset.samples + extra, problems=("line 9: no label",))
+
+
+def test_every_fault_is_listed_and_counted(broken: Dataset) -> None:
+    faults = find_faults(broken, {*LABELS, "lonely"})
+    assert sorted(fault.kind for fault in faults) == sorted(
+        ["bad_row", "unreadable", "missing_file", *["label_not_in_table"] * 2, "twice", "one_image_class"]
+    )
+    text = report_faults(faults)
+    assert "cut.jpg" in text
+    assert report_faults([Fault("bad_row", "a", "b")]).endswith("\n1 fault: 1 bad_row")
+    assert text.splitlines()[-1].startswith("7 faults: 1 bad_row, 2 label_not_in_table")
+
+
+def test_faults_stop_unless_they_are_to_be_skipped(broken: Dataset) -> None:
+    faults = find_faults(broken, {*LABELS, "lonely"})
+    with pytest.raises(DataError, match="--skip-bad"):
+        without_faults(broken, faults, skip=False)
+    left = without_faults(broken, faults, skip=True)
+    assert len(left.samples) == 36
+    assert find_faults(left, LABELS) == ()
+
+
+def test_boxes_of_two_labels_are_two_pictures_only_where_they_are_cut_out(animals: Path) -> None:
+    dataset = read_dataset(animals)
+    left, right = Box(0.0, 0.0, 0.4, 1.0), Box(0.5, 0.0, 0.4, 1.0)
+    frame = dataset.samples[0]
+    boxed = [replace(frame, box=left), replace(frame, label="bar", box=right)]
+
+    def kinds(samples: list[Sample], cut_out: bool) -> list[str]:
+        data = replace(dataset, samples=(*samples, *dataset.samples[1:]))
+        faults = find_faults(data, None, cut_out)
+        kept = without_faults(data, faults, skip=True).samples if faults else data.samples
+        assert (frame.path in {sample.path for sample in kept}) == (not faults)
+        return [fault.kind for fault in faults]
+
+    assert kinds(boxed, cut_out=True) == []
+    assert kinds(boxed, cut_out=False) == ["two_labels"]
+    assert kinds([replace(sample, box=left) for sample in boxed], cut_out=True) == ["two_labels"]
+    assert kinds([boxed[0], replace(boxed[1], box=None)], cut_out=True) == ["two_labels"]
+    assert kinds([boxed[0], replace(boxed[0], box=right)], cut_out=False) == []  # a herd
+    text = report_faults(find_faults(replace(dataset, samples=(*boxed, *dataset.samples[1:]))))
+    assert "bar and disc in one frame" in text
+
+
+@pytest.mark.parametrize("boxes", [(None, None), (Box(0.0, 0.0, 0.4, 1.0), Box(0.5, 0.0, 0.4, 1.0))])
+def test_one_image_is_one_however_often_it_is_listed(animals: Path, boxes: tuple[Box | None, Box | None]) -> None:
+    dataset = read_dataset(animals)
+    rows = [replace(dataset.samples[0], label="lonely", box=box) for box in boxes]
+    data = replace(dataset, samples=(*rows, *dataset.samples[1:]))
+    faults = find_faults(data, None, True)
+    assert "one_image_class" in {fault.kind for fault in faults}
+    assert "lonely" not in without_faults(data, faults, skip=True).labels()
+
+
+def test_good_data_has_no_faults(animals: Path) -> None:
+    assert find_faults(read_dataset(animals)) == ()
