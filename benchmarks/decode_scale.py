@@ -20,8 +20,8 @@ from edge.inference.predictor import answer
 from edge.inference.taxonomy import Tree
 from edge.service.model_reload import Models
 from export.validation.calibrate import calibrations, prior_of
-from export.validation.labelled_frames import Scene, read_scenes
-from export.validation.model_outputs import take_looks
+from export.validation.labelled_frames import LabelledFrame, read_labelled_frames
+from export.validation.model_outputs import take_outputs
 from export.validation.score_decision import judge
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     card = model.card
     models = Models(model, Decider(card))
     tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
-    scenes = read_scenes(given.data, card.labels)
+    scenes = read_labelled_frames(given.data, card.labels)
     sides: dict[str, int | None] = {"scaled": models.decode_side_px, "full": None}
     verdicts: dict[str, Counter[str]] = {name: Counter() for name in sides}
     differing = []
@@ -58,11 +58,11 @@ def main() -> None:
     print(f"{_fitted_elsewhere(model, scenes)} of {len(scenes)} are the same with everything fitted on other groups")
 
 
-def _fitted_elsewhere(model: Model, scenes: Sequence[Scene]) -> int:
+def _fitted_elsewhere(model: Model, scenes: Sequence[LabelledFrame]) -> int:
     """How many decisions are the same."""
     card, plan = model.card, model.card.calibration.second_look
     fraction = plan.region_fraction if plan else 0.5
-    scaled, in_full = (take_looks(model, scenes, fraction, in_full=full) for full in (False, True))
+    scaled, in_full = (take_outputs(model, scenes, fraction, in_full=full) for full in (False, True))
     same = 0
     for test, fitted in calibrations(card, scaled, scenes, prior_of(card), fraction, [in_full]):
         decider = Decider(replace(card, calibration=fitted))

@@ -22,8 +22,8 @@ from edge.inference.decision import Decision
 from edge.inference.model import STARTER, Model
 from edge.inference.taxonomy import TaxonKey, Tree
 from export.validation.calibrate import cross_validated, prior_of
-from export.validation.labelled_frames import Scene, read_scenes
-from export.validation.model_outputs import Looks, take_looks
+from export.validation.labelled_frames import LabelledFrame, read_labelled_frames
+from export.validation.model_outputs import ModelOutputs, take_outputs
 from export.validation.score_decision import judge
 
 RANKS = ("class", "order", "family", "species")
@@ -36,11 +36,11 @@ def main() -> None:
     given = parser.parse_args()
     model = Model(given.model, threads=2)
     card = model.card
-    scenes = read_scenes(given.data, card.labels)
+    scenes = read_labelled_frames(given.data, card.labels)
     plan = card.calibration.second_look
     fraction = plan.region_fraction if plan else 0.5
-    looks = take_looks(model, scenes, fraction)
-    in_full = take_looks(model, scenes, fraction, in_full=True)
+    looks = take_outputs(model, scenes, fraction)
+    in_full = take_outputs(model, scenes, fraction, in_full=True)
     known = prior_of(card)
     for title, second in (("one look", False), ("two looks", True)):
         seen, other = ((each if second else replace(each, second=None)) for each in (looks, in_full))
@@ -50,7 +50,7 @@ def main() -> None:
     _boxes(given.data / "boxes.csv", scenes, looks)
 
 
-def _table(card: Card, scenes: Sequence[Scene], decisions: Sequence[Decision], p: NDArray[np.float64]) -> None:
+def _table(card: Card, scenes: Sequence[LabelledFrame], decisions: Sequence[Decision], p: NDArray[np.float64]) -> None:
     tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
     groups: dict[str, list[int]] = {"all": list(range(len(scenes)))}
     for n, scene in enumerate(scenes):
@@ -63,7 +63,7 @@ def _table(card: Card, scenes: Sequence[Scene], decisions: Sequence[Decision], p
         print(f"{name:12}{len(places):7}" + _row(card, tree, scenes, decisions, p, places))
 
 
-def _row(card: Card, tree: Tree, scenes: Sequence[Scene], decisions: Sequence[Decision], p: NDArray[np.float64],
+def _row(card: Card, tree: Tree, scenes: Sequence[LabelledFrame], decisions: Sequence[Decision], p: NDArray[np.float64],
          places: list[int]) -> str:  # fmt: skip
     empty = np.array([scenes[n].kind == "blank" for n in places])
     blank = [label.kind == "blank" for label in card.labels]
@@ -83,7 +83,9 @@ def _row(card: Card, tree: Tree, scenes: Sequence[Scene], decisions: Sequence[De
     return "".join([*cells, f"{surely:>16}"])
 
 
-def _best(tree: Tree, scenes: Sequence[Scene], p: NDArray[np.float64], places: list[int], rank: str) -> tuple[int, int]:
+def _best(
+    tree: Tree, scenes: Sequence[LabelledFrame], p: NDArray[np.float64], places: list[int], rank: str
+) -> tuple[int, int]:
     """(right, judged): the most probable taxon of `rank` against the truth, where the truth reaches that rank."""
     nodes = [node for node in tree.nodes if node.taxon.rank == rank]
     right = judged = 0
@@ -104,7 +106,7 @@ def _share(right: int, judged: int) -> str:
     return f"{right / judged:.0%} ({interval.low:.0%}-{interval.high:.0%})"
 
 
-def _boxes(path: Path, scenes: Sequence[Scene], looks: Looks) -> None:
+def _boxes(path: Path, scenes: Sequence[LabelledFrame], looks: ModelOutputs) -> None:
     if not path.is_file():
         return
     regions = {str(scene.path.resolve()): region for scene, region in zip(scenes, looks.regions, strict=True)}

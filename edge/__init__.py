@@ -10,7 +10,8 @@ Decision(kind='animal', taxon='Leporidae', ...)
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from edge.version import __version__
+
 __all__ = ["Card", "Classifier", "Decision", "__version__"]
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from edge.capture.capture_time import zone_named
+from edge.timestamps import zone_named
 
 # Each is right by itself, and of both TOML's reader says only "Cannot overwrite a value".
 _KEY_BEFORE_TABLES = re.compile(r"^\s*deployment\s*=.*^\s*\[\s*deployment\b", re.MULTILINE | re.DOTALL)

@@ -19,9 +19,9 @@ from export.quantization.reproducible_sums import sum_exactly
 from export.quantization.rounding import round_weights
 from export.quantization.sensitivity import by_damage
 from export.validation.calibrate import Prior, fit_calibration
-from export.validation.gate import Answers, failures, measure, table
-from export.validation.labelled_frames import Scene, balanced, split_scenes
-from export.validation.model_outputs import Looks, calibration_pixels, is_scaled, take_looks
+from export.validation.gate import Decisions, failures, measure, table
+from export.validation.labelled_frames import LabelledFrame, balanced, split_scenes
+from export.validation.model_outputs import ModelOutputs, calibration_pixels, is_scaled, take_outputs
 
 CALIBRATION_SCENES = 128
 SENSITIVITY_PICTURES = 32
@@ -37,9 +37,9 @@ class Task:
     card: Card
     """With a provisional calibration."""
     prior: Prior
-    scenes: Sequence[Scene]
+    scenes: Sequence[LabelledFrame]
     """All labelled frames."""
-    held_out: Sequence[Scene] | None
+    held_out: Sequence[LabelledFrame] | None
     """For the gate; `None`: whole groups of `scenes` that the ranges did not see."""
     data: str
     """Name of the data, for the card."""
@@ -55,11 +55,11 @@ class Result:
     model: onnx.ModelProto
     card: Card
     """Calibrated, with the gate's figures."""
-    frames: list[Scene]
+    frames: list[LabelledFrame]
     """Those that it was calibrated on."""
-    looks: Looks
+    looks: ModelOutputs
     """At `frames`."""
-    in_full: tuple[Looks, ...]
+    in_full: tuple[ModelOutputs, ...]
     """At the same frames with every pixel decoded; empty where the device decodes every pixel."""
 
     @property
@@ -80,7 +80,7 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
     chosen = balanced(for_ranges, CALIBRATION_SCENES, SEED)
     with opened(task.model, task.card) as float_model:
         pictures = calibration_pixels(float_model, chosen, task.fraction)
-        float_looks = take_looks(float_model, frames, task.fraction)
+        float_looks = take_outputs(float_model, frames, task.fraction)
         scaled = is_scaled(float_model, frames, task.fraction)
         judged = {scene.path.resolve() for scene in gated}
         others = [scene for scene in tuning.scenes if scene.path.resolve() not in judged] if tuning else []
@@ -97,8 +97,8 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
         if plan.precision == "int8":
             sum_exactly(quantised, plan.float_nodes)
         with opened(quantised, task.card) as model:
-            looks = take_looks(model, frames, task.fraction)
-            in_full = [take_looks(model, frames, task.fraction, in_full=True)] if scaled else []
+            looks = take_outputs(model, frames, task.fraction)
+            in_full = [take_outputs(model, frames, task.fraction, in_full=True)] if scaled else []
         calibration = fit_calibration(task.card, looks, frames, task.prior, task.fraction, task.data, in_full)
         gate = prove(task, calibration, frames, gated, float_looks, looks, plan.float_nodes)
         gate = replace(gate, finetune_steps=steps)
@@ -137,25 +137,25 @@ def export_int8(task: Task, plan: Plan, say: Callable[[str], None], tuning: Tuni
 def calibrate_float(task: Task) -> Card:
     """The card of a model that stays as it is, with thresholds fitted on all its labelled frames."""
     with opened(task.model, task.card) as model:
-        looks = take_looks(model, task.scenes, task.fraction)
+        looks = take_outputs(model, task.scenes, task.fraction)
         scaled = is_scaled(model, task.scenes, task.fraction)
-        in_full = [take_looks(model, task.scenes, task.fraction, in_full=True)] if scaled else []
+        in_full = [take_outputs(model, task.scenes, task.fraction, in_full=True)] if scaled else []
     fitted = fit_calibration(task.card, looks, task.scenes, task.prior, task.fraction, task.data, in_full)
     return replace(task.card, calibration=fitted)
 
 
 def prove(
-    task: Task, calibration: Calibration, frames: Sequence[Scene], gated: Sequence[Scene], float_: Looks, int8: Looks,
+    task: Task, calibration: Calibration, frames: Sequence[LabelledFrame], gated: Sequence[LabelledFrame], float_: ModelOutputs, int8: ModelOutputs,
     float_nodes: tuple[str, ...],
 ) -> Gate:  # fmt: skip
     """Both models under the same calibration: figures of the `gated` frames, and equal decisions on all `frames`."""
     decider = Decider(replace(task.card, calibration=calibration))
     energy = Rejection("energy", 0.0)
 
-    def answers(looks: Looks) -> Answers:
+    def answers(looks: ModelOutputs) -> Decisions:
         logs = looks.under(task.card, calibration)
         energies = familiarity(Outputs(looks.first, None, None), energy)
-        return Answers(logs, [decider.decide(row) for row in logs], np.array(energies, np.float32))
+        return Decisions(logs, [decider.decide(row) for row in logs], np.array(energies, np.float32))
 
     before, after = answers(float_), answers(int8)
     wanted = {scene.path for scene in gated}  # their names need not differ: class folders number their own

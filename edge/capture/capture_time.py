@@ -4,9 +4,10 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from edge.image.decode import Exif
+from edge.timestamps import zone_named
 
 EARLIEST_PLAUSIBLE = datetime(2005, 1, 1, tzinfo=UTC)  # no digital camera trap is older; a reset clock is
 FUTURE_ALLOWANCE = timedelta(hours=26)  # a camera set to the other end of the world is no doubt by itself
@@ -24,26 +25,6 @@ class CaptureTime:
     """Name of the zone that `raw` was read in."""
     doubts: tuple[str, ...]
     """From zone_assumed, no_exif, before_2005, future, backwards, dst_gap; empty when there is none."""
-
-
-def zone_named(name: str) -> ZoneInfo:
-    """The time zone called `name`. Raises `ValueError` in one line."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(
-            f"time zone {name!r} is not known here; expected a name such as Africa/Nairobi or UTC "
-            "(is the system's tzdata installed?)"
-        ) from error
-
-
-def iso_utc(moment: datetime) -> str:
-    """ISO 8601 in UTC to the millisecond, always of the same length so that text order is time order."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 def capture_time(exif: Exif, mtime_s: float, zone: ZoneInfo | None, received_at: datetime) -> CaptureTime:

@@ -16,7 +16,7 @@ _TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", 
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FileState:
     """A file as `lstat` saw it."""
 
     path: str
@@ -32,7 +32,7 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") or name.lower().endswith(_TEMPORARY_SUFFIXES)
 
 
-def see(path: str) -> Seen | None:
+def see(path: str) -> FileState | None:
     """The file at `path` now; `None` when it is gone, a link or no regular file."""
     try:
         status = os.lstat(path)
@@ -40,7 +40,7 @@ def see(path: str) -> Seen | None:
         return None
     if not stat_module.S_ISREG(status.st_mode):
         return None
-    return Seen(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return FileState(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_bytes(path: str, limit: int) -> bytes:
@@ -60,7 +60,7 @@ def read_bytes(path: str, limit: int) -> bytes:
 
 def files_below(
     root: str, on_error: Callable[[OSError], None] | None = None, on_folder: Callable[[str], None] | None = None
-) -> Iterator[Seen]:
+) -> Iterator[FileState]:
     """Every regular file at or below `root`; links are not followed, hidden and temporary names are passed by.
 
     Folder by folder in name order (in an enormous folder, in order within each `CHUNK` names). `on_folder` is told of

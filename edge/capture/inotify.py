@@ -14,7 +14,7 @@ _STORM_S = 30.0
 _SHARE = 4  # at least one in so many entries of the queue is passed on; the others are writes, deletions, attributes
 
 
-class KernelEvents:
+class FolderEvents:
     """Calls `on_complete`, `on_growing` (a file's path) and `on_folder` (a new folder's path) from a thread.
 
     The library hides folders that it could not watch; the kernel lists the watches of a process. Of an overflow of the

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from edge.capture.files import STEP, Seen, files_below, is_temporary, see
-from edge.capture.inotify import KernelEvents
+from edge.capture.files import STEP, FileState, files_below, is_temporary, see
+from edge.capture.inotify import FolderEvents
 from edge.host.mounts import Mount, MountChanges, is_silent, mounts_of, read_mounts
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _HANDED_LIMIT = 4096
 _UNHURRIED = 20  # a scan's pause is at least this many times its duration
 
 
-class Watch:
+class FolderWatcher:
     """Watches a folder at any depth.
 
     A file is complete when its writer closed it or moved it in (the kernel says so), or when size and modification
@@ -37,7 +37,7 @@ class Watch:
     def __init__(
         self,
         folder: Path,
-        unknown: Callable[[Sequence[Seen]], list[Seen]],
+        unknown: Callable[[Sequence[FileState]], list[FileState]],
         settle_s: float = 2.0,
         poll_s: float | None = None,
         gather_s: float = 0.0,
@@ -49,25 +49,25 @@ class Watch:
         self._gather_s = gather_s
         self._tick_s = min(gather_s, GATHERING_TICK_S) if gather_s else TICK_S
         self._changed = threading.Condition()
-        self._due: dict[str, tuple[float, Seen | None]] = {}
+        self._due: dict[str, tuple[float, FileState | None]] = {}
         """path -> (monotonic time of its next visit, how it looked when that was set; `None`: ready as it is)"""
         self._order: list[tuple[float, str]] = []
         self._left_out = False
         """Whether there was no room for a planned visit."""
-        self._handed: OrderedDict[str, tuple[Seen, float]] = OrderedDict()
+        self._handed: OrderedDict[str, tuple[FileState, float]] = OrderedDict()
         """What was given to the caller lately and may not be logged yet."""
-        self._events = KernelEvents(self._folder, self._complete, self._growing, self._find)
+        self._events = FolderEvents(self._folder, self._complete, self._growing, self._find)
         self._mount_changes = MountChanges()
         self._identity: tuple[int, int] | None = None
         self._mounts: tuple[Mount, ...] = ()
-        self._scan: Iterator[Seen] | None = None
+        self._scan: Iterator[FileState] | None = None
         self._scan_began = self._next_scan = 0.0
         self._scan_began_ns = self._last_scan_ns = 0
         """Wall clock, as the files' own times; 0: no scan yet, or events were rightly missed."""
         self._folders = 0
         self._unwatched = False
 
-    def visit(self, path: str, after_s: float = 0.0, unless_changed: Seen | None = None) -> None:
+    def visit(self, path: str, after_s: float = 0.0, unless_changed: FileState | None = None) -> None:
         """Plan a visit; a file that no longer looks like `unless_changed` by then is given time to settle."""
         with self._changed:
             if len(self._due) >= LIMIT and path not in self._due:
@@ -93,7 +93,7 @@ class Watch:
         """Whether the folder is there now."""
         return self._identity is not None
 
-    def frames(self, stop: threading.Event) -> Iterator[Seen | None]:
+    def frames(self, stop: threading.Event) -> Iterator[FileState | None]:
         """Complete files, each when it is ready; `None` at least every half second while none is.
 
         (With `gather_s` at least every five.)
@@ -199,17 +199,17 @@ class Watch:
     def _count_folder(self, _folder: str) -> None:
         self._folders += 1
 
-    def _doubt_events(self, found: Seen) -> None:
+    def _doubt_events(self, found: FileState) -> None:
         """A file that came since the last scan and that no event told of: events cannot be relied on here."""
         settled_ns = time.time_ns() - int((self._settle_s + 10) * 1e9)
         if self._last_scan_ns and self._last_scan_ns < found.ctime_ns < settled_ns:
             self._poll("files appear in it without an event")
 
-    def _is_handed(self, found: Seen) -> bool:
+    def _is_handed(self, found: FileState) -> bool:
         seen, at = self._handed.get(found.path, (None, 0.0))
         return seen == found and time.monotonic() - at < RESCAN_S
 
-    def _plan_by_age(self, found: Seen) -> None:
+    def _plan_by_age(self, found: FileState) -> None:
         still = time.time() - found.mtime_ns / 1e9 >= self._settle_s
         with self._changed:
             if found.path not in self._due:  # else an event came meanwhile, and knows better
@@ -223,7 +223,7 @@ class Watch:
             if timeout > 0:
                 self._changed.wait(timeout)
 
-    def _ready(self) -> Seen | None:
+    def _ready(self) -> FileState | None:
         """The next file whose visit is due and that is still what it was when the visit was planned."""
         while True:
             with self._changed:

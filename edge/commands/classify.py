@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from edge import __version__
 
 if TYPE_CHECKING:
-    from edge.capture.files import Seen
+    from edge.capture.files import FileState
     from edge.database.store import Store
-    from edge.service.console import Announcer
+    from edge.service.console import Console
     from edge.service.pipeline import Pipeline
     from edge.settings import Settings
 
@@ -71,24 +71,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(settings: "Settings", given: argparse.Namespace) -> int:
     from edge.database.store import Store
-    from edge.host.systemd_notify import Manager
-    from edge.service.console import Announcer, configure_logging, log
-    from edge.service.crash_guard import Suspicion
-    from edge.service.frame_processor import Examiner
+    from edge.host.systemd_notify import ServiceManager
+    from edge.service.console import Console, configure_logging, log
+    from edge.service.crash_guard import CrashGuard
+    from edge.service.frame_processor import FrameProcessor
     from edge.service.model_reload import choose_models
     from edge.service.pipeline import Pipeline
 
-    manager = Manager()
+    manager = ServiceManager()
     configure_logging(given.verbose, given.quiet)
     _check_sources(settings, given.paths)
     models = choose_models(settings)
     with _sole_user(settings.db):
         store = Store(settings.db, models, settings)
         try:
-            announcer = Announcer(sys.stdout, given.quiet, store.detection if settings.json else None)
+            announcer = Console(sys.stdout, given.quiet, store.detection if settings.json else None)
             log.info("model %s %s, database %s", models.name, models.card.version, settings.db.absolute())
-            suspicion = Suspicion(settings, store.ended_badly, store.has_crashed)
-            examiner = Examiner(models, settings, store.is_logged, suspicion.fault, store.logged_at)
+            suspicion = CrashGuard(settings, store.ended_badly, store.has_crashed)
+            examiner = FrameProcessor(models, settings, store.is_logged, suspicion.fault, store.logged_at)
             pipeline = Pipeline(examiner, store, settings, announcer, suspicion)
             stop = _stop_on_signals()
             gc.freeze()  # what is there by now stays; looking through it for garbage would cost each frame 2 % more
@@ -122,10 +122,10 @@ def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
 
 
 def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline: "Pipeline",
-          announcer: "Announcer", stop: threading.Event) -> None:  # fmt: skip
+          announcer: "Console", stop: threading.Event) -> None:  # fmt: skip
     from edge.capture.files import STEP, files_below, see
 
-    def files(on_error: Callable[[OSError], None] | None = None) -> Iterator["Seen"]:
+    def files(on_error: Callable[[OSError], None] | None = None) -> Iterator["FileState"]:
         for path in paths:
             # A link that was named is meant; links met in a folder are not followed.
             absolute = os.path.realpath(path) if path.is_file() else os.path.abspath(path)
@@ -140,7 +140,7 @@ def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline:
         # Beside the work: a card with a million files is listed for minutes.
         threading.Thread(target=lambda: announcer.expect(sum(1 for _ in files())), daemon=True).start()
 
-    def new() -> Iterator["Seen"]:
+    def new() -> Iterator["FileState"]:
         listed = files(announcer.complain)
         while some := list(islice(listed, STEP)):
             unknown = store.unknown(some)

@@ -13,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from edge.capture.capture_time import now
 from edge.host import status as heartbeat
 from edge.host.mounts import is_silent, mounts_of, read_mounts
 from edge.settings import Settings, SettingsError, add_arguments, read_settings
+from edge.timestamps import now
 
 SERVICE_CONFIG = Path("/etc/edge-classify/config.toml")
 SERVICE_DATABASE = Path("/var/lib/edge-classify/detections.db")

@@ -5,7 +5,8 @@ import sqlite3
 from collections import OrderedDict
 from datetime import datetime, timedelta
 
-from edge.capture.capture_time import CaptureTime, iso_utc
+from edge.capture.capture_time import CaptureTime
+from edge.timestamps import iso_utc
 
 TOLERANCE = timedelta(seconds=60)  # frames of one burst are not always named in order
 _NUMBERED = re.compile(r"(.*?)(\d{3,})(\.[^./]*)?", re.DOTALL)
@@ -19,7 +20,7 @@ WHERE f.path >= ? AND f.path < ? AND length(f.path) = ? AND m.status = 'classifi
 _SERIES = 64  # folders that are filled at the same time
 
 
-class ClockOrder:
+class ClockRollback:
     """Compares each frame with those of smaller numbers in its folder; the database is the memory."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.database.taxon_index import TaxonBook, TaxonKey, lineage_of
+from edge.database.taxon_index import TaxonIndex, TaxonKey, lineage_of
 from edge.inference.decision import Decider, Decision
 
 Ints = NDArray[np.int64]
@@ -99,7 +99,7 @@ def _runs(parted: NDArray[np.bool_], size: int) -> Ints:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class EventMember:
     """One frame's word on one taxon; blank frames give none."""
 
     media: int
@@ -122,10 +122,10 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class Event:
     """An event: its frames and what is said of them together."""
 
-    sightings: tuple[Sighting, ...]
+    members: tuple[EventMember, ...]
     kind: str
     taxon: str | None
     rank: str | None
@@ -140,56 +140,56 @@ class Visit:
 class Grouper:
     """Puts the sightings of one deployment together; knows the models' labels and their deciders."""
 
-    def __init__(self, book: TaxonBook, deciders: Mapping[int, Decider], rules: Rules = DEFAULT_RULES) -> None:
+    def __init__(self, book: TaxonIndex, deciders: Mapping[int, Decider], rules: Rules = DEFAULT_RULES) -> None:
         self._book, self._deciders, self._rules = book, deciders, rules
         self._lines: dict[TaxonKey, frozenset[TaxonKey]] = {}
 
-    def visits(self, sightings: Sequence[Sighting]) -> list[Visit]:
+    def events(self, members: Sequence[EventMember]) -> list[Event]:
         """Events of one deployment; `sightings` in order of time, all of them within reach of each other given."""
-        if not sightings:
+        if not members:
             return []
-        at = np.array([s.at for s in sightings], np.int64)
+        at = np.array([s.at for s in members], np.int64)
         nowhere = np.zeros(len(at), np.int32)
         bursts: dict[int, list[int]] = defaultdict(list)
         for place, number in enumerate(burst_numbers(nowhere, at, self._rules.burst_s).tolist()):
             bursts[number].append(place)
         units: dict[int, Unit] = {}
         for places in bursts.values():
-            units |= self._vote(sightings, places)
+            units |= self._vote(members, places)
         settled = self._adopt(at, units)
         codes = {unit: code for code, unit in enumerate(dict.fromkeys(settled[i] for i in range(len(at))))}
         unit = np.array([codes[settled[i]] for i in range(len(at))], np.int32)
         interval = np.array([self._rules.interval(_name(settled[i])) for i in range(len(at))], np.int64)
-        members: dict[int, list[int]] = defaultdict(list)
+        grouped: dict[int, list[int]] = defaultdict(list)
         for place, number in enumerate(chain(nowhere, at, unit, interval).tolist()):
-            members[number].append(place)
-        return [self._decide([sightings[i] for i in places], settled[places[0]]) for places in members.values()]
+            grouped[number].append(place)
+        return [self._decide([members[i] for i in places], settled[places[0]]) for places in grouped.values()]
 
-    def _vote(self, sightings: Sequence[Sighting], places: list[int]) -> dict[int, Unit]:
+    def _vote(self, members: Sequence[EventMember], places: list[int]) -> dict[int, Unit]:
         """What each frame of one burst counts for: people's word first, else one answer of all frames together."""
-        said = list(dict.fromkeys(sightings[i].key for i in places if sightings[i].human))
+        said = list(dict.fromkeys(members[i].key for i in places if members[i].human))
         units = {}
-        animals = [i for i in places if sightings[i].kind in ("animal", "unknown") and not sightings[i].human]
+        animals = [i for i in places if members[i].kind in ("animal", "unknown") and not members[i].human]
         for i in places:
-            if sightings[i].human or i not in animals:
-                units[i] = sightings[i].key
+            if members[i].human or i not in animals:
+                units[i] = members[i].key
         if animals:
             seen = [unit for unit in said if unit[0] == "animal"]
             if seen:
-                units |= {i: sightings[i].key if sightings[i].key in seen else seen[0] for i in animals}
+                units |= {i: members[i].key if members[i].key in seen else seen[0] for i in animals}
             else:
-                together = self._together([sightings[i] for i in animals])
+                together = self._together([members[i] for i in animals])
                 units |= dict.fromkeys(animals, together)
         return units
 
-    def _together(self, sightings: list[Sighting]) -> Unit:
-        keys = {s.key for s in sightings}
+    def _together(self, members: list[EventMember]) -> Unit:
+        keys = {s.key for s in members}
         if len(keys) == 1:
             return keys.pop()
-        pooled = self._pooled(sightings)
+        pooled = self._pooled(members)
         if pooled is not None and pooled.kind == "animal":
             return ("animal", (pooled.rank or "", pooled.taxon or ""))
-        return _most_voted(sightings).key
+        return _most_voted(members).key
 
     def _adopt(self, at: Ints, units: dict[int, Unit]) -> dict[int, Unit]:
         """Coarse answers join the nearest finer one of their line within the interval."""
@@ -214,27 +214,27 @@ class Grouper:
             settled[place] = best[1] if best else unit
         return settled
 
-    def _decide(self, sightings: list[Sighting], unit: Unit) -> Visit:
+    def _decide(self, members: list[EventMember], unit: Unit) -> Event:
         kind, key = unit
-        counts = [s.count for s in sightings if s.count]
+        counts = [s.count for s in members if s.count]
         common: tuple[int | None] = (max(counts, default=None),)
-        people = [s for s in sightings if s.human and s.key == unit]
+        people = [s for s in members if s.human and s.key == unit]
         if people:
             first = people[0]
-            return Visit(tuple(sightings), kind, first.taxon, first.rank, first.common_name, *common, None, None, True)
-        pooled = self._pooled(sightings) if kind in ("animal", "unknown") and len(sightings) > 1 else None
+            return Event(tuple(members), kind, first.taxon, first.rank, first.common_name, *common, None, None, True)
+        pooled = self._pooled(members) if kind in ("animal", "unknown") and len(members) > 1 else None
         if pooled is not None and self._fits(pooled, unit):
-            answer: Decision | Sighting = pooled
+            answer: Decision | EventMember = pooled
         else:
-            answer = _most_voted([s for s in sightings if s.key == unit] or sightings)
+            answer = _most_voted([s for s in members if s.key == unit] or members)
             if answer.key != unit and key is not None:  # what the frames said together, and none of them alone
                 taxon = self._book.taxa[self._book.code(*key)]
-                confidence = float(np.mean([s.confidence or 0.0 for s in sightings]))
-                return Visit(
-                    tuple(sightings), kind, key[1], key[0], taxon.common_name, *common, confidence, "rolled_up", False
+                confidence = float(np.mean([s.confidence or 0.0 for s in members]))
+                return Event(
+                    tuple(members), kind, key[1], key[0], taxon.common_name, *common, confidence, "rolled_up", False
                 )
-        return Visit(
-            tuple(sightings),
+        return Event(
+            tuple(members),
             answer.kind,
             answer.taxon,
             answer.rank,
@@ -245,12 +245,12 @@ class Grouper:
             False,
         )
 
-    def _pooled(self, sightings: list[Sighting]) -> Decision | None:
+    def _pooled(self, members: list[EventMember]) -> Decision | None:
         """One decision from summed log-probabilities, when one model answered all frames and its card can be read."""
-        models = {s.model for s in sightings}
+        models = {s.model for s in members}
         decider = self._deciders.get(next(iter(models)) or -1) if len(models) == 1 else None
-        rows = [s.log_probabilities for s in sightings if s.log_probabilities is not None]
-        if decider is None or len(rows) != len(sightings):
+        rows = [s.log_probabilities for s in members if s.log_probabilities is not None]
+        if decider is None or len(rows) != len(members):
             return None
         return decider.decide(pool(np.stack(rows)))
 
@@ -283,13 +283,13 @@ def pool(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(summed - (top + np.log(np.exp(summed - top).sum())), np.float64)
 
 
-def _most_voted(sightings: list[Sighting]) -> Sighting:
+def _most_voted(members: list[EventMember]) -> EventMember:
     """The surest sighting of the answer with the largest summed confidence."""
     votes: dict[Unit, float] = defaultdict(float)
-    for s in sightings:
+    for s in members:
         votes[s.key] += s.confidence or 1e-6
     unit = max(votes, key=lambda key: (key[0] == "animal", votes[key], str(key)))
-    return max((s for s in sightings if s.key == unit), key=lambda s: s.confidence or 0.0)
+    return max((s for s in members if s.key == unit), key=lambda s: s.confidence or 0.0)
 
 
 def _name(unit: Unit) -> str | None:

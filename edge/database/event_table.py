@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from edge.capture.capture_time import iso_utc
-from edge.database.event_grouping import DEFAULT_RULES, Grouper, Rules, Sighting, Visit, copied_together
-from edge.database.taxon_index import TaxonBook, read_models
+from edge.database.event_grouping import DEFAULT_RULES, Event, EventMember, Grouper, Rules, copied_together
+from edge.database.taxon_index import TaxonIndex, read_models
 from edge.inference.decision import Decider
+from edge.timestamps import iso_utc
 
 _FRAMES = """
 SELECT m.id, m.deployment, m.captured_at, e.start, e."end"
@@ -89,9 +89,9 @@ def update_events(
             if most_frames is not None and connection.execute(_FRAMES_IN, span).fetchone()[0] > most_frames:
                 continue
             held |= _held(connection, _OF_STRETCH, span)
-            visits = grouper.visits(_sightings(connection, *span))
-            _write(connection, span[0], visits, held)
-            written += len(visits)
+            events = grouper.events(_sightings(connection, *span))
+            _write(connection, span[0], events, held)
+            written += len(events)
         _forget(connection, held)
         return written
 
@@ -104,20 +104,20 @@ def rebuild_events(
         connection.execute("DELETE FROM event_media")
         connection.execute("DELETE FROM event")
         number = 0
-        for deployment, visit in all_visits(connection, deciders, rules):
+        for deployment, visit in all_events(connection, deciders, rules):
             _write(connection, deployment, [visit], {})
             number += 1
         return number
 
 
-def all_visits(
+def all_events(
     connection: sqlite3.Connection, deciders: Mapping[int, Decider] | None = None, rules: Rules = DEFAULT_RULES
-) -> Iterator[tuple[str | None, Visit]]:
+) -> Iterator[tuple[str | None, Event]]:
     """Every event of the database with its deployment, worked out from the frames; reads only."""
     grouper = make_grouper(connection, deciders, rules)
     for (name,) in connection.execute("SELECT DISTINCT deployment FROM media").fetchall():
         for first, last in _stretches(connection, name, rules.longest_s):
-            for visit in grouper.visits(_sightings(connection, name, first, last)):
+            for visit in grouper.events(_sightings(connection, name, first, last)):
                 yield name, visit
 
 
@@ -125,7 +125,7 @@ def make_grouper(
     connection: sqlite3.Connection, deciders: Mapping[int, Decider] | None = None, rules: Rules = DEFAULT_RULES
 ) -> Grouper:
     """A grouper that knows all models of the database now; made anew when a model is added."""
-    book, ready = TaxonBook(), dict(deciders or {})
+    book, ready = TaxonIndex(), dict(deciders or {})
     for id_, model in read_models(connection).items():
         if model.card is not None:
             book.learn(model.card)
@@ -185,15 +185,15 @@ def _held(connection: sqlite3.Connection, sql: str, values: tuple[str | None, ..
 
 
 def _write(
-    connection: sqlite3.Connection, deployment: str | None, visits: Iterable[Visit], held: dict[int, set[int]]
+    connection: sqlite3.Connection, deployment: str | None, events: Iterable[Event], held: dict[int, set[int]]
 ) -> None:
     """Write `visits` into events of `held` that had their frames before, which are taken out of it, or into new ones.
 
     Only what differs is written: a visit of weeks (a herd that stays, a time-lapse) grows by a frame at a time.
     """
     owner = {media: event for event, frames in held.items() for media in frames}
-    for visit in visits:
-        frames = {s.media for s in visit.sightings}
+    for visit in events:
+        frames = {s.media for s in visit.members}
         row = _row(deployment, visit, len(frames))
         event = owner.get(min(frames))
         if event in held:
@@ -212,13 +212,13 @@ def _forget(connection: sqlite3.Connection, events: Iterable[int]) -> None:
     connection.executemany("DELETE FROM event WHERE id = ?", numbers)
 
 
-def _sightings(connection: sqlite3.Connection, deployment: str | None, first: str, last: str) -> list[Sighting]:
+def _sightings(connection: sqlite3.Connection, deployment: str | None, first: str, last: str) -> list[EventMember]:
     """What the frames of a stretch of time show, in order."""
     span = (deployment, first, last)
     also: dict[int, list[tuple[str, str | None, str | None, int | None]]] = {}
     for media, taxon, rank, common, count in connection.execute(_ALSO_SEEN, span):
         also.setdefault(media, []).append((taxon, rank, common, count))
-    sightings: list[Sighting] = []
+    members: list[EventMember] = []
     rows = connection.execute(_SIGHTINGS, span).fetchall()
     copied = copied_together(
         np.zeros(len(rows), np.int32),
@@ -229,20 +229,20 @@ def _sightings(connection: sqlite3.Connection, deployment: str | None, first: st
         row for row, undated in zip(rows, copied.tolist(), strict=True) if not undated
     ):
         logs = None if blob is None else np.frombuffer(blob, np.float16)
-        sightings.append(
-            Sighting(media, at, kind, taxon, rank, common, count, confidence, reason, bool(human), model, logs)
+        members.append(
+            EventMember(media, at, kind, taxon, rank, common, count, confidence, reason, bool(human), model, logs)
         )
         if human:
-            sightings += [
-                Sighting(media, at, "animal", other, other_rank, other_common, number, None, None, True)
+            members += [
+                EventMember(media, at, "animal", other, other_rank, other_common, number, None, None, True)
                 for other, other_rank, other_common, number in also.get(media, [])
                 if other != taxon
             ]
-    return sightings
+    return members
 
 
-def _row(deployment: str | None, visit: Visit, frames: int) -> tuple[str | int | float | None, ...]:
-    times = [s.at for s in visit.sightings]
+def _row(deployment: str | None, visit: Event, frames: int) -> tuple[str | int | float | None, ...]:
+    times = [s.at for s in visit.members]
     return (deployment, visit.kind, visit.taxon, visit.rank, visit.common_name, _text(min(times)), _text(max(times)),
             frames, visit.count, visit.confidence, visit.reason, "human" if visit.human else "machine")  # fmt: skip
 

@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.capture.capture_time import CaptureTime
-from edge.capture.files import Seen
+from edge.capture.files import FileState
+from edge.image.box import Box
 from edge.image.decode import Reason
 from edge.image.resize import Pixels
-from edge.inference.attention_crop import Box
 from edge.inference.box_classification import Subject
 from edge.inference.decision import Decision
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ClassifiedFrame:
     """A whole frame with its answer, ready to be logged."""
 
-    seen: Seen
+    seen: FileState
     digest: str
     width_px: int
     height_px: int
@@ -42,10 +42,10 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedFile:
     """A file that cannot be scored, now or ever."""
 
-    seen: Seen
+    seen: FileState
     digest: str | None
     reason: Reason
     detail: str
@@ -63,13 +63,13 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Duplicate:
     """Content that is logged already, seen at another path or at another time."""
 
-    seen: Seen
+    seen: FileState
     digest: str
     grown_from: str | None = None
     """Digest under which the frame was logged before its file went on growing after the end of the picture."""
 
 
-Result = Scored | Failed | Again
+Result = ClassifiedFrame | FailedFile | Duplicate

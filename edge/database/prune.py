@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from shutil import disk_usage
 
-from edge.capture.capture_time import iso_utc, now
 from edge.capture.files import read_bytes, see
 from edge.database.schema import open_database
 from edge.image.decode import MAX_BYTES, digest
+from edge.timestamps import iso_utc, now
 
 # Every logged file that may go, oldest first. A frame is kept when it is among its taxon's best (a person's word
 # counts above any number), when nobody has looked at it and its taxon is rare here, or when nobody has looked at it

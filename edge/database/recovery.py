@@ -5,9 +5,9 @@ import os
 import sqlite3
 from pathlib import Path
 
-from edge.capture.capture_time import now
 from edge.database.salvage import salvage
 from edge.database.schema import SchemaError, open_database
+from edge.timestamps import now
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from edge.capture.capture_time import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE, iso_utc, now, zone_named
+from edge.capture.capture_time import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE
 from edge.database.event_table import update_events
 from edge.database.schema import open_database
+from edge.timestamps import iso_utc, now, zone_named
 
 _SHIFT = re.compile(r"([+-]?)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _FRAMES = """

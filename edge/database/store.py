@@ -17,17 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import __version__
-from edge.capture.capture_time import iso_utc, now
-from edge.capture.files import Seen
-from edge.database.clock_rollback import ClockOrder
+from edge.capture.files import FileState
+from edge.database.clock_rollback import ClockRollback
 from edge.database.event_table import make_grouper, update_events
-from edge.database.frame_result import Again, Failed, Result, Scored
+from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, Result
 from edge.database.recovery import open_or_repair
-from edge.host.status import Pulse
-from edge.inference.attention_crop import Box
+from edge.host.status import HostStatus
+from edge.image.box import Box
 from edge.inference.decision import Decision
 from edge.service.model_reload import Models
 from edge.settings import Deployment, Settings
+from edge.timestamps import iso_utc, now
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Store:
     def _open(self) -> None:
         self._connection = open_or_repair(self._path)
         self._file = _identity(self._path)
-        self._clock_order = ClockOrder(self._connection)
+        self._clock_order = ClockRollback(self._connection)
         last = self._connection.execute(LAST_RUN).fetchone()
         self.ended_badly = last is not None and last[0] is None
         """Whether the run before this one crashed or lost its power."""
@@ -169,7 +169,7 @@ class Store:
     def close(self) -> None:
         self._connection.close()
 
-    def unknown(self, files: Sequence[Seen]) -> list[Seen]:
+    def unknown(self, files: Sequence[FileState]) -> list[FileState]:
         """Those of some files that need a visit; a few hundred at once cost little more than one."""
         files = [seen for seen in files if not self._is_own(seen.path)]
         paths = [_path_value(seen.path) for seen in files]
@@ -191,7 +191,7 @@ class Store:
             return False
         return os.path.realpath(folder) == str(self._path.parent)
 
-    def _is_as_logged(self, seen: Seen, row: tuple[Any, ...] | None) -> bool:
+    def _is_as_logged(self, seen: FileState, row: tuple[Any, ...] | None) -> bool:
         if row is None:
             return False
         size, mtime_ns, status, media, ctime_ns, digest, reason = row
@@ -210,7 +210,7 @@ class Store:
         row = self._ask(CLASSIFIED, digest)
         return row is not None and (not self._settings.reclassify or self._answered(row[0]))
 
-    def detection(self, seen: Seen) -> dict[str, Any]:
+    def detection(self, seen: FileState) -> dict[str, Any]:
         """A logged file's row of the view `detections`, by column."""
         cursor = self._connection.execute(DETECTION, (_path_value(seen.path),))
         return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
@@ -264,7 +264,7 @@ class Store:
             self._next_placing = self._placed_at + UNHURRIED * took_s
         return True
 
-    def beat(self, pulse: Pulse) -> None:
+    def beat(self, pulse: HostStatus) -> None:
         """Log that the box is alive. Raises `DatabaseWaits`."""
         with self._writing():
             self._write(BEAT, iso_utc(pulse.at), pulse.backlog, pulse.free_bytes, pulse.temperature_c,
@@ -285,17 +285,17 @@ class Store:
     def _record(self, result: Result) -> None:
         path = _path_value(result.seen.path)
         placeholder = self._ask(UNSCORED_AT, path)
-        if isinstance(result, Failed):
+        if isinstance(result, FailedFile):
             media = placeholder[0] if placeholder else self._unscored(result)
             self._write(FAILED, path, result.digest, result.seen.bytes, result.status, result.reason, result.tries,
                         result.deployment, media)  # fmt: skip
             self._saw(result.seen, media)
             return
         logged = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
-        if logged is None and isinstance(result, Again) and result.grown_from is not None:
+        if logged is None and isinstance(result, Duplicate) and result.grown_from is not None:
             self._write(GREW, result.digest, result.seen.bytes, result.grown_from)
             logged = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
-        if logged is None and isinstance(result, Again):
+        if logged is None and isinstance(result, Duplicate):
             # Only when the database was replaced meanwhile; the folder is looked through again then.
             log.warning("%s was logged in a database that is gone; it is looked at again", ascii(result.seen.path))
             return
@@ -307,7 +307,7 @@ class Store:
         self._saw(result.seen, media)
         if placeholder and media != placeholder[0]:
             self._write(FORGET_PLACEHOLDER, placeholder[0])
-        if isinstance(result, Scored):
+        if isinstance(result, ClassifiedFrame):
             if logged is None:
                 at = iso_utc(result.captured.at)
                 doubts = result.captured.doubts
@@ -320,7 +320,7 @@ class Store:
                 self._observe(media, result)
                 self._observed.append(media)
 
-    def _unscored(self, failed: Failed) -> int:
+    def _unscored(self, failed: FailedFile) -> int:
         """A row for a file that cannot be scored: the one of the same bytes when these were renamed, else a new one."""
         if failed.digest is not None:
             for media, path in self._connection.execute(UNSCORED_WITH, (failed.digest,)):
@@ -328,7 +328,7 @@ class Store:
                     return int(media)
         return self._new_media(failed.seen)
 
-    def _observe(self, media: int, scored: Scored) -> None:
+    def _observe(self, media: int, scored: ClassifiedFrame) -> None:
         shown = scored.region if scored.decision.kind not in ("blank", "unknown") else None
         self._answer(media, 0, scored.decision, scored.count, shown, "attention", scored.log_probabilities)
         for subject, seen in enumerate(scored.subjects, 1):
@@ -344,11 +344,11 @@ class Store:
         for place, candidate in enumerate(decision.candidates, 1):
             self._write(NEW_CANDIDATE, observation, place, candidate.name, candidate.rank, candidate.probability)
 
-    def _saw(self, seen: Seen, media: int) -> None:
+    def _saw(self, seen: FileState, media: int) -> None:
         self._write(SAW_FILE, _path_value(seen.path), seen.bytes, seen.mtime_ns, seen.ctime_ns, media,
                     iso_utc(now()))  # fmt: skip
 
-    def _new_media(self, seen: Seen) -> int:
+    def _new_media(self, seen: FileState) -> int:
         return self._write(NEW_MEDIA, _path_value(seen.path), seen.bytes, iso_utc(now()))
 
     def _answered(self, media: int) -> bool:

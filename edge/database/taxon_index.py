@@ -26,7 +26,7 @@ class Model:
         return f"{self.name} {self.version}".strip()
 
 
-class TaxonBook:
+class TaxonIndex:
     """Every taxon met, numbered in the order met."""
 
     def __init__(self) -> None:

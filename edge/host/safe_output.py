@@ -8,7 +8,7 @@ from typing import TextIO
 log = logging.getLogger(__name__)
 
 
-class UnbreakableOutput:
+class SafeOutput:
     """Writes until that fails; from then on it is silent, and says so once on standard error."""
 
     def __init__(self, out: TextIO) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from edge.capture.capture_time import now
+from edge.timestamps import now
 
 _THERMAL = Path("/sys/class/thermal")
 _TIMESYNC = Path("/run/systemd/timesync")
@@ -14,7 +14,7 @@ _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class HostStatus:
     """The state of the box at one moment."""
 
     at: datetime
@@ -26,8 +26,8 @@ class Pulse:
     clock_synchronised: bool | None
 
 
-def feel_pulse(backlog: int, free_bytes: int) -> Pulse:
-    return Pulse(now(), backlog, free_bytes, temperature_c(), clock_synchronised())
+def read_status(backlog: int, free_bytes: int) -> HostStatus:
+    return HostStatus(now(), backlog, free_bytes, temperature_c(), clock_synchronised())
 
 
 def temperature_c(zones: Path = _THERMAL) -> float | None:

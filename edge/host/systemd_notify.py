@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 
 
-class Manager:
+class ServiceManager:
     """The service manager that started this process, if one did."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:

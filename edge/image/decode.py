@@ -68,7 +68,7 @@ class Exif:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedFrame:
     """A whole frame, decoded."""
 
     pixels: Pixels
@@ -84,7 +84,7 @@ def digest(data: bytes | memoryview) -> str:
     return blake2b(data, digest_size=20).hexdigest()
 
 
-def decode(data: bytes, min_side_px: int | None = None, name: str = "") -> Picture:
+def decode(data: bytes, min_side_px: int | None = None, name: str = "") -> DecodedFrame:
     """Prove that `data` is a whole image and decode it.
 
     `min_side_px` lets the JPEG decoder shrink the frame while it decodes, as long as the shorter side keeps at least
@@ -146,7 +146,7 @@ def fit(pixels: Pixels, height_px: int, width_px: int, mode: str) -> Pixels:
     raise ValueError(f"fit mode is {mode!r}, expected squash, letterbox or crop")
 
 
-def _decode_jpeg(data: bytes, min_side_px: int | None) -> Picture:
+def _decode_jpeg(data: bytes, min_side_px: int | None) -> DecodedFrame:
     least = min_side_px or 0
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
@@ -169,7 +169,7 @@ def _scans(data: bytes) -> int:
     return sum(int(np.count_nonzero(numbers == 0xDAFF)) for numbers in pairs)
 
 
-def _decode_other(data: bytes, format_: str, min_side_px: int | None) -> Picture:
+def _decode_other(data: bytes, format_: str, min_side_px: int | None) -> DecodedFrame:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -226,14 +226,14 @@ _TURNS: dict[int, tuple[bool, int | None]] = {
 }
 
 
-def _upright(pixels: Pixels, width: int, height: int, exif: Exif) -> Picture:
+def _upright(pixels: Pixels, width: int, height: int, exif: Exif) -> DecodedFrame:
     transpose, flip = _TURNS[exif.orientation]
     turned = cv2.transpose(pixels) if transpose else pixels
     if flip is not None:
         turned = cv2.flip(turned, flip)
     if transpose:
         width, height = height, width
-    return Picture(np.asarray(turned, np.uint8), width, height, exif)
+    return DecodedFrame(np.asarray(turned, np.uint8), width, height, exif)
 
 
 def _jpeg_exif(data: bytes) -> Exif:

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.image.decode import Picture, fit
+from edge.image.box import Box
+from edge.image.decode import DecodedFrame, fit
 from edge.image.resize import Pixels, halved
-from edge.inference.card import Rejection, SecondLook
+from edge.inference.card import Rejection, SecondCrop
 from edge.inference.model import Model, Outputs
 
 FloatArray = NDArray[np.float32]
@@ -21,34 +22,16 @@ LEAST_BLOCKS = 32  # in the shorter side; where blocks are coarser than that, a 
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle in fractions of the frame's width and height, 0..1, from its top left corner."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    def cut(self, pixels: Pixels) -> Pixels:
-        """The part of uint8[H, W, 3] inside the box; a view, never empty."""
-        height, width = pixels.shape[:2]
-        top, left = (min(round(at * side), side - 1) for at, side in ((self.y, height), (self.x, width)))
-        bottom = max(top + 1, round((self.y + self.height) * height))
-        right = max(left + 1, round((self.x + self.width) * width))
-        return pixels[top:bottom, left:right]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
+class NetworkInput:
     """A decoded frame, ready for its looks."""
 
-    picture: Picture
+    picture: DecodedFrame
     whole: Pixels
     """The whole frame as the network's input, uint8[H, W, 3]."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Prediction:
     """What the model makes of one frame."""
 
     log_probabilities: FloatArray
@@ -61,17 +44,17 @@ class Look:
     """1 or 2."""
 
 
-def view(model: Model, picture: Picture) -> View:
+def view(model: Model, picture: DecodedFrame) -> NetworkInput:
     """Fit a decoded frame to the network, so that looking at it can wait for others."""
-    return View(picture, model.pixels(picture))
+    return NetworkInput(picture, model.pixels(picture))
 
 
 def look(
     model: Model,
-    views: Sequence[View],
+    views: Sequence[NetworkInput],
     second: bool = True,
     is_settled: Callable[[FloatArray, float | None], bool] = lambda log_probabilities, familiarity: False,
-) -> list[Look]:
+) -> list[Prediction]:
     """Look at a batch of frames; each gets its second look only where that can matter.
 
     The card says so by a probability; `is_settled` by the first look's log-probabilities and familiarity
@@ -82,7 +65,7 @@ def look(
     first = calibrated(model, outputs.logits)
     fraction = plan.region_fraction if plan else 0.5
     shapes = [(view.picture.height_px, view.picture.width_px) for view in views]
-    regions = attention_regions(outputs.attention, shapes, fraction)
+    regions = attention_crops(outputs.attention, shapes, fraction)
     combined, looks = first.copy(), [1] * len(views)
     familiar = familiarity(outputs, model.card.calibration.rejection)
     again = [
@@ -91,12 +74,12 @@ def look(
         if plan and region and first[i].max() < np.log(plan.unless_above) and not is_settled(first[i], familiar[i])
     ]
     if plan and again:
-        inputs = [region_pixels(model, views[i].picture, regions[i]) for i in again]
+        inputs = [crop_pixels(model, views[i].picture, regions[i]) for i in again]
         seconds = calibrated(model, model.run(_batch(inputs)).logits)
         for i, lp in zip(again, seconds, strict=True):
             combined[i] = combine(first[i], lp, plan, model.blank_labels)
             looks[i] = 2
-    return [Look(combined[i], familiar[i], regions[i], looks[i]) for i in range(len(views))]
+    return [Prediction(combined[i], familiar[i], regions[i], looks[i]) for i in range(len(views))]
 
 
 def _batch(inputs: Sequence[Pixels]) -> NDArray[np.uint8]:
@@ -111,7 +94,7 @@ def decode_side_px(model: Model) -> int:
     return int(np.ceil(side / (1.0 if plan is None else plan.region_fraction)))
 
 
-def region_pixels(model: Model, picture: Picture, region: Box | None) -> Pixels:
+def crop_pixels(model: Model, picture: DecodedFrame, region: Box | None) -> Pixels:
     """The region as the network's input, uint8[H, W, 3].
 
     In no more detail than it has in the smallest decoding (`decode_side_px`), whatever `picture` was decoded at.
@@ -134,7 +117,7 @@ def log_probabilities(logits: FloatArray, temperature: float) -> FloatArray:
     return _float32(scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)))
 
 
-def combine(first: FloatArray, second: FloatArray, plan: SecondLook, blank: NDArray[np.bool_]) -> FloatArray:
+def combine(first: FloatArray, second: FloatArray, plan: SecondCrop, blank: NDArray[np.bool_]) -> FloatArray:
     """Two looks' float32[L] log-probabilities as one.
 
     Whether there is anything at all is asked of both looks (weighted log-odds of blank, a bool[L] of its labels); what
@@ -163,7 +146,7 @@ def _log_sum(logs: NDArray[np.float64]) -> float:
     return top + math.log(float(np.exp(logs - top).sum()))
 
 
-def attention_regions(
+def attention_crops(
     attention: FloatArray | None, shapes: Sequence[tuple[int, int]], fraction: float
 ) -> list[Box | None]:
     """For each frame the square around the peak of its attention, float32[N, M, h, w].

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge.image.decode import Picture
+from edge.image.box import Box
+from edge.image.decode import DecodedFrame
 from edge.inference import attention_crop as look
-from edge.inference.attention_crop import Box, FloatArray
+from edge.inference.attention_crop import FloatArray
 from edge.inference.decision import Candidate, Decider, Decision
 from edge.inference.detector import Detection, Detector
 from edge.inference.model import Model
@@ -42,7 +43,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class BoxedLook:
+class BoxPredictions:
     """What detector and classifier make of one frame."""
 
     decision: Decision
@@ -60,16 +61,16 @@ def decode_side_px(model: Model, detector: Detector) -> int:
     return max(DETAIL * side, finder.input_height_px, finder.input_width_px)
 
 
-def look_at_boxes(
-    detector: Detector, model: Model, decider: Decider, picture: Picture, least_blank: float = 0.0
-) -> BoxedLook:
+def classify_boxes(
+    detector: Detector, model: Model, decider: Decider, picture: DecodedFrame, least_blank: float = 0.0
+) -> BoxPredictions:
     """Find the boxes of a decoded frame, classify each animal, decide on each box and on the frame.
 
     With less than `least_blank` for a blank, a frame without boxes is `unknown`.
     """
     found = detector.detect(picture)
     if not found.boxes:
-        return BoxedLook(_nothing(1.0 - found.strongest, least_blank), None, ())
+        return BoxPredictions(_nothing(1.0 - found.strongest, least_blank), None, ())
     animals = [detection for detection in found.boxes if detection.kind == "animal"]
     looks = iter(_looks(model, picture, animals))
     subjects, familiar = [], []
@@ -90,33 +91,35 @@ def look_at_boxes(
 
 def _together(
     decider: Decider, subjects: Sequence[Subject], scores: Sequence[float], familiar: Sequence[float | None]
-) -> BoxedLook:
+) -> BoxPredictions:
     first = subjects[0].decision
     boxes = [(s.log_probabilities, score) for s, score in zip(subjects, scores, strict=True)]
     animals = [(np.exp(logs.astype(np.float64)), score) for logs, score in boxes if logs is not None]
     if not animals:
-        return BoxedLook(first, None, tuple(subjects))
+        return BoxPredictions(first, None, tuple(subjects))
     mean = np.average([p for p, _ in animals], axis=0, weights=[score * p.max() for p, score in animals])
     with np.errstate(divide="ignore"):  # the labels that are no animals have the logarithm of nothing
         logs = np.log(mean).astype(np.float32)
     if first.kind != "animal":
-        return BoxedLook(first, logs, tuple(subjects))
+        return BoxPredictions(first, logs, tuple(subjects))
     familiarity = max((value for value in familiar if value is not None), default=None)
-    return BoxedLook(_animal(decider, logs, familiarity, max(score for _, score in animals)), logs, tuple(subjects))
+    return BoxPredictions(
+        _animal(decider, logs, familiarity, max(score for _, score in animals)), logs, tuple(subjects)
+    )
 
 
-def _looks(model: Model, picture: Picture, animals: Sequence[Detection]) -> list[tuple[FloatArray, float | None]]:
+def _looks(model: Model, picture: DecodedFrame, animals: Sequence[Detection]) -> list[tuple[FloatArray, float | None]]:
     """(calibrated log-probabilities float32[L], familiarity) of each box."""
     looks: list[tuple[FloatArray, float | None]] = []
     for start in range(0, len(animals), _BATCH):
         regions = [surroundings(animal.box, picture) for animal in animals[start : start + _BATCH]]
-        outputs = model.run(np.stack([look.region_pixels(model, picture, region) for region in regions]))
+        outputs = model.run(np.stack([look.crop_pixels(model, picture, region) for region in regions]))
         familiar = look.familiarity(outputs, model.card.calibration.rejection)
         looks += zip(look.calibrated(model, outputs.logits), familiar, strict=True)
     return looks
 
 
-def surroundings(box: Box, picture: Picture) -> Box:
+def surroundings(box: Box, picture: DecodedFrame) -> Box:
     """The square around a box with its margin, moved inside the frame; not higher or wider than the frame."""
     high, wide = picture.pixels.shape[:2]
     side_px = max(box.width * wide, box.height * high) * (1 + 2 * MARGIN)

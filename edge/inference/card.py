@@ -30,7 +30,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class SecondLook:
+class SecondCrop:
     """How a region of the frame is chosen and looked at again."""
 
     region_fraction: float
@@ -63,7 +63,7 @@ class Calibration:
     """By label name, in place of the rank's."""
     label_bias: dict[str, float] = field(default_factory=dict)
     """By label name, added to the logit before the temperature: takes off the prior of the training data."""
-    second_look: SecondLook | None = None
+    second_look: SecondCrop | None = None
     rejection: Rejection | None = None
     fitted_on: str = ""
 
@@ -155,7 +155,7 @@ class Card:
     prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Label -> embedding (L2-normalised), of enrolled species and of those that they are told from."""
     enrolled: tuple[str, ...] = ()
-    """Names of the last labels, which the network has no output for: their prototypes answer (`edge.inference.prototypes`)."""
+    """Names of the last labels, which the network has no output for: their prototypes answer (`inference.prototypes`)."""
     prototype_scale: float = 0.0
     """Factor of the cosines of prototypes; above 0 where species are enrolled."""
     notes: tuple[str, ...] = ()

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.image.decode import Picture
-from edge.inference.attention_crop import Box
+from edge.image.box import Box
+from edge.image.decode import DecodedFrame
 from edge.inference.card import Boxes, Kind
 from edge.inference.model import Model, ModelError
 
@@ -60,7 +60,7 @@ class Detector:
             raise ModelError(f"{path}: it has no output `detections`; adopt the detector again")
         self._how: Boxes = card.boxes if least_score is None else replace(card.boxes, least_score=least_score)
 
-    def detect(self, picture: Picture) -> Detections:
+    def detect(self, picture: DecodedFrame) -> Detections:
         """The boxes of a frame."""
         card = self.model.card
         (raw,) = self.model.outputs(self.model.pixels(picture)[None])["detections"]
@@ -123,7 +123,7 @@ def _without_duplicates(
     return np.array(kept, np.intp)
 
 
-def _unfit(corners: FloatArray, picture: Picture, height_px: int, width_px: int, mode: str) -> FloatArray:
+def _unfit(corners: FloatArray, picture: DecodedFrame, height_px: int, width_px: int, mode: str) -> FloatArray:
     """Corners in input pixels -> fractions of the frame, cut at its edges: `edge.image.decode.fit` backwards."""
     height, width = picture.pixels.shape[:2]
     left, top, wide, high = 0.0, 0.0, float(width_px), float(height_px)

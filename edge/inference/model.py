@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.image.decode import Picture, fit
+from edge.image.decode import DecodedFrame, fit
 from edge.image.resize import Pixels
 from edge.inference.card import METADATA_KEY, Card, CardError
 from edge.inference.onnx_session import open_session
@@ -57,7 +57,7 @@ class Model:
         """float32[L], added to the logits."""
         self.output_names = tuple(output.name for output in self._session.get_outputs())
 
-    def pixels(self, picture: Picture) -> Pixels:
+    def pixels(self, picture: DecodedFrame) -> Pixels:
         """The whole frame as the network's input, uint8[H, W, 3]."""
         return fit(picture.pixels, self.card.input_height_px, self.card.input_width_px, self.card.fit)
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from edge.image.box import Box
 from edge.inference import attention_crop as look
-from edge.inference.attention_crop import Box, FloatArray, Look, View
-from edge.inference.box_classification import BoxedLook, Subject, look_at_boxes
+from edge.inference.attention_crop import FloatArray, NetworkInput, Prediction
+from edge.inference.box_classification import BoxPredictions, Subject, classify_boxes
 from edge.inference.decision import Decision
 from edge.service.model_reload import Models
 
@@ -22,25 +23,27 @@ class Answer:
     """The detector's boxes."""
 
 
-def answer(models: Models, view: View, second_look: bool = True, least_blank: float = 0.0) -> Answer:
+def answer(models: Models, view: NetworkInput, second_look: bool = True, least_blank: float = 0.0) -> Answer:
     """Look at one frame and decide. With less than `least_blank` for a blank, one without boxes is `unknown`."""
     return decide(models, take_look(models, view, second_look, least_blank))
 
 
-def take_look(models: Models, view: View, second_look: bool = True, least_blank: float = 0.0) -> Look | BoxedLook:
+def take_look(
+    models: Models, view: NetworkInput, second_look: bool = True, least_blank: float = 0.0
+) -> Prediction | BoxPredictions:
     """What the networks make of one frame, see `answer`.
 
     One frame at a time: a batch saves the network no CPU time and costs memory (docs/results.md).
     """
     if models.detector is not None:
-        return look_at_boxes(models.detector, models.classifier, models.decider, view.picture, least_blank)
+        return classify_boxes(models.detector, models.classifier, models.decider, view.picture, least_blank)
     (seen,) = look.look(models.classifier, [view], second_look, models.decider.is_settled)
     return seen
 
 
-def decide(models: Models, seen: Look | BoxedLook) -> Answer:
+def decide(models: Models, seen: Prediction | BoxPredictions) -> Answer:
     """The answer of a look; needs no picture any more."""
-    if isinstance(seen, BoxedLook):
+    if isinstance(seen, BoxPredictions):
         return Answer(seen.decision, seen.log_probabilities, None, seen.subjects)
     decision = models.decider.decide(seen.log_probabilities, seen.familiarity)
     return Answer(decision, seen.log_probabilities, seen.region, ())

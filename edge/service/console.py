@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edge.capture.capture_time import CaptureTime
-from edge.capture.files import Seen
-from edge.database.frame_result import Again, Failed, Result, Scored
+from edge.capture.files import FileState
+from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, Result
 from edge.host.journald import FRAME_FAILED, JournalHandler, fields, is_journal
-from edge.host.safe_output import UnbreakableOutput
+from edge.host.safe_output import SafeOutput
 from edge.service.frame_log import FrameLog
 
 log = logging.getLogger("edge")
@@ -26,11 +26,11 @@ def printable(text: str) -> str:
         "utf-8", "backslashreplace").decode())  # fmt: skip
 
 
-class Announcer:
+class Console:
     """Counts results and says them: as JSON when `row_of` gives a logged file's row of the view `detections`."""
 
-    def __init__(self, out: TextIO, quiet: bool, row_of: Callable[[Seen], dict[str, Any]] | None = None) -> None:
-        self._out = UnbreakableOutput(out)
+    def __init__(self, out: TextIO, quiet: bool, row_of: Callable[[FileState], dict[str, Any]] | None = None) -> None:
+        self._out = SafeOutput(out)
         self._row_of = row_of
         self._quiet = quiet
         self.is_live = out.isatty() and row_of is None and not quiet
@@ -50,11 +50,11 @@ class Announcer:
         return self.classified + self.again + self.unsupported + self.failed
 
     def __call__(self, result: Result) -> None:
-        if isinstance(result, Scored):
+        if isinstance(result, ClassifiedFrame):
             self.classified += 1
             self.last = result.decision.common_name
             self._say_scored(result)
-        elif isinstance(result, Again):
+        elif isinstance(result, Duplicate):
             self.again += 1
         elif result.status == "unsupported":
             self.unsupported += 1
@@ -124,7 +124,7 @@ class Announcer:
         if self.is_live:
             self._out.write("\r\x1b[K")
 
-    def _say_row(self, result: Scored | Failed) -> None:
+    def _say_row(self, result: ClassifiedFrame | FailedFile) -> None:
         assert self._row_of is not None
         row = {
             name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
@@ -134,7 +134,7 @@ class Announcer:
         text = re.sub("[\x7f-\x9f]", lambda c: f"\\u{ord(c[0]):04x}", json.dumps(row, ensure_ascii=False))
         self._out.write(text + "\n")
 
-    def _say_scored(self, scored: Scored) -> None:
+    def _say_scored(self, scored: ClassifiedFrame) -> None:
         decision = scored.decision
         if self._row_of is not None:
             self._say_row(scored)

@@ -40,11 +40,11 @@ class Undecided(Exception):
     """The trial was broken off from outside: the service is being ended."""
 
 
-class Suspicion:
+class CrashGuard:
     """Which frames go on trial: the first ones after a bad end, and content that failed a trial before."""
 
     def __init__(self, settings: Settings, ended_badly: bool, has_crashed: Callable[[str], bool]) -> None:
-        self._trial = Trial(settings)
+        self._trial = TrialProcess(settings)
         self._has_crashed = has_crashed
         self._left = 0
         if ended_badly:
@@ -74,7 +74,7 @@ class Suspicion:
         return self._trial.fault(path)
 
 
-class Trial:
+class TrialProcess:
     """Decides whether a frame can be decoded and looked at safely."""
 
     def __init__(self, settings: Settings) -> None:

@@ -5,14 +5,14 @@ import signal
 import threading
 import time
 
-from edge.capture.watcher import Watch
-from edge.database.frame_result import Failed
+from edge.capture.watcher import FolderWatcher
+from edge.database.frame_result import FailedFile
 from edge.database.store import DatabaseWaits, Store
-from edge.host.status import feel_pulse
-from edge.host.systemd_notify import Manager
+from edge.host.status import read_status
+from edge.host.systemd_notify import ServiceManager
 from edge.inference.model import STARTER, ModelError
-from edge.service.console import Announcer
-from edge.service.incomplete_files import Patience
+from edge.service.console import Console
+from edge.service.incomplete_files import RetrySchedule
 from edge.service.model_reload import TEST_FRAMES, ModelFiles, Models, check_models, choose_models
 from edge.service.pipeline import Pipeline
 from edge.settings import Settings, SettingsError
@@ -26,8 +26,8 @@ class Daemon:
     """Watches a folder until it is told to stop."""
 
     def __init__(
-        self, settings: Settings, store: Store, models: Models, pipeline: Pipeline, announcer: Announcer,
-        manager: Manager,
+        self, settings: Settings, store: Store, models: Models, pipeline: Pipeline, announcer: Console,
+        manager: ServiceManager,
     ) -> None:  # fmt: skip
         assert settings.watch is not None
         self._settings = settings
@@ -37,8 +37,8 @@ class Daemon:
         self._announcer = announcer
         self._manager = manager
         gather_s = GATHER_S if settings.power else 0.0
-        self._watch = Watch(settings.watch, store.unknown, settings.settle_s, settings.poll, gather_s)
-        self._patience = Patience(settings.settle_s, settings.give_up_s)
+        self._watch = FolderWatcher(settings.watch, store.unknown, settings.settle_s, settings.poll, gather_s)
+        self._patience = RetrySchedule(settings.settle_s, settings.give_up_s)
         self._model_files = ModelFiles([path for path in (settings.model or STARTER, settings.detector) if path])
         self._reload = threading.Event()
         self._times_opened = store.times_opened
@@ -51,7 +51,7 @@ class Daemon:
         self._manager.ready(f"watching {self._settings.watch.absolute()}")
         self._pipeline.run(self._watch.frames(stop), stop, self._is_final, self._pulse)
 
-    def _is_final(self, failure: Failed) -> bool:
+    def _is_final(self, failure: FailedFile) -> bool:
         """A file that has stood still for `give_up_s` will not get better by waiting; until then it gets its time."""
         pause_s = self._patience.pause_s(failure)
         if pause_s is not None:
@@ -79,7 +79,7 @@ class Daemon:
 
     def _beat(self, waiting: int) -> None:
         try:
-            self._store.beat(feel_pulse(waiting, self._store.free_bytes()))
+            self._store.beat(read_status(waiting, self._store.free_bytes()))
         except (DatabaseWaits, OSError) as error:
             log.debug("no heartbeat: %s", error)  # frames that wait for the database say it aloud
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 
-from edge.database.frame_result import Scored
+from edge.database.frame_result import ClassifiedFrame
 from edge.host.journald import FRAME_CLASSIFIED, FRAMES_SUMMED_UP, TIMES, WINDOW_S, fields
 
 BACKLOG = 20
@@ -23,7 +23,7 @@ class FrameLog:
         self._since = time.monotonic()
         self._said = 0
 
-    def add(self, scored: Scored, line: str) -> None:
+    def add(self, scored: ClassifiedFrame, line: str) -> None:
         decision = scored.decision
         if self._waiting >= BACKLOG or self._said >= TIMES:
             self._sum[decision.common_name] += 1

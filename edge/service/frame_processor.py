@@ -6,18 +6,19 @@ from pathlib import Path
 
 import cv2
 
-from edge.capture.capture_time import capture_time, now, zone_named
-from edge.capture.files import Seen, read_bytes, see
-from edge.database.frame_result import Again, Failed, Result, Scored
+from edge.capture.capture_time import capture_time
+from edge.capture.files import FileState, read_bytes, see
+from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, Result
 from edge.image import decode as frame
 from edge.image.resize import Pixels
 from edge.image.scene_features import is_infrared, miniature
 from edge.inference import attention_crop as look
-from edge.inference.box_classification import BoxedLook
+from edge.inference.box_classification import BoxPredictions
 from edge.inference.predictor import decide, take_look
 from edge.service.crash_guard import TRIES, Undecided
 from edge.service.model_reload import Models
 from edge.settings import Deployment, Settings
+from edge.timestamps import now, zone_named
 
 _FINAL = ("unsupported_format", "too_large")  # more bytes would change nothing
 
@@ -26,7 +27,7 @@ _FINAL = ("unsupported_format", "too_large")  # more bytes would change nothing
 class Looked:
     """A whole frame that was looked at, before anything is said of it."""
 
-    seen: Seen
+    seen: FileState
     digest: str
     width_px: int
     height_px: int
@@ -34,10 +35,10 @@ class Looked:
     deployment: Deployment | None
     whole: Pixels
     """As the classifier saw it."""
-    look: look.Look | BoxedLook
+    look: look.Prediction | BoxPredictions
 
 
-class Examiner:
+class FrameProcessor:
     """Reads files and looks at frames.
 
     `is_logged` tells by the digest which content needs no look. `fault` tells by digest and path what is wrong with
@@ -63,16 +64,16 @@ class Examiner:
         # It is frames that overlap. OpenCV would share out each picture too, one at a time, and the others would wait.
         cv2.setNumThreads(1)
 
-    def with_models(self, models: Models) -> "Examiner":
+    def with_models(self, models: Models) -> "FrameProcessor":
         """The same with other models."""
-        return Examiner(models, self._settings, self._is_logged, self._fault, self._logged_at)
+        return FrameProcessor(models, self._settings, self._is_logged, self._fault, self._logged_at)
 
-    def examine(self, seen: Seen) -> Result | None:
+    def examine(self, seen: FileState) -> Result | None:
         """Both steps in one."""
         item = self.look(seen)
         return self.conclude(item) if isinstance(item, Looked) else item
 
-    def look(self, seen: Seen) -> Looked | Failed | Again | None:
+    def look(self, seen: FileState) -> Looked | FailedFile | Duplicate | None:
         """Read, digest, decode and look; the libraries let go of the interpreter, so threads overlap.
 
         Gives `None` for a file that is gone.
@@ -89,36 +90,36 @@ class Examiner:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Failed(seen, None, "permission" if isinstance(error, PermissionError) else "corrupt",
+            return FailedFile(seen, None, "permission" if isinstance(error, PermissionError) else "corrupt",
                           f"it cannot be read ({error.strerror or error})", False, name)  # fmt: skip
         except frame.BadFrame as bad:
-            return Failed(seen, None, bad.reason, bad.detail, bad.reason in _FINAL, name)
+            return FailedFile(seen, None, bad.reason, bad.detail, bad.reason in _FINAL, name)
         digest = frame.digest(data)
         after = see(seen.path)
         if after is None:
             return None
         if after != seen or len(data) != seen.bytes:
-            return Failed(after, digest, "truncated", "it changed while it was read", False, name)
+            return FailedFile(after, digest, "truncated", "it changed while it was read", False, name)
         if self._is_logged(digest):
-            return Again(seen, digest)
+            return Duplicate(seen, digest)
         if (smaller := self._grown_from(seen.path, data)) is not None:
-            return Again(seen, digest, smaller)
+            return Duplicate(seen, digest, smaller)
         try:
             fault = self._fault(digest, seen.path)
         except Undecided:
             return None
         if fault is not None:
-            return Failed(seen, digest, "crashed_decoder", fault, True, name, TRIES)
+            return FailedFile(seen, digest, "crashed_decoder", fault, True, name, TRIES)
         try:
             picture = frame.decode(data, self._side_px, path.name)
         except frame.BadFrame as bad:
-            return Failed(seen, digest, bad.reason, bad.detail, bad.reason in _FINAL, name)
+            return FailedFile(seen, digest, bad.reason, bad.detail, bad.reason in _FINAL, name)
         view = look.view(self._models.classifier, picture)
         least_blank = self._settings.thresholds.get("blank", 0.0)
         taken = take_look(self._models, view, self._settings.second_look, least_blank)
         return Looked(seen, digest, picture.width_px, picture.height_px, picture.exif, deployment, view.whole, taken)
 
-    def conclude(self, looked: Looked) -> Scored:
+    def conclude(self, looked: Looked) -> ClassifiedFrame:
         """Say what a look came to.
 
         These are many small steps, whose code has left the processor's cache each time that a picture went through it:
@@ -129,11 +130,11 @@ class Examiner:
         if deployment is not None and deployment.time_zone is not None:
             zone = zone_named(deployment.time_zone)
         captured = capture_time(looked.exif, looked.seen.mtime_ns / 1e9, zone, now())
-        return Scored(looked.seen, looked.digest, looked.width_px, looked.height_px, captured,
+        return ClassifiedFrame(looked.seen, looked.digest, looked.width_px, looked.height_px, captured,
                       None if deployment is None else deployment.id, said.decision, said.log_probabilities, said.region,
                       is_infrared(looked.whole), miniature(looked.whole), said.subjects)  # fmt: skip
 
-    def grown(self, scored: Looked | Scored) -> Again | None:
+    def grown(self, scored: Looked | ClassifiedFrame) -> Duplicate | None:
         """The same frame, where its file was logged smaller since it was read; reads it again, and doesn't decode."""
         earlier = self._logged_at(scored.seen.path)
         if earlier is None or earlier[1] == scored.digest or earlier[0] >= scored.seen.bytes:
@@ -143,7 +144,7 @@ class Examiner:
         except OSError:
             return None
         smaller = self._grown_from(scored.seen.path, data) if frame.digest(data) == scored.digest else None
-        return None if smaller is None else Again(scored.seen, scored.digest, smaller)
+        return None if smaller is None else Duplicate(scored.seen, scored.digest, smaller)
 
     def _grown_from(self, path: str, data: bytes) -> str | None:
         """Digest of the frame that was logged at `path`, when `data` begins with all of it.

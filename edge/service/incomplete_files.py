@@ -3,13 +3,13 @@
 import time
 from collections import OrderedDict
 
-from edge.capture.files import Seen
-from edge.database.frame_result import Failed
+from edge.capture.files import FileState
+from edge.database.frame_result import FailedFile
 
 _LIMIT = 10_000  # files that are waited for at the same time; the one that waited longest is begun anew
 
 
-class Patience:
+class RetrySchedule:
     """Waits for files that still look like half a frame, with growing pauses.
 
     A file's age counts from its last change of any kind as the file system knows it, or from the first failure as this
@@ -20,10 +20,10 @@ class Patience:
     def __init__(self, settle_s: float, give_up_s: float) -> None:
         self._settle_s = settle_s
         self._give_up_s = give_up_s
-        self._waiting: OrderedDict[str, tuple[Seen, float, int]] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[FileState, float, int]] = OrderedDict()
         """path -> (the file as it is, monotonic time of its first failure like this, tries)"""
 
-    def pause_s(self, failure: Failed) -> float | None:
+    def pause_s(self, failure: FailedFile) -> float | None:
         """Seconds until the next look; `None` when it is given up."""
         seen, at = failure.seen, time.monotonic()
         known, since, tries = self._waiting.pop(seen.path, (seen, at, 0))

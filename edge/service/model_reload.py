@@ -152,7 +152,7 @@ class ModelFiles:
         return tuple(None if file is None else (file.bytes, file.mtime_ns) for file in seen)
 
 
-def _plain_picture(seed: int) -> frame.Picture:
+def _plain_picture(seed: int) -> frame.DecodedFrame:
     noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     pixels = np.ascontiguousarray(noise.repeat(64, axis=0).repeat(64, axis=1))
-    return frame.Picture(pixels, pixels.shape[1], pixels.shape[0], frame.Exif())
+    return frame.DecodedFrame(pixels, pixels.shape[1], pixels.shape[0], frame.Exif())

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from edge.capture.files import Seen
-from edge.database.frame_result import Again, Failed, Result, Scored
+from edge.capture.files import FileState
+from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, Result
 from edge.database.store import DatabaseWaits, Store
-from edge.service.crash_guard import Suspicion
-from edge.service.frame_processor import Examiner, Looked
+from edge.service.crash_guard import CrashGuard
+from edge.service.frame_processor import FrameProcessor, Looked
 from edge.service.model_reload import Models
 from edge.settings import Settings
 
@@ -33,7 +33,7 @@ _TICK_S = 0.5
 
 Examined = Looked | Result
 """Of worker processes the result, of threads a look that waits for others."""
-InHand = tuple[Seen, "Future[Examined | None]"]
+InHand = tuple[FileState, "Future[Examined | None]"]
 
 
 class Pipeline:
@@ -41,11 +41,11 @@ class Pipeline:
 
     def __init__(
         self,
-        examiner: Examiner,
+        examiner: FrameProcessor,
         store: Store,
         settings: Settings,
         announce: Callable[[Result], None],
-        suspicion: Suspicion,
+        suspicion: CrashGuard,
     ) -> None:
         self._examiner = examiner
         self._store = store
@@ -61,9 +61,9 @@ class Pipeline:
 
     def run(
         self,
-        files: Iterable[Seen | None],
+        files: Iterable[FileState | None],
         stop: threading.Event,
-        is_final: Callable[[Failed], bool],
+        is_final: Callable[[FailedFile], bool],
         pulse: Callable[[int], None] | None = None,
     ) -> None:
         """Classify and log `files` until they end or `stop` is set; what was read by then is still logged.
@@ -97,7 +97,7 @@ class Pipeline:
         self._next_models = models
 
     def _finish(
-        self, pool: Executor, leave: int, is_final: Callable[[Failed], bool], stop: threading.Event
+        self, pool: Executor, leave: int, is_final: Callable[[FailedFile], bool], stop: threading.Event
     ) -> Executor:
         """Log what is in hand but for the last `leave` files; gives the pool to go on with."""
         while len(self._ahead) > leave:
@@ -176,11 +176,11 @@ class Pipeline:
     def _threads(self) -> int:
         return self._settings.threads or (1 if self._settings.power else _cores())
 
-    def _begin_on_thread(self, seen: Seen) -> Examined | None:
+    def _begin_on_thread(self, seen: FileState) -> Examined | None:
         return self._examiner.look(seen)
 
     @property
-    def _begin(self) -> Callable[[Seen], Examined | None]:
+    def _begin(self) -> Callable[[FileState], Examined | None]:
         if self._workers:
             from edge.service import worker_pool as workers
 
@@ -211,10 +211,10 @@ class Pipeline:
         for item in group:
             if item is None:
                 continue  # the file is gone
-            if isinstance(item, Looked | Scored):
+            if isinstance(item, Looked | ClassifiedFrame):
                 # Two copies may have been in hand before the first of them was logged.
                 if item.digest in answered or self._store.is_logged(item.digest):
-                    yield Again(item.seen, item.digest)
+                    yield Duplicate(item.seen, item.digest)
                     continue
                 if (same := self._examiner.grown(item)) is not None:
                     yield same
@@ -223,8 +223,8 @@ class Pipeline:
             yield self._examiner.conclude(item) if isinstance(item, Looked) else item
 
 
-def _settled(result: Result, is_final: Callable[[Failed], bool]) -> Result:
-    if not isinstance(result, Failed) or result.final or not is_final(result):
+def _settled(result: Result, is_final: Callable[[FailedFile], bool]) -> Result:
+    if not isinstance(result, FailedFile) or result.final or not is_final(result):
         return result
     return replace(result, final=True)
 

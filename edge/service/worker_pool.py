@@ -4,15 +4,15 @@ import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor
 
-from edge.capture.files import Seen
+from edge.capture.files import FileState
 from edge.database.frame_result import Result
 from edge.database.schema import open_database
 from edge.database.store import CLASSIFIED
-from edge.service.frame_processor import Examiner
+from edge.service.frame_processor import FrameProcessor
 from edge.service.model_reload import load_models
 from edge.settings import Settings
 
-_examiner: Examiner
+_examiner: FrameProcessor
 
 
 def worker_pool(settings: Settings) -> ProcessPoolExecutor:
@@ -24,7 +24,7 @@ def worker_pool(settings: Settings) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(settings.workers, context, _begin, (settings,))
 
 
-def examine(seen: Seen) -> Result | None:
+def examine(seen: FileState) -> Result | None:
     """Runs in a worker."""
     return _examiner.examine(seen)
 
@@ -38,4 +38,4 @@ def _begin(settings: Settings) -> None:
         """As far as it is committed; what is on its way the parent notices."""
         return not settings.reclassify and database.execute(CLASSIFIED, (digest,)).fetchone() is not None
 
-    _examiner = Examiner(load_models(settings), settings, is_logged)
+    _examiner = FrameProcessor(load_models(settings), settings, is_logged)

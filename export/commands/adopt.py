@@ -13,13 +13,13 @@ from edge.inference.card import Boxes, Card, DetectorLayout, Kind, Label, Source
 from edge.inference.taxonomy import RANKS, Taxon
 from export import ExportError
 from export.adopt.foreign_graph import Expectation, give_detections, give_logits, take_bytes
-from export.commands.model import PROVISIONAL, describe, say
+from export.commands.model import PROVISIONAL, describe_data, say
 from export.model_file import carded, check_writable, toolchain, write
 from export.pipeline import Task, calibrate_float, export_int8
 from export.quantization.quantize import Plan
 from export.validation.calibrate import prior
 from export.validation.gate import parse_limits, table
-from export.validation.labelled_frames import read_scenes
+from export.validation.labelled_frames import read_labelled_frames
 
 KINDS: tuple[Kind, ...] = ("animal", "human", "vehicle", "blank")
 
@@ -100,8 +100,8 @@ def main(argv: Sequence[str]) -> int:
         else ("Adopted without calibration: its thresholds are provisional.",),
     )
     if given.calibrate is not None:
-        scenes = read_scenes(given.calibrate, labels)
-        task = Task(model, card, prior(card, None), scenes, None, describe(given.calibrate, scenes), 0.5, limits)
+        scenes = read_labelled_frames(given.calibrate, labels)
+        task = Task(model, card, prior(card, None), scenes, None, describe_data(given.calibrate, scenes), 0.5, limits)
         if given.int8:
             result = export_int8(task, Plan(), say)
             model, card = result.model, result.card

@@ -25,9 +25,9 @@ from export.quantization.quantize import Plan
 from export.quantization.rounding import ROUNDINGS
 from export.validation.calibrate import cross_validated, prior
 from export.validation.gate import DEFAULT_LIMITS, parse_limits, table
-from export.validation.labelled_frames import Scene, read_scenes
+from export.validation.labelled_frames import LabelledFrame, read_labelled_frames
 from export.validation.model_outputs import bias_array
-from export.validation.scorecard import in_words, scorecard
+from export.validation.scorecard import describe, scorecard
 from export.validation.thresholds import UNPROVEN_THRESHOLD
 from train.model.checkpoint import Checkpoint
 
@@ -86,8 +86,8 @@ def main(argv: Sequence[str]) -> int:
     limits = parse_limits(given.limits)
     check_writable(given.out)
     checkpoint = Checkpoint.load(given.checkpoint)
-    scenes = read_scenes(given.calibrate, checkpoint.labels)
-    held_out = None if given.held_out is None else read_scenes(given.held_out, checkpoint.labels)
+    scenes = read_labelled_frames(given.calibrate, checkpoint.labels)
+    held_out = None if given.held_out is None else read_labelled_frames(given.held_out, checkpoint.labels)
     pictures = unlabelled(given.finetune) if given.finetune else []
     tuning = Tuning(checkpoint.build_network(), pictures, given.steps) if given.finetune else None
     model = float_graph(checkpoint)
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     with opened(model, card) as float_model:
         parity = check_parity(checkpoint, float_model, scenes)
     say(f"float graph: {checkpoint.name} {checkpoint.version}, probabilities within {parity:.1e} of PyTorch's")
-    data = describe(given.calibrate if given.held_out is None else given.held_out, held_out or scenes)
+    data = describe_data(given.calibrate if given.held_out is None else given.held_out, held_out or scenes)
     known = prior(card, checkpoint.network.groups)
     task = Task(model, card, known, scenes, held_out, data, given.region, limits)
     result = export_int8(
@@ -112,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
     if given.float_out is not None:
         write(given.float_out, carded(model, final))
     print(table(result.gate))
-    print(in_words(measured[f"cross-validated on {data}"]))
+    print(describe(measured[f"cross-validated on {data}"]))
     print(f"{given.out}: {len(content) / 1e6:.2f} MB, sha256 {digest}")
     return 0
 
@@ -176,7 +176,7 @@ def with_enrolled(card: Card, checkpoint: Checkpoint) -> Card:
     )
 
 
-def check_parity(checkpoint: Checkpoint, model: Model, scenes: Sequence[Scene]) -> float:
+def check_parity(checkpoint: Checkpoint, model: Model, scenes: Sequence[LabelledFrame]) -> float:
     """Largest difference of a probability between PyTorch and the float graph. Raises `ExportError` above the limit."""
     pictures = [scene.picture(checkpoint.input_height_px) for scene in scenes[:: max(1, len(scenes) // PARITY_FRAMES)]]
     pixels = np.stack([model.pixels(picture) for picture in pictures])
@@ -192,6 +192,6 @@ def check_parity(checkpoint: Checkpoint, model: Model, scenes: Sequence[Scene]) 
     return difference
 
 
-def describe(path: Path, scenes: Sequence[Scene]) -> str:
+def describe_data(path: Path, scenes: Sequence[LabelledFrame]) -> str:
     """The data in a few words."""
     return f"{path.resolve().name}: {len(scenes)} frames, {len({scene.group for scene in scenes})} groups"

@@ -24,7 +24,7 @@ from export import ExportError
 from export.graph import NETWORK_INPUT, normalise
 from export.quantization.quantize import WEIGHTED_OPS, body
 from export.quantization.reproducible_sums import tie_free
-from export.validation.labelled_frames import UNSEEN, Scene
+from export.validation.labelled_frames import UNSEEN, LabelledFrame
 from train.model.network import Network
 
 MOST_FRAMES = 300
@@ -42,12 +42,12 @@ class Tuning:
 
     network: Network
     """The float network that the graph was made of."""
-    scenes: Sequence[Scene]
+    scenes: Sequence[LabelledFrame]
     """Their labels don't matter. Frames that the gate judges by are left out."""
     steps: int
 
 
-def unlabelled(folders: Sequence[Path]) -> list[Scene]:
+def unlabelled(folders: Sequence[Path]) -> list[LabelledFrame]:
     """At most `MOST_FRAMES` images below the folders, drawn at random. Raises `ExportError` for none."""
     paths = []
     for folder in folders:
@@ -58,7 +58,7 @@ def unlabelled(folders: Sequence[Path]) -> list[Scene]:
     if len(paths) > MOST_FRAMES:
         chosen = np.random.default_rng(SEED).choice(len(paths), MOST_FRAMES, replace=False)
         paths = [paths[place] for place in sorted(chosen.tolist())]
-    return [Scene(path, str(path), "unknown", (), UNSEEN, str(path)) for path in paths]
+    return [LabelledFrame(path, str(path), "unknown", (), UNSEEN, str(path)) for path in paths]
 
 
 def finetune(

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.model_selection import GroupKFold
 
-from edge.inference.card import Calibration, Card, SecondLook
+from edge.inference.card import Calibration, Card, SecondCrop
 from edge.inference.decision import Decider, Decision
 from edge.inference.taxonomy import Tree
-from export.validation.labelled_frames import UNSEEN, Scene
-from export.validation.model_outputs import FloatArray, Looks, bias_array
+from export.validation.labelled_frames import UNSEEN, LabelledFrame
+from export.validation.model_outputs import FloatArray, ModelOutputs, bias_array
 from export.validation.score_decision import truth_nodes
 from export.validation.thresholds import fit_thresholds
 
@@ -69,8 +69,8 @@ def prior_of(card: Card) -> Prior:
 
 
 def fit_calibration(
-    card: Card, looks: Looks, scenes: Sequence[Scene], known: Prior, fraction: float, fitted_on: str,
-    others: Sequence[Looks] = (),
+    card: Card, looks: ModelOutputs, scenes: Sequence[LabelledFrame], known: Prior, fraction: float, fitted_on: str,
+    others: Sequence[ModelOutputs] = (),
 ) -> Calibration:  # fmt: skip
     """Fit everything on all `scenes`: least negative log-likelihood first, then thresholds for the wanted precision.
 
@@ -82,10 +82,10 @@ def fit_calibration(
     usable = compatible.any(axis=1)
     looks_used, compatible = looks.at(np.flatnonzero(usable)), compatible[usable]
     fits_blank = bool(blank.any() and any(scene.kind == "blank" for scene in scenes))
-    plans: list[SecondLook | None] = [None]
+    plans: list[SecondCrop | None] = [None]
     if looks.second is not None:
         pairs = [(w, b) for w in _WEIGHTS for b in (_BLANK_WEIGHTS if blank.any() else (0.0,)) if w or b]
-        plans += [SecondLook(fraction, w, b) for w, b in pairs]
+        plans += [SecondCrop(fraction, w, b) for w, b in pairs]
     best = min(
         (_fit_likelihood(card, looks_used, compatible, known, plan, blank, fits_blank) for plan in plans),
         key=lambda fit: fit.loss,
@@ -104,7 +104,12 @@ def fit_calibration(
 
 
 def cross_validated(
-    card: Card, looks: Looks, scenes: Sequence[Scene], known: Prior, fraction: float, others: Sequence[Looks] = ()
+    card: Card,
+    looks: ModelOutputs,
+    scenes: Sequence[LabelledFrame],
+    known: Prior,
+    fraction: float,
+    others: Sequence[ModelOutputs] = (),
 ) -> tuple[list[Decision], FloatArray]:
     """(decision, log-probabilities float32[N, L]) of each scene, with everything fitted on other groups' scenes."""
     decisions: list[Decision | None] = [None] * len(scenes)
@@ -118,7 +123,12 @@ def cross_validated(
 
 
 def calibrations(
-    card: Card, looks: Looks, scenes: Sequence[Scene], known: Prior, fraction: float, others: Sequence[Looks] = ()
+    card: Card,
+    looks: ModelOutputs,
+    scenes: Sequence[LabelledFrame],
+    known: Prior,
+    fraction: float,
+    others: Sequence[ModelOutputs] = (),
 ) -> Iterator[tuple[NDArray[np.intp], Calibration]]:
     """(places, what was fitted on the scenes of all groups that have none there) until every scene had its turn."""
     groups = np.array([scene.group for scene in scenes])
@@ -136,11 +146,11 @@ class _Fit:
     loss: float
     temperature: float
     bias: dict[str, float]
-    plan: SecondLook | None
+    plan: SecondCrop | None
 
 
 def _fit_likelihood(
-    card: Card, looks: Looks, compatible: NDArray[np.bool_], known: Prior, plan: SecondLook | None,
+    card: Card, looks: ModelOutputs, compatible: NDArray[np.bool_], known: Prior, plan: SecondCrop | None,
     blank: NDArray[np.bool_], fits_blank: bool,
 ) -> _Fit:  # fmt: skip
     names = [label.name for label in card.labels if label.kind == "blank"]
@@ -162,7 +172,7 @@ def _fit_likelihood(
     return _Fit(float(found.fun), temperature, bias, plan)
 
 
-def _compatible(card: Card, tree: Tree, scenes: Sequence[Scene], blank: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _compatible(card: Card, tree: Tree, scenes: Sequence[LabelledFrame], blank: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """bool[N, L]: labels whose probability speaks for the truth: those under its deepest taxon that the model has."""
     rows = np.zeros((len(scenes), len(card.labels)), bool)
     for row, scene, node in zip(rows, scenes, truth_nodes(tree, scenes), strict=True):

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from edge.inference.card import Card, Gate, LabelProof
 from edge.inference.decision import Decision
 from export import ExportError
-from export.validation.labelled_frames import UNSEEN, Scene
+from export.validation.labelled_frames import UNSEEN, LabelledFrame
 from export.validation.model_outputs import FloatArray
 from train.evaluation.calibration import reliability
 
@@ -23,7 +23,7 @@ ENOUGH = 200  # of fewer images a single one is more than half a point, so their
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Decisions:
     """Of N scenes by one model."""
 
     logs: FloatArray
@@ -32,9 +32,9 @@ class Answers:
     familiarity: FloatArray
     """float32[N]: energy of the first look's logits."""
 
-    def at(self, places: NDArray[np.intp]) -> "Answers":
+    def at(self, places: NDArray[np.intp]) -> "Decisions":
         """Those scenes alone."""
-        return Answers(self.logs[places], [self.decisions[place] for place in places], self.familiarity[places])
+        return Decisions(self.logs[places], [self.decisions[place] for place in places], self.familiarity[places])
 
 
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
@@ -53,7 +53,7 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
 
 
 def measure(
-    card: Card, scenes: Sequence[Scene], float_: Answers, int8: Answers, limits: Mapping[str, float], data: str,
+    card: Card, scenes: Sequence[LabelledFrame], float_: Decisions, int8: Decisions, limits: Mapping[str, float], data: str,
     float_nodes: tuple[str, ...] = (),
 ) -> Gate:  # fmt: skip
     """The gate's figures and verdicts; `failures` says whether they pass."""
@@ -125,7 +125,11 @@ def drop_interval(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_
 
 
 def _figures(
-    card: Card, scenes: Sequence[Scene], answers: Answers, truth: NDArray[np.int64], known: NDArray[np.bool_]
+    card: Card,
+    scenes: Sequence[LabelledFrame],
+    answers: Decisions,
+    truth: NDArray[np.int64],
+    known: NDArray[np.bool_],
 ) -> dict[str, float]:
     p = np.exp(answers.logs.astype(np.float64))
     figures: dict[str, float] = {}

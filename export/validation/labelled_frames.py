@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.image.decode import BadFrame, Picture, decode
+from edge.image.decode import BadFrame, DecodedFrame, decode
 from edge.inference.card import Kind, Label
 from edge.inference.taxonomy import RANKS, Taxon, TaxonKey
 from export import ExportError
@@ -22,7 +22,7 @@ _GREY = 12.0  # mean distance of the colour channels below which a frame counts 
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class LabelledFrame:
     """One labelled frame."""
 
     path: Path
@@ -42,7 +42,7 @@ class Scene:
     infrared: bool | None = None
     """`None`: not noted."""
 
-    def picture(self, min_side_px: int | None) -> Picture:
+    def picture(self, min_side_px: int | None) -> DecodedFrame:
         """Decode as the device does, or with `None` every pixel. Raises `ExportError` for a frame that is not whole."""
         try:
             return decode(self.path.read_bytes(), min_side_px, self.path.name)
@@ -50,7 +50,7 @@ class Scene:
             raise ExportError(f"{self.path} cannot be read ({error}); mend or remove it from the data") from error
 
 
-def read_scenes(path: Path, labels: Sequence[Label]) -> list[Scene]:
+def read_labelled_frames(path: Path, labels: Sequence[Label]) -> list[LabelledFrame]:
     """A folder of whole frames with `labels.csv`, or anything that `train` reads.
 
     Raises `ExportError` (empty, unreadable, no label in common with the model) or `DataError`, in one line.
@@ -69,7 +69,9 @@ def read_scenes(path: Path, labels: Sequence[Label]) -> list[Scene]:
     return scenes
 
 
-def split_scenes(scenes: Sequence[Scene], share: float, seed: int) -> tuple[list[Scene], list[Scene]]:
+def split_scenes(
+    scenes: Sequence[LabelledFrame], share: float, seed: int
+) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
     """(for the ranges, held out): the data's own split where it has one, else whole groups at random, stratified by
     nothing but chance, so that held-out frames are new triggers.
     """
@@ -84,15 +86,15 @@ def split_scenes(scenes: Sequence[Scene], share: float, seed: int) -> tuple[list
     return first, rest or first
 
 
-def balanced(scenes: Sequence[Scene], count: int, seed: int) -> list[Scene]:
+def balanced(scenes: Sequence[LabelledFrame], count: int, seed: int) -> list[LabelledFrame]:
     """At most `count` scenes, drawn in turn from each pair of truth and day/infra-red."""
     random = np.random.default_rng(seed)
-    bins: dict[tuple[str, bool | None], list[Scene]] = {}
+    bins: dict[tuple[str, bool | None], list[LabelledFrame]] = {}
     for place in random.permutation(len(scenes)):
         scene = scenes[place]
         truth = scene.lineage[-1][1] if scene.lineage else scene.kind
         bins.setdefault((truth, scene.infrared), []).append(scene)
-    drawn: list[Scene] = []
+    drawn: list[LabelledFrame] = []
     while len(drawn) < min(count, len(scenes)):
         for key in sorted(bins, key=str):
             if bins[key] and len(drawn) < count:
@@ -100,13 +102,13 @@ def balanced(scenes: Sequence[Scene], count: int, seed: int) -> list[Scene]:
     return sorted(drawn, key=lambda scene: scene.name)
 
 
-def is_infrared(picture: Picture) -> bool:
+def is_infrared(picture: DecodedFrame) -> bool:
     """Whether a frame has no colour to speak of."""
     small = cv2.resize(picture.pixels, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     return float(np.abs(small - small.mean(axis=2, keepdims=True)).mean()) * 3 < _GREY
 
 
-def _field_scenes(table: Path, labels: Sequence[Label]) -> list[Scene]:
+def _field_scenes(table: Path, labels: Sequence[Label]) -> list[LabelledFrame]:
     taxa = {row["scientificName"]: row for row in _rows(FIELD_TAXA)}
     scenes = []
     for row in _rows(table):
@@ -116,7 +118,7 @@ def _field_scenes(table: Path, labels: Sequence[Label]) -> list[Scene]:
             known = taxa.get(row["scientificName"], {"scientificName": row["scientificName"], "rank": row["rank"]})
             lineage = tuple(_taxon(known).lineage())
         scenes.append(
-            Scene(
+            LabelledFrame(
                 table.parent / row["path"], row["path"], kind, lineage, _place(labels, kind, lineage),
                 row.get("sequence") or row["path"],
                 species_sure=row["rank"] == "species" and row["certainty"] == "sure",
@@ -127,7 +129,7 @@ def _field_scenes(table: Path, labels: Sequence[Label]) -> list[Scene]:
     return scenes
 
 
-def _dataset_scenes(path: Path, labels: Sequence[Label]) -> list[Scene]:
+def _dataset_scenes(path: Path, labels: Sequence[Label]) -> list[LabelledFrame]:
     dataset = read_dataset(path)
     by_name = {label.name: (place, label) for place, label in enumerate(labels)}
     by_taxon = {label.taxon.scientific_name: (place, label) for place, label in enumerate(labels) if label.taxon}
@@ -139,7 +141,9 @@ def _dataset_scenes(path: Path, labels: Sequence[Label]) -> list[Scene]:
         lineage = tuple(taxon.lineage()) if taxon and kind == "animal" else ()
         group = sample.sequence or sample.location or str(sample.path)
         scenes.append(
-            Scene(sample.path, sample.path.name, kind, lineage, place, group, sample.split, source=sample.location)
+            LabelledFrame(
+                sample.path, sample.path.name, kind, lineage, place, group, sample.split, source=sample.location
+            )
         )
     return scenes
 
@@ -168,4 +172,4 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         raise ExportError(f"{path} cannot be read ({error.strerror}); expected a table of labels") from error
 
 
-__all__ = ["RANKS", "UNSEEN", "Scene", "balanced", "is_infrared", "read_scenes", "split_scenes"]
+__all__ = ["RANKS", "UNSEEN", "LabelledFrame", "balanced", "is_infrared", "read_labelled_frames", "split_scenes"]

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.inference.attention_crop import Box, attention_regions, combine, log_probabilities, region_pixels
-from edge.inference.card import Calibration, Card, SecondLook
+from edge.image.box import Box
+from edge.inference.attention_crop import attention_crops, combine, crop_pixels, log_probabilities
+from edge.inference.card import Calibration, Card, SecondCrop
 from edge.inference.model import Model
-from export.validation.labelled_frames import Scene
+from export.validation.labelled_frames import LabelledFrame
 
 BATCH = 8
 FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class ModelOutputs:
     """Raw logits of N frames."""
 
     first: FloatArray
@@ -26,7 +27,7 @@ class Looks:
     regions: tuple[Box | None, ...]
 
     def calibrated(
-        self, bias: FloatArray, temperature: float, plan: SecondLook | None, blank: NDArray[np.bool_]
+        self, bias: FloatArray, temperature: float, plan: SecondCrop | None, blank: NDArray[np.bool_]
     ) -> FloatArray:
         """float32[N, L] log-probabilities as `edge.inference.attention_crop.look` gives them."""
         first = log_probabilities(self.first + bias, temperature)
@@ -43,10 +44,10 @@ class Looks:
         blank = np.array([label.kind == "blank" for label in card.labels])
         return self.calibrated(bias_array(card, fitted.label_bias), fitted.temperature, fitted.second_look, blank)
 
-    def at(self, places: NDArray[np.intp]) -> "Looks":
+    def at(self, places: NDArray[np.intp]) -> "ModelOutputs":
         """Those frames alone."""
         second = None if self.second is None else self.second[places]
-        return Looks(self.first[places], second, tuple(self.regions[place] for place in places))
+        return ModelOutputs(self.first[places], second, tuple(self.regions[place] for place in places))
 
 
 def bias_array(card: Card, bias: dict[str, float]) -> FloatArray:
@@ -54,7 +55,7 @@ def bias_array(card: Card, bias: dict[str, float]) -> FloatArray:
     return np.array([bias.get(label.name, 0.0) for label in card.labels], np.float32)
 
 
-def take_looks(model: Model, scenes: Sequence[Scene], fraction: float, in_full: bool = False) -> Looks:
+def take_outputs(model: Model, scenes: Sequence[LabelledFrame], fraction: float, in_full: bool = False) -> ModelOutputs:
     """Run both looks over all scenes; the region's side is `fraction` of the shorter side.
 
     Frames are decoded at the device's scale, or every pixel of them.
@@ -66,34 +67,34 @@ def take_looks(model: Model, scenes: Sequence[Scene], fraction: float, in_full: 
         outputs = model.run(np.stack([model.pixels(picture) for picture in pictures]))
         first.append(outputs.logits)
         shapes = [(picture.height_px, picture.width_px) for picture in pictures]
-        found = attention_regions(outputs.attention, shapes, fraction)
+        found = attention_crops(outputs.attention, shapes, fraction)
         regions += found
         if outputs.attention is not None:
-            parts = [region_pixels(model, picture, box) for picture, box in zip(pictures, found, strict=True)]
+            parts = [crop_pixels(model, picture, box) for picture, box in zip(pictures, found, strict=True)]
             second.append(model.run(np.stack(parts)).logits)
-    return Looks(np.concatenate(first), np.concatenate(second) if second else None, tuple(regions))
+    return ModelOutputs(np.concatenate(first), np.concatenate(second) if second else None, tuple(regions))
 
 
-def is_scaled(model: Model, scenes: Sequence[Scene], fraction: float) -> bool:
+def is_scaled(model: Model, scenes: Sequence[LabelledFrame], fraction: float) -> bool:
     """Whether the device decodes any of the scenes at less than its own size."""
     pictures = (scene.picture(_side_px(model, fraction)) for scene in scenes)
     return any(picture.pixels.shape[0] < picture.height_px for picture in pictures)
 
 
-def calibration_pixels(model: Model, scenes: Sequence[Scene], fraction: float) -> NDArray[np.uint8]:
+def calibration_pixels(model: Model, scenes: Sequence[LabelledFrame], fraction: float) -> NDArray[np.uint8]:
     """uint8[M, H, W, 3]: what the network is shown on the device for these scenes, whole frames and regions."""
     return np.stack(list(_inputs(model, scenes, fraction)))
 
 
-def _inputs(model: Model, scenes: Sequence[Scene], fraction: float) -> Iterator[NDArray[np.uint8]]:
+def _inputs(model: Model, scenes: Sequence[LabelledFrame], fraction: float) -> Iterator[NDArray[np.uint8]]:
     for scene in scenes:
         picture = scene.picture(_side_px(model, fraction))
         whole = model.pixels(picture)
         yield whole
         attention = model.run(whole[None]).attention
-        box = attention_regions(attention, [(picture.height_px, picture.width_px)], fraction)[0]
+        box = attention_crops(attention, [(picture.height_px, picture.width_px)], fraction)[0]
         if box is not None:
-            yield region_pixels(model, picture, box)
+            yield crop_pixels(model, picture, box)
 
 
 def _side_px(model: Model, fraction: float) -> int:

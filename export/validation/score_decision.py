@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edge.inference.decision import Decision
 from edge.inference.taxonomy import RANKS, Node, TaxonKey, Tree
-from export.validation.labelled_frames import Scene
+from export.validation.labelled_frames import LabelledFrame
 
 Verdict = Literal["right", "wrong", "open"]
 
@@ -27,7 +27,7 @@ def judge_taxon(lineage: Sequence[TaxonKey], truth: Sequence[TaxonKey]) -> Verdi
     return "open" if deeper and truth[-1] in lineage else "wrong"
 
 
-def judge(decision: Decision, scene: Scene, tree: Tree) -> Verdict:
+def judge(decision: Decision, scene: LabelledFrame, tree: Tree) -> Verdict:
     """A decision against its scene; `unknown` is open."""
     if decision.kind == "unknown":
         return "open"
@@ -44,7 +44,7 @@ def node_lineage(tree: Tree, node: int) -> list[TaxonKey]:
     return [(step.taxon.rank, step.taxon.scientific_name) for step in reversed(steps)]
 
 
-def truth_nodes(tree: Tree, scenes: Sequence[Scene]) -> NDArray[np.int64]:
+def truth_nodes(tree: Tree, scenes: Sequence[LabelledFrame]) -> NDArray[np.int64]:
     """int64[N]: the deepest taxon of the model on each scene's lineage; -1 when it shows no animal."""
     places = {(node.taxon.rank, node.taxon.scientific_name): n for n, node in enumerate(tree.nodes)}
     return np.array(

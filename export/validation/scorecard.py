@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from edge.inference.card import Card
 from edge.inference.decision import Decision
 from edge.inference.taxonomy import RANKS, Tree
-from export.validation.labelled_frames import Scene
+from export.validation.labelled_frames import LabelledFrame
 from export.validation.model_outputs import FloatArray
 from export.validation.score_decision import Verdict, judge
 
@@ -18,7 +18,7 @@ SURE = 0.8
 
 
 def scorecard(
-    card: Card, scenes: Sequence[Scene], decisions: Sequence[Decision], unfitted: FloatArray
+    card: Card, scenes: Sequence[LabelledFrame], decisions: Sequence[Decision], unfitted: FloatArray
 ) -> dict[str, Any]:
     """Figures for the card, JSON values. Answers more specific than the truth are counted as `open`, not judged.
 
@@ -49,7 +49,7 @@ def scorecard(
         if decision.rank == "species" and decision.confidence >= SURE and scenes[place].species_sure
     ]
     figures[f"species_answers_at_{SURE}"] = _counts([verdicts[place] for place in sure])
-    groups: dict[str, Callable[[Scene], str]] = {
+    groups: dict[str, Callable[[LabelledFrame], str]] = {
         "by_source": lambda scene: scene.source,
         "by_light": lambda scene: {True: "infrared", False: "day", None: ""}[scene.infrared],
     }
@@ -70,7 +70,7 @@ def scorecard(
     return figures
 
 
-def in_words(figures: Mapping[str, Any]) -> str:
+def describe(figures: Mapping[str, Any]) -> str:
     """What `scorecard` gives, for people: a line for each figure, and for each part of one that has parts."""
     lines = []
     for name, value in figures.items():

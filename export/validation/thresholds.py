@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.inference.taxonomy import RANKS, Tree
-from export.validation.labelled_frames import Scene
+from export.validation.labelled_frames import LabelledFrame
 from export.validation.model_outputs import FloatArray
 from export.validation.score_decision import judge_taxon, node_lineage
 
@@ -54,7 +54,7 @@ class _Answers:
 
 
 def fit_thresholds(
-    tree: Tree, renderings: Sequence[FloatArray], scenes: Sequence[Scene], blank: NDArray[np.bool_],
+    tree: Tree, renderings: Sequence[FloatArray], scenes: Sequence[LabelledFrame], blank: NDArray[np.bool_],
     silent: Collection[int] = (),
 ) -> dict[str, float]:  # fmt: skip
     """For each rank the least probability of an answer, and for blanks.
@@ -87,7 +87,9 @@ def fit_thresholds(
     return thresholds
 
 
-def _answers(tree: Tree, nodes: NDArray[np.int64], sums: NDArray[np.float64], scenes: Sequence[Scene]) -> _Answers:
+def _answers(
+    tree: Tree, nodes: NDArray[np.int64], sums: NDArray[np.float64], scenes: Sequence[LabelledFrame]
+) -> _Answers:
     """The likeliest of `nodes`; `sums` holds float64[R, N, nodes of the tree]."""
     best = sums[:, :, nodes].argmax(axis=2)
     said = nodes[best]

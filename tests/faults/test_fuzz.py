@@ -15,9 +15,10 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from edge.capture.capture_time import capture_time, iso_utc
+from edge.capture.capture_time import capture_time
 from edge.image import decode as frame
 from edge.image.thumbnail_check import contradicts
+from edge.timestamps import iso_utc
 from tests.faults.conftest import LONG
 from tests.support.daemon_process import Tally
 

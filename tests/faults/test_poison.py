@@ -14,7 +14,7 @@ import pytest
 
 from edge.capture import files
 from edge.capture.files import files_below
-from edge.host.safe_output import UnbreakableOutput
+from edge.host.safe_output import SafeOutput
 from tests.faults.conftest import LONG
 from tests.support.daemon_process import Box, Tally, digest, wait_until
 from tests.support.tiny_model import tiny_card, write_tiny_model
@@ -201,6 +201,6 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(broken: OSError) -> None
         def write(self, _text: str) -> int:
             raise broken
 
-    output = UnbreakableOutput(Gone())
+    output = SafeOutput(Gone())
     output.write("a line")
     output.write("another")

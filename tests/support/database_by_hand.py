@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edge.capture.capture_time import iso_utc
 from edge.database.schema import open_database
 from edge.inference.taxonomy import Taxon
+from edge.timestamps import iso_utc
 from tests.support.made_survey import CARD
 
 START = datetime(2026, 5, 1, 6, 0, tzinfo=UTC)

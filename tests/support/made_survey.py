@@ -21,12 +21,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.capture.capture_time import iso_utc
 from edge.database.event_table import rebuild_events
 from edge.database.schema import open_database
 from edge.inference.card import Calibration, Card, Label, Source
 from edge.inference.decision import Decider
 from edge.inference.taxonomy import Taxon
+from edge.timestamps import iso_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Animal:
     """A species of the made world."""
 
     taxon: Taxon
-    visits: float
+    events: float
     """Relative frequency."""
     peaks_h: tuple[float, ...]
     """Local hours of most activity."""
@@ -169,7 +169,7 @@ def _frames(
     folder: Path,
 ) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:  # fmt: skip
     """Rows of `media` and of `observation` for one camera."""
-    share = np.array([a.visits for a in ANIMALS]) * rng.gamma(0.8, 1, len(ANIMALS))
+    share = np.array([a.events for a in ANIMALS]) * rng.gamma(0.8, 1, len(ANIMALS))
     share /= share.sum()
     scene = rng.integers(40, 200, 192)
     made = 0

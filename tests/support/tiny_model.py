@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.inference.card import METADATA_KEY, Calibration, Card, Gate, Label, LabelProof, Rejection, SecondLook, Source
+from edge.inference.card import METADATA_KEY, Calibration, Card, Gate, Label, LabelProof, Rejection, SecondCrop, Source
 from edge.inference.taxonomy import Taxon
 
 SIDE_PX = 32
@@ -60,7 +60,7 @@ def tiny_card(name: str = "tiny", version: str = "1") -> Card:
         calibration=Calibration(
             1.0,
             thresholds,
-            second_look=SecondLook(region_fraction=0.5, weight=0.6, blank_weight=0.3, unless_above=0.9),
+            second_look=SecondCrop(region_fraction=0.5, weight=0.6, blank_weight=0.3, unless_above=0.9),
             rejection=Rejection("energy", -50.0),
             fitted_on="nothing: random weights",
         ),

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from edge.image.decode import fit
 from edge.image.resize import Pixels
-from edge.inference.attention_crop import attention_regions
+from edge.inference.attention_crop import attention_crops
 from edge.inference.card import FitMode
 from train import TrainError
 from train.data.image_cache import PixelSource, for_evaluation
@@ -234,6 +234,6 @@ class _Regions(_Pictures):
 
     def pixels(self, place: int) -> Pixels:
         whole = self.source.read(self.samples[place])
-        (region,) = attention_regions(self.attention[place : place + 1], [whole.shape[:2]], self.fraction)
+        (region,) = attention_crops(self.attention[place : place + 1], [whole.shape[:2]], self.fraction)
         assert region is not None
         return fit(np.ascontiguousarray(region.cut(whole)), self.size_px, self.size_px, self.mode)

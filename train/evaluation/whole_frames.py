@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from edge.image.box import Box
 from edge.image.decode import decode
-from edge.inference.attention_crop import Box, decode_side_px, look, view
+from edge.inference.attention_crop import decode_side_px, look, view
 from edge.inference.model import Model
 from train import TrainError
 from train.data.sample import Sample

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge.capture.capture_time import iso_utc, now
 from edge.database.event_table import update_events
 from edge.database.imports.file_matching import Frames
-from edge.database.imports.import_result import ImportProblem, Outcome
+from edge.database.imports.import_result import ImportProblem, ImportResult
+from edge.timestamps import iso_utc, now
 
 Line = dict[str, str]
 _KINDS = ("animal", "human", "vehicle", "blank", "unknown")
@@ -26,7 +26,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'human', ?, ?)
 _OLD_LABELS = "DELETE FROM observation WHERE media = ? AND method = 'human' AND classified_by = ?"
 
 
-def import_package(connection: sqlite3.Connection, path: Path) -> Outcome:
+def import_package(connection: sqlite3.Connection, path: Path) -> ImportResult:
     """Read the observations whose classificationMethod is human, of media and of events.
 
     An event's observation counts for all its media: those that name the event, else those of its deployment and time.
@@ -34,7 +34,7 @@ def import_package(connection: sqlite3.Connection, path: Path) -> Outcome:
     or by file path. One transaction. Raises `ImportProblem`.
     """
     package = _Package.read(path)
-    frames, outcome = Frames(connection), Outcome()
+    frames, outcome = Frames(connection), ImportResult()
     labels: dict[tuple[int, str], list[Line]] = defaultdict(list)
     for line in package.observations:
         if line.get("classificationMethod") != "human" or line.get("observationType") not in _KINDS:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from edge.database.imports import camtrap_dp, megadetector
-from edge.database.imports.import_result import ImportProblem, Outcome
+from edge.database.imports.import_result import ImportProblem, ImportResult
 from edge.database.schema import SchemaError, open_database
 
 FORMATS = ("megadetector", "camtrap-dp")
@@ -35,11 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
     except (ImportProblem, SchemaError, sqlite3.DatabaseError) as error:
         print(f"edge-db: {error}", file=sys.stderr)
         return 2
-    print(outcome.in_words())
+    print(outcome.describe())
     return 1 if outcome.not_found else 0
 
 
-def import_into(connection: sqlite3.Connection, format_: str, file: Path, least_confidence: float = 0.2) -> Outcome:
+def import_into(
+    connection: sqlite3.Connection, format_: str, file: Path, least_confidence: float = 0.2
+) -> ImportResult:
     """Import a file of one of `FORMATS`. Raises `ImportProblem`."""
     if format_ == "megadetector":
         return megadetector.import_file(connection, file, least_confidence)

@@ -8,7 +8,7 @@ class ImportProblem(Exception):
 
 
 @dataclass(slots=True)
-class Outcome:
+class ImportResult:
     """Counted while the import runs."""
 
     frames: int = 0
@@ -19,7 +19,7 @@ class Outcome:
     not_found: list[str] = field(default_factory=list)
     """Names that are no frame of this database, or fit several."""
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """One line."""
         line = f"{self.rows} observations for {self.frames} frames"
         if self.passed_over:

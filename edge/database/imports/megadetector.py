@@ -5,10 +5,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from edge.capture.capture_time import iso_utc, now
 from edge.database.event_table import update_events
 from edge.database.imports.file_matching import Frames
-from edge.database.imports.import_result import ImportProblem, Outcome
+from edge.database.imports.import_result import ImportProblem, ImportResult
+from edge.timestamps import iso_utc, now
 
 _KINDS = {"animal": "animal", "person": "human", "human": "human", "vehicle": "vehicle"}
 _NEW_BOX = """
@@ -20,7 +20,7 @@ _OLD_BOXES = "DELETE FROM observation WHERE media = ? AND box_source = 'imported
 _HIGHEST = "SELECT coalesce(max(subject), 0) FROM observation WHERE media = ?"
 
 
-def import_file(connection: sqlite3.Connection, path: Path, least_confidence: float = 0.2) -> Outcome:
+def import_file(connection: sqlite3.Connection, path: Path, least_confidence: float = 0.2) -> ImportResult:
     """Read boxes of at least `least_confidence`; the same detector's earlier boxes of a frame are replaced.
 
     One transaction: all of the file or nothing. Raises `ImportProblem` for a file that is none of MegaDetector's.
@@ -28,7 +28,7 @@ def import_file(connection: sqlite3.Connection, path: Path, least_confidence: fl
     document = _read(path)
     by = str(document["info"].get("detector") or "MegaDetector")
     kinds = {str(id_): _KINDS.get(str(name).lower()) for id_, name in document["detection_categories"].items()}
-    frames, outcome, at = Frames(connection), Outcome(), iso_utc(now())
+    frames, outcome, at = Frames(connection), ImportResult(), iso_utc(now())
     connection.execute("BEGIN IMMEDIATE")
     try:
         changed = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.report.analysis.events import Visits
+from edge.report.analysis.events import Events
 from edge.report.analysis.sampling_effort import Effort, total_nights
 from edge.report.read.local_time import DAY_S
 
@@ -31,17 +31,17 @@ def resampled_unit(efforts: Sequence[Effort]) -> str:
     return "deployments" if sum(e.trap_nights > 0 for e in efforts) >= SITES_FOR_BOOTSTRAP else "trap-nights"
 
 
-def abundances(visits: Visits, efforts: tuple[Effort, ...], taxa: Sequence[int], seed: int = 0) -> list[Abundance]:
+def abundances(events: Events, efforts: tuple[Effort, ...], taxa: Sequence[int], seed: int = 0) -> list[Abundance]:
     """The index of each of `taxa` (places in `Survey.taxa`) over all deployments.
 
     Deployments are resampled with replacement; with fewer than `SITES_FOR_BOOTSTRAP` of them, trap-nights are, which
     leaves out the difference between places.
     """
     nights = total_nights(efforts)
-    animals = visits.animals & np.isin(visits.taxon, list(taxa))
+    animals = events.animals & np.isin(events.taxon, list(taxa))
     place_of = np.full(max(taxa, default=0) + 1, -1, np.int64)
     place_of[list(taxa)] = np.arange(len(taxa))
-    taxon, deployment = place_of[visits.taxon[animals]], visits.deployment[animals]
+    taxon, deployment = place_of[events.taxon[animals]], events.deployment[animals]
     if resampled_unit(efforts) == "deployments":
         sites = [i for i, effort in enumerate(efforts) if effort.trap_nights]
         site_of = np.full(len(efforts), -1, np.int64)
@@ -50,7 +50,7 @@ def abundances(visits: Visits, efforts: tuple[Effort, ...], taxa: Sequence[int],
     else:
         starts = np.cumsum([0, *(effort.trap_nights for effort in efforts)])
         unit = np.full(len(taxon), -1, np.int64)
-        day = visits.local_start[animals] // DAY_S
+        day = events.local_start[animals] // DAY_S
         for i, effort in enumerate(efforts):
             days, here = effort.days(), deployment == i
             if len(days):

@@ -11,7 +11,7 @@ from edge.report.read.survey import ANIMAL, BLANK, CLASSIFIED, Codes, Flags, Flo
 
 
 @dataclass(frozen=True, slots=True)
-class Visits:
+class Events:
     """One entry for each event, by deployment, unit and time; frames without a time belong to none."""
 
     deployment: Codes
@@ -43,7 +43,7 @@ class Visits:
         return np.asarray(self.kind == ANIMAL)
 
 
-def find_visits(survey: Survey, rules: Rules) -> Visits:
+def find_events(survey: Survey, rules: Rules) -> Events:
     """Chain the sightings of the survey into events: people's word first, else what the frame's event decided."""
     records, frames = survey.records, survey.frames
     frame = records.frame
@@ -72,7 +72,7 @@ def find_visits(survey: Survey, rules: Rules) -> Visits:
     surest = np.full(size, -1, np.float32)
     np.fmax.at(surest, number, confidence)
     distinct = np.unique(np.stack([number, frame[shows].astype(np.int64)]), axis=1)[0] if size else number
-    return Visits(
+    return Events(
         deployment[first],
         kind[first],
         taxon[first],

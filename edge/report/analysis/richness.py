@@ -11,7 +11,7 @@ from math import exp, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.report.analysis.events import Visits
+from edge.report.analysis.events import Events
 from edge.report.analysis.sampling_effort import Effort, total_nights
 from edge.report.read.local_time import DAY_S
 
@@ -36,14 +36,14 @@ class Richness:
     """(camera-days, expected species)."""
 
 
-def incidence(visits: Visits, species: NDArray[np.int64]) -> NDArray[np.int64]:
+def incidence(events: Events, species: NDArray[np.int64]) -> NDArray[np.int64]:
     """int64[S]: camera-days with each of the species (places in `Survey.taxa`) that was met at all."""
-    met = visits.animals & visits.clock_good & np.isin(visits.taxon, species)
+    met = events.animals & events.clock_good & np.isin(events.taxon, species)
     days = np.stack(
         [
-            visits.taxon[met].astype(np.int64),
-            visits.deployment[met].astype(np.int64),
-            visits.local_start[met] // DAY_S,
+            events.taxon[met].astype(np.int64),
+            events.deployment[met].astype(np.int64),
+            events.local_start[met] // DAY_S,
         ]
     )
     if not days.shape[1]:
@@ -51,9 +51,9 @@ def incidence(visits: Visits, species: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(np.unique(days, axis=1)[0], return_counts=True)[1].astype(np.int64)
 
 
-def richness(visits: Visits, efforts: tuple[Effort, ...], species: NDArray[np.int64]) -> Richness:
+def richness(events: Events, efforts: tuple[Effort, ...], species: NDArray[np.int64]) -> Richness:
     """Accumulation and Chao2 over all deployments; `species` are the taxa of species rank."""
-    met = incidence(visits, species)
+    met = incidence(events, species)
     units = max(total_nights(efforts), int(met.max(initial=0)))
     estimate, low, high = chao2(met, units)
     samples = np.unique(np.linspace(min(1, units), units, min(CURVE_POINTS, units)).round().astype(int)).tolist()

@@ -6,7 +6,7 @@ import numpy as np
 
 from edge.inference.taxonomy import Taxon
 from edge.report.analysis.abundance import Abundance, abundances
-from edge.report.analysis.events import Visits
+from edge.report.analysis.events import Events
 from edge.report.analysis.sampling_effort import Effort
 from edge.report.read.local_time import NO_TIME
 from edge.report.read.survey import ANIMAL, Survey
@@ -33,18 +33,18 @@ class Row:
     deployments: int
 
 
-def species_rows(survey: Survey, visits: Visits, efforts: tuple[Effort, ...]) -> list[Row]:
+def species_rows(survey: Survey, events: Events, efforts: tuple[Effort, ...]) -> list[Row]:
     """Taxa by falling number of events, then frames; species before coarser answers."""
     records, frames = survey.records, survey.frames
     animals = np.flatnonzero((records.kind == ANIMAL) & (records.taxon >= 0))
     taxon, frame = records.taxon[animals], records.frame[animals]
-    codes = np.unique(np.concatenate([taxon, visits.taxon[visits.animals]])).tolist()
+    codes = np.unique(np.concatenate([taxon, events.taxon[events.animals]])).tolist()
     codes = [code for code in codes if code >= 0]
     good = frames.clock_good[frame]
-    seen = visits.animals & visits.clock_good
-    starts, visit_taxon = visits.local_start[seen], visits.taxon[seen]
+    seen = events.animals & events.clock_good
+    starts, visit_taxon = events.local_start[seen], events.taxon[seen]
     rows = []
-    for code, abundance in zip(codes, abundances(visits, efforts, codes), strict=True):
+    for code, abundance in zip(codes, abundances(events, efforts, codes), strict=True):
         mine = taxon == code
         local = np.concatenate([frames.local[frame[mine & good]], starts[visit_taxon == code]])
         confidence = records.confidence[animals][mine & ~records.human[animals]]
@@ -57,7 +57,7 @@ def species_rows(survey: Survey, visits: Visits, efforts: tuple[Effort, ...]) ->
                 int(local.min()) if len(local) else NO_TIME,
                 int(local.max()) if len(local) else NO_TIME,
                 int(
-                    max(records.count[animals][mine].max(initial=0), visits.count[visits.taxon == code].max(initial=0))
+                    max(records.count[animals][mine].max(initial=0), events.count[events.taxon == code].max(initial=0))
                 ),
                 int(records.human[animals][mine].sum()),
                 float(confidence.mean()) if len(confidence) else float("nan"),

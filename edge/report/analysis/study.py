@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.database.event_grouping import DEFAULT_RULES, Rules
-from edge.report.analysis.events import Visits, find_visits
+from edge.report.analysis.events import Events, find_events
 from edge.report.analysis.sampling_effort import Effort, find_effort, total_nights
 from edge.report.analysis.species_table import Row, species_rows
 from edge.report.read.filters import Selection
@@ -26,8 +26,8 @@ class Study:
     """`[project]` of the configuration."""
 
     @cached_property
-    def visits(self) -> Visits:
-        return find_visits(self.survey, self.rules)
+    def events(self) -> Events:
+        return find_events(self.survey, self.rules)
 
     @cached_property
     def efforts(self) -> tuple[Effort, ...]:
@@ -35,7 +35,7 @@ class Study:
 
     @cached_property
     def species(self) -> list[Row]:
-        return species_rows(self.survey, self.visits, self.efforts)
+        return species_rows(self.survey, self.events, self.efforts)
 
     @property
     def trap_nights(self) -> int:

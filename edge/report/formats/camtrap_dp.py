@@ -172,7 +172,7 @@ def _observation_columns(
     records, frames = survey.records, survey.frames
     frame = records.frame[part]
     stamps = _stamps(frames.at[frame], frames.local[frame])
-    event = study.visits.of_record[part]
+    event = study.events.of_record[part]
     blank = blank_event[frame]
     events = [
         f"event-{e + 1}" if e >= 0 else f"blank-{b + 1}" if b >= 0 else None
@@ -200,21 +200,21 @@ def _observation_columns(
 
 
 def _event_columns(study: Study) -> dict[str, Any]:
-    visits, survey = study.visits, study.survey
-    size = len(visits)
-    shift = visits.local_start - visits.start
+    events, survey = study.events, study.survey
+    size = len(events)
+    shift = events.local_start - events.start
     return {
         "observationID": [f"event-{i + 1}-observation" for i in range(size)],
-        "deploymentID": picked([d.name for d in survey.deployments], visits.deployment),
+        "deploymentID": picked([d.name for d in survey.deployments], events.deployment),
         "eventID": [f"event-{i + 1}" for i in range(size)],
-        "eventStart": local_text(visits.local_start, shift),
-        "eventEnd": local_text(visits.end + shift, shift),
+        "eventStart": local_text(events.local_start, shift),
+        "eventEnd": local_text(events.end + shift, shift),
         "observationLevel": "event",
-        "observationType": picked(list(KINDS), visits.kind),
-        "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], visits.taxon),
-        "count": _counts(visits.count),
-        "classificationMethod": picked(["machine", "human"], visits.human.astype(np.int8)),
-        "classificationProbability": _probabilities(visits.confidence),
+        "observationType": picked(list(KINDS), events.kind),
+        "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], events.taxon),
+        "count": _counts(events.count),
+        "classificationMethod": picked(["machine", "human"], events.human.astype(np.int8)),
+        "classificationProbability": _probabilities(events.confidence),
     }
 
 

@@ -67,7 +67,7 @@ def as_list(value: object) -> list[Any]:
 def descriptor(study: Study, periods: list[tuple[int, int]]) -> dict[str, Any]:
     """datapackage.json; `periods` holds the (first, last) day of each deployment."""
     project, survey = study.project, study.survey
-    used = np.unique(np.concatenate([survey.records.taxon, study.visits.taxon]))
+    used = np.unique(np.concatenate([survey.records.taxon, study.events.taxon]))
     places = [
         (d.longitude, d.latitude)
         for i, d in enumerate(survey.deployments)

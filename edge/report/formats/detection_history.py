@@ -54,12 +54,12 @@ def histories(
     study: Study, taxon: int, sites: list[int], starts: list[int], effort: NDArray[np.int64], occasion_days: int
 ) -> list[list[Any]]:
     """One row for each site of 1, 0 or `NA`. An occasion with a record was watched, whatever the effort says."""
-    visits = study.visits
-    mine = visits.animals & visits.clock_good & (visits.taxon == taxon)
+    events = study.events
+    mine = events.animals & events.clock_good & (events.taxon == taxon)
     table: NDArray[Any] = np.where(effort > 0, 0, -1)
     place = {site: i for i, site in enumerate(sites)}
     for site, day in set(
-        zip(visits.deployment[mine].tolist(), (visits.local_start[mine] // DAY_S).tolist(), strict=True)
+        zip(events.deployment[mine].tolist(), (events.local_start[mine] // DAY_S).tolist(), strict=True)
     ):
         occasion = (day - starts[0]) // occasion_days if starts else -1
         if site in place and 0 <= occasion < len(starts):

@@ -38,7 +38,7 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     """Write one line."""
     facts = gather(study)
     with output.text() as file:
-        text = json.dumps(facts, ensure_ascii=False) if arguments.json else in_words(facts, arguments.max_bytes)
+        text = json.dumps(facts, ensure_ascii=False) if arguments.json else describe(facts, arguments.max_bytes)
         file.write(text + "\n")
     return 0
 
@@ -46,7 +46,7 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
 def gather(study: Study) -> dict[str, Any]:
     """The day's figures."""
     survey, selection = study.survey, study.selection
-    records, visits = survey.records, study.visits
+    records, events = survey.records, study.events
     problems: list[Finding] = [f for f in find_problems(study) if f.lasting or _within(f, study)]
     species = sorted(
         ((row.taxon.common_name or row.taxon.scientific_name, row.abundance.events) for row in study.species
@@ -59,11 +59,11 @@ def gather(study: Study) -> dict[str, Any]:
         "until": selection.until.isoformat() if selection.until else None,
         "cameras": len(np.unique(survey.frames.deployment)),
         "frames": int((survey.frames.status == CLASSIFIED).sum()),
-        "events": int(visits.animals.sum()),
+        "events": int(events.animals.sum()),
         "species": dict(species),
         "blank": int((records.kind == BLANK).sum()),
         "unknown": int((records.kind == UNKNOWN).sum()),
-        "people_events": int((visits.kind == HUMAN).sum()),
+        "people_events": int((events.kind == HUMAN).sum()),
         "unreadable": int((survey.frames.status == UNREADABLE).sum()),
         "free_bytes": min(free, default=None),
         "problems": [f"{f.where}: {f.text}" for f in problems],
@@ -76,7 +76,7 @@ def _within(finding: Finding, study: Study) -> bool:
     return since is None or finding.last_day >= (since - datetime(1970, 1, 1)).days  # noqa: DTZ001
 
 
-def in_words(facts: dict[str, Any], max_bytes: int) -> str:
+def describe(facts: dict[str, Any], max_bytes: int) -> str:
     """The figures in at most `max_bytes` of plain ASCII, the most needed first; what does not fit is left out."""
     day = facts["since"][5:10] if facts["since"] else "all"
     line = f"{day} {facts['events']}ev {facts['frames']}fr"

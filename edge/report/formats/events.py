@@ -22,20 +22,20 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
 
 
 def _columns(study: Study) -> dict[str, list[Any]]:
-    visits, taxa = study.visits, study.survey.taxa
-    shift = visits.local_start - visits.start
-    confidence = np.round(visits.confidence.astype(np.float64), 4).tolist()
+    events, taxa = study.events, study.survey.taxa
+    shift = events.local_start - events.start
+    confidence = np.round(events.confidence.astype(np.float64), 4).tolist()
     return {
-        "event": list(range(1, len(visits) + 1)),
-        "deployment": picked([d.name for d in study.survey.deployments], visits.deployment),
-        "start": list(local_text(visits.local_start, shift)),
-        "end": list(local_text(visits.end + shift, shift)),
-        "kind": picked(list(KINDS), visits.kind),
-        "scientific_name": picked([*(t.scientific_name for t in taxa), None], visits.taxon),
-        "rank": picked([*(t.rank for t in taxa), None], visits.taxon),
-        "common_name": picked([*(t.common_name for t in taxa), None], visits.taxon),
-        "frames": visits.frames.tolist(),
-        "count": [count or None for count in visits.count.tolist()],
+        "event": list(range(1, len(events) + 1)),
+        "deployment": picked([d.name for d in study.survey.deployments], events.deployment),
+        "start": list(local_text(events.local_start, shift)),
+        "end": list(local_text(events.end + shift, shift)),
+        "kind": picked(list(KINDS), events.kind),
+        "scientific_name": picked([*(t.scientific_name for t in taxa), None], events.taxon),
+        "rank": picked([*(t.rank for t in taxa), None], events.taxon),
+        "common_name": picked([*(t.common_name for t in taxa), None], events.taxon),
+        "frames": events.frames.tolist(),
+        "count": [count or None for count in events.count.tolist()],
         "confidence": [None if value != value else value for value in confidence],
-        "method": picked(["machine", "human"], visits.human.astype(np.int8)),
+        "method": picked(["machine", "human"], events.human.astype(np.int8)),
     }

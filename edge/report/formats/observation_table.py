@@ -32,7 +32,7 @@ def long_table(study: Study, details: "Details", part: slice) -> Columns:
     frame, taxon = records.frame[part], records.taxon[part]
     at, local = frames.at[frame], frames.local[frame]
     deployment = frames.deployment[frame]
-    event = study.visits.of_record[part].astype(object) + 1
+    event = study.events.of_record[part].astype(object) + 1
     event[event == 0] = None
     confidence = records.confidence[part]
     rounded = np.round(confidence.astype(np.float64), 4).astype(object)

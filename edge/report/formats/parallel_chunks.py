@@ -39,7 +39,7 @@ def in_chunks(survey: Survey, size: int, make: Callable[[Details, slice], Made])
 
 def table_chunks(study: Study, make: Callable[[Columns], Made]) -> Iterator[Made]:
     """What `make` makes of each chunk of the long table, by deployment and time."""
-    survey, _ = study.survey, study.visits  # worked out once, not in each process
+    survey, _ = study.survey, study.events  # worked out once, not in each process
     return in_chunks(survey, len(survey.records), lambda details, part: make(long_table(study, details, part)))
 
 

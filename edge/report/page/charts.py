@@ -19,25 +19,25 @@ MATRIX_ROWS, MATRIX_COLUMNS = 24, 30
 
 def seconds_of_day(study: Study, taxon: int, solar: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
     """When the events of a taxon (-1: of all animals) began, by the clock or by the sun; int64[events]."""
-    visits = study.visits
-    mine = visits.animals & visits.clock_good
+    events = study.events
+    mine = events.animals & events.clock_good
     if taxon >= 0:
-        mine &= visits.taxon == taxon
+        mine &= events.taxon == taxon
     if not solar:
-        return np.asarray(visits.local_start[mine] % DAY_S)
+        return np.asarray(events.local_start[mine] % DAY_S)
     parts = []
     for place, deployment in enumerate(study.survey.deployments):
-        here = mine & (visits.deployment == place)
+        here = mine & (events.deployment == place)
         if deployment.latitude is not None and deployment.longitude is not None and here.any():
             parts.append(
-                solar_seconds(visits.start[here], visits.local_start[here], deployment.latitude, deployment.longitude)
+                solar_seconds(events.start[here], events.local_start[here], deployment.latitude, deployment.longitude)
             )
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def timeline(study: Study) -> dict[str, Any] | None:
-    visits = study.visits
-    days = visits.local_start[visits.animals & visits.clock_good] // DAY_S
+    events = study.events
+    days = events.local_start[events.animals & events.clock_good] // DAY_S
     spans = [(e.first_day, e.last_day) for e in study.efforts if len(e.active)]
     if not spans and not len(days):
         return None
@@ -111,7 +111,7 @@ def _mean_sun(study: Study) -> tuple[float | None, float | None]:
 
 
 def accumulation(study: Study) -> dict[str, Any] | None:
-    found = richness(study.visits, study.efforts, study.species_codes)
+    found = richness(study.events, study.efforts, study.species_codes)
     if len(found.curve) < 2:
         return None
     return {"richness": found, "chart": figures.curve(found.curve, found.chao2, found.low, found.high)}
@@ -123,10 +123,10 @@ def matrix(study: Study) -> dict[str, Any] | None:
     rows = [row for row in study.species if row.abundance.events][:MATRIX_ROWS]
     if len(places) < 2 or not rows:
         return None
-    visits = study.visits
+    events = study.events
     table = np.zeros((len(study.survey.taxa), len(study.survey.deployments)), np.int64)
-    animals = visits.animals & (visits.taxon >= 0)
-    np.add.at(table, (visits.taxon[animals], visits.deployment[animals]), 1)
+    animals = events.animals & (events.taxon >= 0)
+    np.add.at(table, (events.taxon[animals], events.deployment[animals]), 1)
     nights = np.array([max(effort.trap_nights, 1) for effort in study.efforts])
     rates = 100 * table / nights
     shown = places[:MATRIX_COLUMNS]
@@ -151,10 +151,10 @@ def matrix(study: Study) -> dict[str, Any] | None:
 
 def camera_map(study: Study) -> figures.Map | None:
     """Cameras by their coordinates."""
-    visits = study.visits
-    events = np.bincount(visits.deployment[visits.animals], minlength=len(study.survey.deployments))
+    events = study.events
+    counts = np.bincount(events.deployment[events.animals], minlength=len(study.survey.deployments))
     places = [
-        (d.name, d.latitude, d.longitude, int(events[i]))
+        (d.name, d.latitude, d.longitude, int(counts[i]))
         for i, d in enumerate(study.survey.deployments)
         if d.latitude is not None and d.longitude is not None and study.efforts[i].trap_nights
     ]

@@ -64,7 +64,7 @@ def render(study: Study, pictures: bool = True, solar: bool = False, say: Any = 
     context = {
         "title": study.project.get("title") or _default_title(study),
         "subtitle": _subtitle(study),
-        "filters": study.selection.in_words(),
+        "filters": study.selection.describe(),
         "made_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "software_version": __version__,
         "headline": _headline(study),
@@ -143,9 +143,9 @@ class Figure:
 
 
 def _headline(study: Study) -> list[Figure]:
-    survey, visits = study.survey, study.visits
+    survey, events = study.survey, study.events
     frames = int((survey.frames.status == CLASSIFIED).sum())
-    animals = int(visits.animals.sum())
+    animals = int(events.animals.sum())
     named = sum(row.taxon.rank == "species" for row in study.species)
     blank = int((survey.records.kind == BLANK).sum())
     unknown = int((survey.records.kind == UNKNOWN).sum())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.database.taxon_index import TaxonBook
+from edge.database.taxon_index import TaxonIndex
 from edge.report.read.columns import KeyCodes, float32, int32, int64, joined, key_of, key_parts, read_columns
 from edge.report.read.survey import ANIMAL, HUMAN, KINDS, REASONS, VEHICLE, Pairs, Records
 
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class EffectiveLabels:
     """What counts for the frames of one database; `frame` is the place of the frame in the order read."""
 
     records: Records
@@ -31,15 +31,15 @@ class Answers:
     """Whether a detector or a person drew any box."""
 
     @classmethod
-    def none(cls) -> "Answers":
+    def none(cls) -> "EffectiveLabels":
         return cls.stacked([])
 
-    def moved(self, by: int) -> "Answers":
+    def moved(self, by: int) -> "EffectiveLabels":
         """The same when the frames stand `by` places further on."""
-        return Answers(_moved(self.records, by), _moved(self.pairs, by), self.people + np.int32(by), self.boxed)
+        return EffectiveLabels(_moved(self.records, by), _moved(self.pairs, by), self.people + np.int32(by), self.boxed)
 
     @classmethod
-    def stacked(cls, parts: Sequence["Answers"]) -> "Answers":
+    def stacked(cls, parts: Sequence["EffectiveLabels"]) -> "EffectiveLabels":
         return cls(
             _stacked(Records, [part.records for part in parts]),
             _stacked(Pairs, [part.pairs for part in parts]),
@@ -118,8 +118,8 @@ def choose(
     media: NDArray[np.int64],
     models: dict[int, int],
     preferred: tuple[int | None, bool],
-    book: TaxonBook,
-) -> Answers:
+    book: TaxonIndex,
+) -> EffectiveLabels:
     """Keep what counts of all that was said.
 
     `media` are the frames' ids, ascending; `models` gives each model id its place in the survey; `preferred` is the
@@ -139,10 +139,10 @@ def choose(
             for name in Records.__slots__
         )
     )
-    return Answers(counted, _pairs(human, machine), _people(rows, human, looked), bool(rows.box.any()))
+    return EffectiveLabels(counted, _pairs(human, machine), _people(rows, human, looked), bool(rows.box.any()))
 
 
-def _rows(said: Observations, media: NDArray[np.int64], book: TaxonBook) -> _Rows:
+def _rows(said: Observations, media: NDArray[np.int64], book: TaxonIndex) -> _Rows:
     keys, coded = said.keys, said.coded
     parts = [key_parts(text) for text in keys.codes]
     book.learn_common_names((part[2], part[3], part[9]) for part in parts)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.database.event_grouping import Rules
-from edge.database.event_table import all_visits
-from edge.database.taxon_index import TaxonBook
+from edge.database.event_table import all_events
+from edge.database.taxon_index import TaxonIndex
 from edge.report.read.columns import KeyCodes, float32, int64, key_of, read_columns
 from edge.report.read.local_time import NO_TIME, Seconds
 from edge.report.read.survey import BLANK, KINDS, Records
@@ -18,7 +18,7 @@ _MEMBERS = "SELECT event, media FROM event_media"
 
 
 @dataclass(frozen=True, slots=True)
-class Votes:
+class EventLabels:
     """For each frame of a database: what it counts for in its event."""
 
     kind: NDArray[np.int8]
@@ -28,7 +28,7 @@ class Votes:
 
 
 @dataclass(frozen=True, slots=True)
-class Events:
+class StoredEvents:
     """The `event` table and its members as they were read, in columns."""
 
     id: NDArray[np.int64]
@@ -39,14 +39,14 @@ class Events:
     member_media: NDArray[np.int64]
 
 
-def read_events(connection: sqlite3.Connection) -> Events:
+def read_events(connection: sqlite3.Connection) -> StoredEvents:
     """Read both tables."""
     keys = KeyCodes()
     id_, coded, confidence = read_columns(connection, _EVENTS, (int64, keys, float32))
-    return Events(id_, coded, confidence, keys, *read_columns(connection, _MEMBERS, (int64, int64)))
+    return StoredEvents(id_, coded, confidence, keys, *read_columns(connection, _MEMBERS, (int64, int64)))
 
 
-def stored_votes(events: Events, media: NDArray[np.int64], book: TaxonBook) -> Votes:
+def stored_votes(events: StoredEvents, media: NDArray[np.int64], book: TaxonIndex) -> EventLabels:
     """What each of `media` (ids, ascending) counts for by the events that the daemon stored."""
     votes = _nothing(len(media))
     event = np.searchsorted(events.id, events.member_event)
@@ -58,22 +58,24 @@ def stored_votes(events: Events, media: NDArray[np.int64], book: TaxonBook) -> V
     return votes
 
 
-def votes_missing(records: Records, at: Seconds, votes: Votes) -> bool:
+def votes_missing(records: Records, at: Seconds, votes: EventLabels) -> bool:
     """Whether a frame that shows something, at a known time, belongs to no event."""
     shows = (records.kind != BLANK) & (at[records.frame] != NO_TIME)
     return bool((shows & (votes.kind[records.frame] < 0)).any())
 
 
-def worked_out_votes(connection: sqlite3.Connection, media: NDArray[np.int64], book: TaxonBook, rules: Rules) -> Votes:
+def worked_out_votes(
+    connection: sqlite3.Connection, media: NDArray[np.int64], book: TaxonIndex, rules: Rules
+) -> EventLabels:
     """The same from the frames themselves: for a database that no daemon keeps up to date."""
     votes = _nothing(len(media))
-    for _, visit in all_visits(connection, rules=rules):
-        place = np.searchsorted(media, np.array([s.media for s in visit.sightings], np.int64))
+    for _, visit in all_events(connection, rules=rules):
+        place = np.searchsorted(media, np.array([s.media for s in visit.members], np.int64))
         votes.kind[place] = KINDS.index(visit.kind)
         votes.taxon[place] = book.code(visit.rank, visit.taxon)
         votes.confidence[place] = np.nan if visit.confidence is None else visit.confidence
     return votes
 
 
-def _nothing(size: int) -> Votes:
-    return Votes(np.full(size, -1, np.int8), np.full(size, -1, np.int32), np.full(size, np.nan, np.float32))
+def _nothing(size: int) -> EventLabels:
+    return EventLabels(np.full(size, -1, np.int8), np.full(size, -1, np.int32), np.full(size, np.nan, np.float32))

@@ -24,7 +24,7 @@ class Selection:
     model: str = ""
     """Name, `name version` or start of the sha256 of the model whose answers count; empty: the newest run's."""
 
-    def in_words(self) -> list[str]:
+    def describe(self) -> list[str]:
         """One short phrase for each filter in use."""
         words = []
         if self.since:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.database.event_grouping import DEFAULT_RULES, Rules, copied_together
-from edge.database.taxon_index import Model, TaxonBook
+from edge.database.taxon_index import Model, TaxonIndex
 from edge.report.read.columns import joined
 from edge.report.read.connection import ReportError
 from edge.report.read.deployment import Deployment, utc_seconds, zone_named
-from edge.report.read.effective_labels import Answers, read_observations
+from edge.report.read.effective_labels import EffectiveLabels, read_observations
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import NO_TIME, to_local
 from edge.report.read.read_database import Part, Places, Say, read_database
@@ -44,7 +44,7 @@ def load(
     `overrides` are the `[deployment.ID]` tables of the configuration; they go before what the databases say.
     Raises `ReportError` for a path that is no detections database.
     """
-    book, models, places = TaxonBook(), list[Model](), Places()
+    book, models, places = TaxonIndex(), list[Model](), Places()
     parts = []
     for number, path in enumerate(paths):
         say(f"reading {path.name}" + (f" ({number + 1} of {len(paths)})" if len(paths) > 1 else ""))
@@ -96,13 +96,15 @@ def _merge(
     paths: tuple[Path, ...],
     parts: list[Part],
     deployments: tuple[Deployment, ...],
-    book: TaxonBook,
+    book: TaxonIndex,
     models: list[Model],
     live: frozenset[str],
 ) -> Survey:
     sizes = [len(part.media) for part in parts]
     starts = np.cumsum([0, *sizes])
-    answers = Answers.stacked([part.answers.moved(int(start)) for part, start in zip(parts, starts, strict=False)])
+    answers = EffectiveLabels.stacked(
+        [part.answers.moved(int(start)) for part, start in zip(parts, starts, strict=False)]
+    )
     deployment = joined([part.deployment for part in parts], np.int32)
     at = joined([part.at for part in parts], np.int64)
     doubt = joined([part.doubt for part in parts], np.int8)
@@ -163,7 +165,7 @@ def _odd_ones(deployment: NDArray[np.int32], undated: NDArray[np.bool_]) -> NDAr
     return np.asarray(undated & (share[deployment] < 0.5))
 
 
-def _first_of_each(digests: NDArray[np.uint64], frames: Frames, answers: Answers) -> NDArray[np.bool_]:
+def _first_of_each(digests: NDArray[np.uint64], frames: Frames, answers: EffectiveLabels) -> NDArray[np.bool_]:
     """Of frames of the same content one: what a person looked at, else what was classified, else the first."""
     seen_by_people = np.zeros(len(frames), bool)
     seen_by_people[answers.records.frame[answers.records.human]] = True
@@ -199,7 +201,7 @@ def rearranged(survey: Survey, order: NDArray[np.int64]) -> Survey:
     )
 
 
-def select(survey: Survey, selection: Selection, book: TaxonBook) -> Survey:
+def select(survey: Survey, selection: Selection, book: TaxonIndex) -> Survey:
     """The part of the survey that `selection` asks for. Raises `ReportError` for a deployment or species unknown."""
     frames, records = survey.frames, survey.records
     notes = list(survey.notes)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.database.event_grouping import Rules
-from edge.database.taxon_index import Model, TaxonBook, read_models
+from edge.database.taxon_index import Model, TaxonIndex, read_models
 from edge.report.read.columns import KeyCodes, int64, key_of, key_parts, read_columns, seconds_of
 from edge.report.read.deployment import Deployment, utc_seconds, zone_named
-from edge.report.read.effective_labels import Answers, Observations, choose
+from edge.report.read.effective_labels import EffectiveLabels, Observations, choose
 from edge.report.read.event_labels import read_events, stored_votes, votes_missing, worked_out_votes
 from edge.report.read.filters import Selection
 from edge.report.read.survey import DOUBTS, PROBLEMS_KEPT, STATUSES, Heartbeats, Problem
@@ -47,7 +47,7 @@ class Part:
     event_kind: NDArray[np.int8]
     event_taxon: NDArray[np.int32]
     event_confidence: NDArray[np.float32]
-    answers: Answers
+    answers: EffectiveLabels
     heartbeats: Heartbeats
     problems: list[Problem]
     counts: dict[tuple[str, str], int]
@@ -72,7 +72,7 @@ def read_database(
     said: Callable[[], Observations],
     path: Path,
     several: bool,
-    book: TaxonBook,
+    book: TaxonIndex,
     models: list[Model],
     places: Places,
     selection: Selection,
@@ -161,7 +161,7 @@ def _read_media(connection: sqlite3.Connection, several: bool, unnamed: str, pla
         np.full(size, -1, np.int8),
         np.full(size, -1, np.int32),
         np.full(size, np.nan, np.float32),
-        Answers.none(),
+        EffectiveLabels.none(),
         nothing,
         [],
         counts,

@@ -7,11 +7,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge.capture.capture_time import capture_time, host_zone_name, iso_utc
-from edge.database.clock_rollback import ClockOrder
+from edge.capture.capture_time import capture_time, host_zone_name
+from edge.database.clock_rollback import ClockRollback
 from edge.database.schema import open_database
 from edge.host.status import clock_synchronised, temperature_c
 from edge.image.decode import Exif
+from edge.timestamps import iso_utc
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 NAIROBI, LONDON = ZoneInfo("Africa/Nairobi"), ZoneInfo("Europe/London")
@@ -65,7 +66,7 @@ def _backwards(database: sqlite3.Connection, path: str, taken: str) -> bool:
     """Ask about a frame, once with what earlier frames left in memory and once with the database alone, and log it."""
     captured = capture_time(Exif(taken), 0.0, NAIROBI, NOW)
     at = iso_utc(captured.at)
-    order = ClockOrder(database)
+    order = ClockRollback(database)
     backwards = order.runs_backwards(path, at, captured)
     media = database.execute(
         "INSERT INTO media (path, digest, bytes, captured_at, captured_at_raw, clock_doubt, received_at, status) "

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from edge.capture import watcher as watch_module
-from edge.capture.files import Seen, files_below, read_bytes, see
-from edge.capture.inotify import KernelEvents
-from edge.capture.watcher import Watch
+from edge.capture.files import FileState, files_below, read_bytes, see
+from edge.capture.inotify import FolderEvents
+from edge.capture.watcher import FolderWatcher
 from edge.host.mounts import Mount, is_silent, mounts_of
 
 
 class Reader:
     """Takes files from a watch as the pipeline does."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: FolderWatcher) -> None:
         self._stop = threading.Event()
-        self._frames: Iterator[Seen | None] = watch.frames(self._stop)
+        self._frames: Iterator[FileState | None] = watch.frames(self._stop)
 
     def next(self, seconds: float = 10.0) -> str:
         end = time.monotonic() + seconds
@@ -46,10 +46,10 @@ def known() -> set[str]:
 
 @pytest.fixture
 def reader(tmp_path: Path, known: set[str]) -> Iterator[Reader]:
-    def unknown(files: Sequence[Seen]) -> list[Seen]:
+    def unknown(files: Sequence[FileState]) -> list[FileState]:
         return [seen for seen in files if os.path.basename(seen.path) not in known]
 
-    taken = Reader(Watch(tmp_path, unknown, settle_s=0.2))
+    taken = Reader(FolderWatcher(tmp_path, unknown, settle_s=0.2))
     assert taken.nothing(1)
     yield taken
     taken.close()
@@ -58,12 +58,12 @@ def reader(tmp_path: Path, known: set[str]) -> Iterator[Reader]:
 def test_a_scan_that_meets_a_file_just_closed_does_not_make_it_wait(tmp_path: Path) -> None:
     (tmp_path / "closed.jpg").write_bytes(b"1")
 
-    def unknown(files: Sequence[Seen]) -> list[Seen]:
+    def unknown(files: Sequence[FileState]) -> list[FileState]:
         for seen in files:
             watch.visit(seen.path)  # as the kernel's event does, while the scan asks the database
         return list(files)
 
-    watch = Watch(tmp_path, unknown, settle_s=60)
+    watch = FolderWatcher(tmp_path, unknown, settle_s=60)
     reader = Reader(watch)
     assert reader.next() == "closed.jpg"
     reader.close()
@@ -151,7 +151,7 @@ def test_the_mount_that_holds_a_folder(tmp_path: Path) -> None:
 def test_gathered_files_come_together_at_the_next_multiple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    watch = Watch(tmp_path, list, gather_s=60.0)
+    watch = FolderWatcher(tmp_path, list, gather_s=60.0)
     stopped = threading.Event()
     stopped.set()
 
@@ -171,7 +171,7 @@ def test_gathered_files_come_together_at_the_next_multiple(tmp_path: Path, monke
 
 
 def test_whatever_the_library_warns_of_may_have_cost_events(tmp_path: Path) -> None:
-    events = KernelEvents(str(tmp_path), lambda path: None, lambda path: None, lambda path: None)
+    events = FolderEvents(str(tmp_path), lambda path: None, lambda path: None, lambda path: None)
     assert events.start() is None
     try:
         assert not events.may_have_lost_some()

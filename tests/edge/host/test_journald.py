@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.capture.capture_time import CaptureTime, now
-from edge.capture.files import Seen
-from edge.database.frame_result import Scored
+from edge.capture.capture_time import CaptureTime
+from edge.capture.files import FileState
+from edge.database.frame_result import ClassifiedFrame
 from edge.host.journald import FRAME_CLASSIFIED, TIMES, JournalHandler, fields, is_journal
 from edge.inference.decision import Decision
 from edge.service import frame_log
 from edge.service.frame_log import FrameLog
+from edge.timestamps import now
 
 
 class Journal:
@@ -66,9 +67,9 @@ def said(journal: Journal, tmp_path: Path) -> Iterator[logging.Logger]:
     logger.level, logger.propagate = before
 
 
-def scored(name: str = "impala") -> Scored:
-    return Scored(
-        seen=Seen("/srv/captures/a\nb\udcff.jpg", 1, 1),
+def scored(name: str = "impala") -> ClassifiedFrame:
+    return ClassifiedFrame(
+        seen=FileState("/srv/captures/a\nb\udcff.jpg", 1, 1),
         digest="d1",
         width_px=640,
         height_px=480,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.host.systemd_notify import Manager
+from edge.host.systemd_notify import ServiceManager
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -21,7 +21,7 @@ def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
 
 def test_a_service_says_when_it_is_ready_what_it_does_and_that_it_stops(listening: tuple[socket.socket, str]) -> None:
     receiver, name = listening
-    manager = Manager({"NOTIFY_SOCKET": name})
+    manager = ServiceManager({"NOTIFY_SOCKET": name})
     manager.ready("watching")
     manager.status("watching")  # unchanged: nothing is sent
     manager.status("3 waiting, last: impala")
@@ -32,13 +32,13 @@ def test_a_service_says_when_it_is_ready_what_it_does_and_that_it_stops(listenin
 
 def test_a_status_cannot_smuggle_in_a_second_field(listening: tuple[socket.socket, str]) -> None:
     receiver, name = listening
-    Manager({"NOTIFY_SOCKET": name}).status("a.jpg\nMAINPID=1 \udcff")
+    ServiceManager({"NOTIFY_SOCKET": name}).status("a.jpg\nMAINPID=1 \udcff")
     assert receiver.recv(4096).decode() == "STATUS=a.jpg MAINPID=1 \\udcff"
 
 
 def test_a_reload_carries_its_moment(listening: tuple[socket.socket, str]) -> None:
     receiver, name = listening
-    Manager({"NOTIFY_SOCKET": name}).reloading()
+    ServiceManager({"NOTIFY_SOCKET": name}).reloading()
     first, second = receiver.recv(4096).decode().split("\n")
     assert first == "RELOADING=1"
     assert int(second.removeprefix("MONOTONIC_USEC=")) > 0
@@ -46,7 +46,7 @@ def test_a_reload_carries_its_moment(listening: tuple[socket.socket, str]) -> No
 
 def test_pings_come_at_most_four_times_in_the_watchdogs_interval(listening: tuple[socket.socket, str]) -> None:
     receiver, name = listening
-    manager = Manager({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "600000000", "WATCHDOG_PID": str(os.getpid())})
+    manager = ServiceManager({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "600000000", "WATCHDOG_PID": str(os.getpid())})
     for _ in range(100):
         manager.alive()
     assert receiver.recv(4096) == b"WATCHDOG=1"
@@ -63,12 +63,12 @@ def test_without_a_watchdog_for_this_process_nothing_pings(
     listening: tuple[socket.socket, str], environment: dict[str, str]
 ) -> None:
     receiver, name = listening
-    Manager({"NOTIFY_SOCKET": name, **environment}).alive()
+    ServiceManager({"NOTIFY_SOCKET": name, **environment}).alive()
     receiver.setblocking(False)
     with pytest.raises(BlockingIOError):
         receiver.recv(4096)
 
 
 def test_where_no_manager_listens_nothing_fails(tmp_path: Path) -> None:
-    Manager({}).ready("nobody asked")
-    Manager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).stopping()
+    ServiceManager({}).ready("nobody asked")
+    ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).stopping()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from edge.image import decode as frame
-from edge.image.decode import BadFrame, Picture
+from edge.image.decode import BadFrame, DecodedFrame
 from edge.image.resize import Pixels
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
@@ -168,5 +168,5 @@ def test_the_digest_is_of_the_content_alone() -> None:
 def test_a_real_frame_is_whole(field_frames: list[Path]) -> None:
     for path in field_frames[:5]:
         picture = frame.decode(path.read_bytes(), 256)
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, DecodedFrame)
         assert min(picture.pixels.shape[:2]) >= 256

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from edge.inference.attention_crop import Box, attention_regions, combine, log_probabilities
-from edge.inference.card import SecondLook
+from edge.image.box import Box
+from edge.inference.attention_crop import attention_crops, combine, log_probabilities
+from edge.inference.card import SecondCrop
 
-PLAN = SecondLook(region_fraction=0.5, weight=0.8, blank_weight=0.25)
+PLAN = SecondCrop(region_fraction=0.5, weight=0.8, blank_weight=0.25)
 BLANK = np.array([False, False, True])
 
 
@@ -45,7 +46,7 @@ def test_without_a_blank_label_all_labels_mix_alike() -> None:
 def test_the_region_is_a_square_around_the_peak_and_stays_inside_the_frame() -> None:
     attention = np.zeros((3, 1, 8, 8), np.float32)
     attention[0, 0, 4, 4] = attention[1, 0, 0, 7] = attention[2, 0, 7, 0] = 1.0
-    middle, corner, wide = attention_regions(attention, [(600, 600), (600, 800), (400, 1600)], 0.5)
+    middle, corner, wide = attention_crops(attention, [(600, 600), (600, 800), (400, 1600)], 0.5)
     assert middle is not None
     assert corner is not None
     assert wide is not None
@@ -59,7 +60,7 @@ def test_the_region_is_a_square_around_the_peak_and_stays_inside_the_frame() -> 
 def test_the_region_is_cut_out_of_the_same_pixels_at_each_scale() -> None:
     attention = np.random.default_rng(3).random((40, 1, 8, 8), np.float32)
     frame = np.random.default_rng(4).integers(0, 256, (480, 640, 3), np.uint8)
-    for box in attention_regions(attention, [(480, 640)] * 40, 0.5):
+    for box in attention_crops(attention, [(480, 640)] * 40, 0.5):
         assert box is not None
         whole = box.cut(frame)
         for scale in (2, 4, 8):
@@ -69,7 +70,7 @@ def test_the_region_is_cut_out_of_the_same_pixels_at_each_scale() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (9, 300), (255, 257), (257, 301), (1203, 1799)])
 def test_the_region_of_a_frame_of_any_size_lies_inside_it(shape: tuple[int, int]) -> None:
     attention = np.random.default_rng(5).random((60, 2, 8, 8), np.float32)
-    for box in attention_regions(attention, [shape] * 60, 0.5):
+    for box in attention_crops(attention, [shape] * 60, 0.5):
         assert box is not None
         assert min(box.x, box.y) >= 0 < min(box.width, box.height)
         assert max(box.x + box.width, box.y + box.height) <= 1 + 1e-12
@@ -80,13 +81,13 @@ def test_one_hot_cell_weighs_less_than_a_body() -> None:
     attention = np.zeros((1, 1, 9, 9), np.float32)
     attention[0, 0, 0, 0] = 1.5
     attention[0, 0, 5:8, 5:8] = 1.0
-    (box,) = attention_regions(attention, [(900, 900)], 0.4)
+    (box,) = attention_crops(attention, [(900, 900)], 0.4)
     assert box is not None
     assert box.x <= 6.5 / 9 <= box.x + box.width
 
 
 def test_a_model_without_attention_has_no_region() -> None:
-    assert attention_regions(None, [(10, 10), (20, 20)], 0.5) == [None, None]
+    assert attention_crops(None, [(10, 10), (20, 20)], 0.5) == [None, None]
 
 
 def test_a_box_cuts_its_part_of_the_picture() -> None:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 import edge
 from edge.commands.classify import main
 from edge.commands.report import main as report
-from edge.image.decode import Exif, Picture
+from edge.image.box import Box
+from edge.image.decode import DecodedFrame, Exif
 from edge.inference import box_classification as subjects
-from edge.inference.attention_crop import Box
 from edge.inference.card import DetectorLayout
 from edge.inference.decision import Decider
 from edge.inference.detector import MOST_BOXES, Detector
@@ -119,7 +119,7 @@ def test_what_a_box_shows_is_asked_of_the_square_around_it(tmp_path: Path, colou
     model = Model(colours)
     pixels = scene(RED)
     pixels[:, :64] = GREEN  # within the square, outside of the box
-    answer = subjects.look_at_boxes(detector, model, Decider(model.card), Picture(pixels, 640, 480, Exif()))
+    answer = subjects.classify_boxes(detector, model, Decider(model.card), DecodedFrame(pixels, 640, 480, Exif()))
     side = 160 * 1.2
     left, top = 96 - side / 2, 176 - side / 2
     cut = pixels[int(top) : round(top + side), int(left) : round(left + side)].astype(float).mean((0, 1)) / 255
@@ -303,7 +303,7 @@ def test_a_detector_gone_wild_costs_no_more_than_its_limit(
         return run(pixels)
 
     monkeypatch.setattr(model, "run", counted)
-    answer = subjects.look_at_boxes(detector, model, Decider(model.card), Picture(scene(RED), 640, 480, Exif()))
+    answer = subjects.classify_boxes(detector, model, Decider(model.card), DecodedFrame(scene(RED), 640, 480, Exif()))
     assert len(answer.subjects) == MOST_BOXES == sum(sizes)
     assert max(sizes) <= 8
 
@@ -313,7 +313,7 @@ CORNERS = [Box(0, 0, 0.01, 0.01), Box(0.9, 0.9, 0.1, 0.1), Box(0, 0.4, 1, 0.2), 
 
 @pytest.mark.parametrize("place", CORNERS)
 def test_the_surroundings_of_a_box_lie_inside_the_frame_and_hold_it(place: Box) -> None:
-    around = subjects.surroundings(place, Picture(scene(), 640, 480, Exif()))
+    around = subjects.surroundings(place, DecodedFrame(scene(), 640, 480, Exif()))
     assert around.x >= 0
     assert around.y >= 0
     assert around.x + around.width <= 1 + 1e-9

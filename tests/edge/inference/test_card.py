@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge.inference.card import Calibration, Card, CardError, Gate, Label, LabelProof, Rejection, SecondLook, Source
+from edge.inference.card import Calibration, Card, CardError, Gate, Label, LabelProof, Rejection, SecondCrop, Source
 from edge.inference.taxonomy import Taxon
 
 FOX = Taxon("Vulpes vulpes", "species", "red fox", "Mammalia", "Carnivora", "Canidae", "Vulpes", "Vulpes vulpes")
@@ -19,7 +19,7 @@ CARD = Card(
         {"class": 0.6, "species": 0.8, "blank": 0.5},
         label_thresholds={"fox": 0.9},
         label_bias={"fox": -1.5},
-        second_look=SecondLook(0.5, 0.8, 0.1),
+        second_look=SecondCrop(0.5, 0.8, 0.1),
         rejection=Rejection("energy", 3.2),
         fitted_on="frames of the field",
     ),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edge.inference.attention_crop import combine, log_probabilities
-from edge.inference.card import Calibration, Card, Label, Rejection, SecondLook
+from edge.inference.card import Calibration, Card, Label, Rejection, SecondCrop
 from edge.inference.decision import Decider, Decision
 from edge.inference.taxonomy import Taxon
 
@@ -114,7 +114,7 @@ def test_what_is_said_never_leaves_the_allowed_taxa() -> None:
 
 @pytest.mark.parametrize("allowed", [None, ["Felidae"]])
 def test_a_settled_frame_is_decided_alike_after_any_second_look(allowed: list[str] | None) -> None:
-    plan = SecondLook(region_fraction=0.5, weight=1.0, blank_weight=0.0)
+    plan = SecondCrop(region_fraction=0.5, weight=1.0, blank_weight=0.0)
     decider = Decider(card(second_look=plan, rejection=Rejection("energy", 1.0)), allowed)
     blank = np.array([label.kind == "blank" for label in LABELS])
     chance = np.random.default_rng(3)
@@ -131,5 +131,5 @@ def test_a_settled_frame_is_decided_alike_after_any_second_look(allowed: list[st
 
 
 def test_nothing_is_settled_where_the_second_look_has_a_say_on_blanks() -> None:
-    plan = SecondLook(region_fraction=0.5, weight=0.5, blank_weight=0.1)
+    plan = SecondCrop(region_fraction=0.5, weight=0.5, blank_weight=0.1)
     assert not Decider(card(second_look=plan)).is_settled(log_probabilities(np.eye(7, dtype=np.float32), 0.01)[5], None)

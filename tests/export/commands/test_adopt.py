@@ -11,7 +11,7 @@ import torchvision
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.image.decode import Exif, Picture, fit
+from edge.image.decode import DecodedFrame, Exif, fit
 from edge.inference.card import Boxes
 from edge.inference.detector import Detector, decode
 from edge.inference.model import Model, ModelError
@@ -124,9 +124,9 @@ def reference(rows: NDArray[np.float32], layout: str, how: Boxes) -> tuple[torch
     return boxes[kept], scores[kept], labels[kept]
 
 
-def picture(height: int, width: int, seed: int = 0) -> Picture:
+def picture(height: int, width: int, seed: int = 0) -> DecodedFrame:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Picture(pixels, width, height, Exif())
+    return DecodedFrame(pixels, width, height, Exif())
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])

@@ -31,7 +31,7 @@ from export.pipeline import Result, Task, export_int8
 from export.quantization.quantize import Plan, quantise
 from export.validation.calibrate import prior
 from export.validation.gate import DEFAULT_LIMITS
-from export.validation.labelled_frames import read_scenes
+from export.validation.labelled_frames import read_labelled_frames
 from tests.export.conftest import LABELS, made_picture
 from tests.faults.test_disk import mounted, needs_root
 from train.enrolment import enrol
@@ -45,7 +45,7 @@ def run(checkpoint: Path, frames: Path, out: Path, *more: str) -> int:
 
 def prove(checkpoint: Checkpoint, frames: Path, plan: Plan) -> Result:
     card = model_command.card_of(checkpoint, "made")
-    scenes = read_scenes(frames, checkpoint.labels)
+    scenes = read_labelled_frames(frames, checkpoint.labels)
     limits = DEFAULT_LIMITS
     task = Task(float_graph(checkpoint), card, prior(card, None), scenes, None, "made pictures", 0.5, limits)
     return export_int8(task, plan, lambda line: None)

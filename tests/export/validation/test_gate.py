@@ -13,9 +13,9 @@ from edge.inference.taxonomy import Taxon, TaxonKey
 from export import ExportError
 from export.pipeline import Task, prove
 from export.validation.calibrate import Prior
-from export.validation.gate import DEFAULT_LIMITS, Answers, drop_interval, failures, measure, parse_limits
-from export.validation.labelled_frames import Scene
-from export.validation.model_outputs import Looks
+from export.validation.gate import DEFAULT_LIMITS, Decisions, drop_interval, failures, measure, parse_limits
+from export.validation.labelled_frames import LabelledFrame
+from export.validation.model_outputs import ModelOutputs
 from export.validation.score_decision import judge_taxon
 
 LABELS = tuple(
@@ -25,15 +25,15 @@ LABELS = tuple(
 CARD = Card("made", "1", "", LABELS, 32, 32, Calibration(1.0, {"species": 0.5}))
 
 
-def answers(said: list[int]) -> Answers:
+def answers(said: list[int]) -> Decisions:
     logs = np.log(np.where(np.eye(2)[said] > 0, 0.9, 0.1)).astype(np.float32)
     decisions = [Decision("animal", LABELS[n].name, "species", "", 0.9, "confident") for n in said]
-    return Answers(logs, decisions, np.zeros(len(said), np.float32))
+    return Decisions(logs, decisions, np.zeros(len(said), np.float32))
 
 
-def scenes(foxes: int, badgers: int) -> list[Scene]:
+def scenes(foxes: int, badgers: int) -> list[LabelledFrame]:
     return [
-        Scene(Path(str(n)), str(n), "animal", tuple(LABELS[label].taxon.lineage()), label, str(n))  # type: ignore[union-attr]
+        LabelledFrame(Path(str(n)), str(n), "animal", tuple(LABELS[label].taxon.lineage()), label, str(n))  # type: ignore[union-attr]
         for n, label in enumerate([0] * foxes + [1] * badgers)
     ]
 
@@ -66,7 +66,7 @@ def test_the_gate_judges_by_its_own_frames_whatever_they_are_called() -> None:
     """Class folders number their own pictures, so a calibration picture may have the name of one of the gate's."""
     frames = [replace(scene, name="0001.jpg") for scene in scenes(4, 4)]
     sure = np.where(np.eye(2)[[scene.label for scene in frames]] > 0, 4.0, 0.0).astype(np.float32)
-    looks = Looks(sure, None, ())
+    looks = ModelOutputs(sure, None, ())
     task = Task(onnx.ModelProto(), CARD, Prior({}, ()), frames, None, "made", 0.5, DEFAULT_LIMITS)
     gate = prove(task, CARD.calibration, frames, frames[3:7], looks, looks, ())
     assert gate.images == 4

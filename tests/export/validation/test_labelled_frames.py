@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from export.validation.labelled_frames import read_scenes
+from export.validation.labelled_frames import read_labelled_frames
 from train.data.taxa_table import card_labels
 
 
@@ -13,5 +13,5 @@ def test_a_herd_is_one_scene(tmp_path: Path) -> None:
     )
     for name in ("herd.jpg", "alone.jpg"):
         (tmp_path / name).touch()
-    scenes = read_scenes(tmp_path, card_labels(("impala",), {}))
+    scenes = read_labelled_frames(tmp_path, card_labels(("impala",), {}))
     assert [scene.name for scene in scenes] == ["herd.jpg", "alone.jpg"]

@@ -1,11 +1,11 @@
 """What `export model` prints of its figures."""
 
-from export.validation.scorecard import in_words
+from export.validation.scorecard import describe
 
 
 def test_figures_are_told_in_words() -> None:
     proven = {"right": 9, "wrong": 1, "open": 2, "precision": 0.9, "low": 0.5958, "high": 0.9821}
-    told = in_words(
+    told = describe(
         {
             "frames": 12,
             "share_answered": 1.0,

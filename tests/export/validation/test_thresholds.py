@@ -7,7 +7,7 @@ import pytest
 
 from edge.inference.card import Label
 from edge.inference.taxonomy import Taxon, Tree
-from export.validation.labelled_frames import Scene
+from export.validation.labelled_frames import LabelledFrame
 from export.validation.model_outputs import FloatArray
 from export.validation.thresholds import SEARCH, UNPROVEN_THRESHOLD, fit_thresholds
 
@@ -22,11 +22,11 @@ TREE = Tree([label.taxon for label in LABELS])
 BLANK = np.array([False, False, True])
 
 
-def scenes(foxes: int, badgers: int = 0, blanks: int = 0) -> list[Scene]:
+def scenes(foxes: int, badgers: int = 0, blanks: int = 0) -> list[LabelledFrame]:
     truths = [0] * foxes + [1] * badgers + [2] * blanks
     lineages = [() if (taxon := LABELS[truth].taxon) is None else tuple(taxon.lineage()) for truth in truths]
     return [
-        Scene(Path(str(n)), str(n), LABELS[truth].kind, lineage, truth, str(n))
+        LabelledFrame(Path(str(n)), str(n), LABELS[truth].kind, lineage, truth, str(n))
         for n, (truth, lineage) in enumerate(zip(truths, lineages, strict=True))
     ]
 

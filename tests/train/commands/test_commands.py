@@ -12,7 +12,7 @@ import torch
 from scipy.special import softmax
 
 from edge.image.decode import fit
-from edge.inference.attention_crop import attention_regions
+from edge.inference.attention_crop import attention_crops
 from tests.support.made_animals import write_animals
 from train.__main__ import COMMANDS, main
 from train.data.image_cache import PixelSource
@@ -161,7 +161,7 @@ def test_evaluate_with_a_second_look(taught: Path, tmp_path: Path, capsys: pytes
     whole = PixelSource(size).read(samples[place])
     with torch.inference_mode():
         first = network(as_input(whole, size))
-        (region,) = attention_regions(first.attention.numpy(), [pixels.shape[:2]], 0.5)
+        (region,) = attention_crops(first.attention.numpy(), [pixels.shape[:2]], 0.5)
         assert region is not None
         by_hand = (first.logits + network(as_input(region.cut(pixels), size)).logits).numpy()[0] / 2
     assert np.allclose(twice[place], by_hand, atol=1e-4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.inference.attention_crop import Box
+from edge.image.box import Box
 from edge.inference.model import Model
 from train import TrainError
 from train.__main__ import main

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from train.fit.loop.losses import objective
 
 from tests.support.made_animals import LABELS
 from train import TrainError
@@ -22,6 +21,7 @@ from train.commands import fit as commands_fit
 from train.data.image_cache import PixelSource
 from train.data.readers import read_dataset
 from train.fit.loop import STATE_FILE, Task, _Training, fit
+from train.fit.losses import objective
 from train.fit.losses.attention import box_attention_loss
 from train.model.network import Network
 from train.model.pretrained import build_with_weights

@@ -38,7 +38,7 @@ def test_boxes_of_a_detector_count_animals_and_hide_people(tmp_path: Path) -> No
     (tmp_path / "md.json").write_text(json.dumps(results))
     for _ in range(2):  # a second time changes nothing
         outcome = import_into(database.connection, "megadetector", tmp_path / "md.json")
-        assert outcome.in_words() == (
+        assert outcome.describe() == (
             "3 observations for 2 frames, 1 entries passed over, 1 not found here (first: C/other.jpg)"
         )
     study = Study(load([database.path]))

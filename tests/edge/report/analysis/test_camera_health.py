@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.capture.capture_time import iso_utc
 from edge.commands.report import main
 from edge.report.analysis.camera_health import find_problems
 from edge.report.analysis.study import Study
 from edge.report.read.load import load
+from edge.timestamps import iso_utc
 from tests.support.database_by_hand import START, ByHand
 
 DAYS = 30

@@ -23,7 +23,7 @@ def test_abundance_effort_and_richness_agree(made: Path, config: Path, tmp_path:
     for name, figures in theirs.items():
         assert figures["events"] == ours[name].abundance.events
         assert figures["rai"] == pytest.approx(ours[name].abundance.index, abs=0.006)
-    found = richness(study.visits, study.efforts, study.species_codes)
+    found = richness(study.events, study.efforts, study.species_codes)
     estimate = summary.attrs["richness"]
     assert estimate["cameraDays"] == study.trap_nights
     assert estimate["observedSpecies"] == found.observed

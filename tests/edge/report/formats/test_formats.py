@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 import pytest
 
 from edge.commands.report import main
+from edge.report.formats import csv as csv_table
+from edge.report.formats import parallel_chunks as chunks
 from edge.report.formats.registry import FORMATS
-from edge.report.formats.registry import csv as csv_table
-from edge.report.formats.registry import parallel_chunks as chunks
 
 SCHEMAS = Path(__file__).parents[5] / "shared" / "standards" / "camtrap-dp-1.0.2"
 

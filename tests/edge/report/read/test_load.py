@@ -75,7 +75,7 @@ def test_one_survey_over_many_devices_is_the_sum(tmp_path: Path) -> None:
         make(tmp_path / f"{number}.db", seed=number, frames=300, deployments=1, days=10, first_camera=number)
     parts = [Study(load([tmp_path / f"{n}.db"])) for n in range(3)]
     whole = Study(load([tmp_path / f"{n}.db" for n in range(3)]))
-    assert int(whole.visits.animals.sum()) == sum(int(part.visits.animals.sum()) for part in parts)
+    assert int(whole.events.animals.sum()) == sum(int(part.events.animals.sum()) for part in parts)
     assert whole.trap_nights == 30
     assert [d.name for d in whole.survey.deployments] == ["cam01", "cam02", "cam03"]
 
@@ -83,7 +83,7 @@ def test_one_survey_over_many_devices_is_the_sum(tmp_path: Path) -> None:
 def test_events_worked_out_are_those_that_are_stored(tmp_path: Path) -> None:
     for name, stored in (("with.db", True), ("without.db", False)):
         make(tmp_path / name, seed=4, frames=600, deployments=2, days=5, events=stored)
-    a, b = (Study(load([tmp_path / name])).visits for name in ("with.db", "without.db"))
+    a, b = (Study(load([tmp_path / name])).events for name in ("with.db", "without.db"))
     assert a.start.tolist() == b.start.tolist()
     assert a.taxon.tolist() == b.taxon.tolist()
     import sqlite3
@@ -120,9 +120,9 @@ def test_own_interval_at_the_report(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     for minute in (0, 20, 40):
         database.frame(minute * 60, "lion")
-    assert len(Study(load([database.path])).visits) == 1
+    assert len(Study(load([database.path])).events) == 1
     ten = Rules(interval_s=600)
-    assert len(Study(load([database.path], rules=ten), rules=ten).visits) == 3
+    assert len(Study(load([database.path], rules=ten), rules=ten).events) == 3
 
 
 def test_what_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
