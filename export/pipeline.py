@@ -145,9 +145,14 @@ def calibrate_float(task: Task) -> Card:
 
 
 def prove(
-    task: Task, calibration: Calibration, frames: Sequence[LabelledFrame], gated: Sequence[LabelledFrame], float_: ModelOutputs, int8: ModelOutputs,
+    task: Task,
+    calibration: Calibration,
+    frames: Sequence[LabelledFrame],
+    gated: Sequence[LabelledFrame],
+    float_: ModelOutputs,
+    int8: ModelOutputs,
     float_nodes: tuple[str, ...],
-) -> Gate:  # fmt: skip
+) -> Gate:
     """Both models under the same calibration: figures of the `gated` frames, and equal decisions on all `frames`."""
     decider = Decider(replace(task.card, calibration=calibration))
     energy = Rejection("energy", 0.0)

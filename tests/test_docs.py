@@ -57,7 +57,8 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_importing_edge_loads_no_torch() -> None:
-    code = "import sys, edge; edge.Classifier; import edge.commands.classify, edge.service.pipeline, edge.database.store; print('torch' in sys.modules)"
+    modules = "edge.commands.classify, edge.service.pipeline, edge.database.store"
+    code = f"import sys, edge; edge.Classifier; import {modules}; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60
     )

@@ -155,7 +155,7 @@ class Card:
     prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Label -> embedding (L2-normalised), of enrolled species and of those that they are told from."""
     enrolled: tuple[str, ...] = ()
-    """Names of the last labels, which the network has no output for: their prototypes answer (`inference.prototypes`)."""
+    """Names of the last labels, which have a prototype (`inference.prototypes`) instead of an output of the network."""
     prototype_scale: float = 0.0
     """Factor of the cosines of prototypes; above 0 where species are enrolled."""
     notes: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ import numpy as np
 # box in a forest reports to its owner alone. Read once, when the runtime is loaded; its own call comes too late.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 PROBE = Path(__file__).parents[1] / "models" / "int8-probe.onnx"
-"""Sums of 255 x 127 by every kind of int8 kernel, less what they should be (made by export/quantization/int8_probe.py)."""
+"""A model whose outputs are 0 where the int8 kernels sum exactly (made by export/quantization/int8_probe.py)."""
 
 
 def open_session(model: Path | bytes, threads: int = 0, profile: Path | None = None) -> Any:

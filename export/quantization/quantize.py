@@ -2,8 +2,8 @@
 
 Activations are uint8 and weights int8 (symmetric): after ReLU6 an unsigned activation uses all its 256 levels, x86 has
 its fastest kernels for this pair (VNNI) and ARM's dot-product kernels take it as well. x86 without VNNI adds pairs of
-products in 16 bits, which can saturate; `edge.inference.onnx_session` asks the runtime for its exact kernels there, so the
-weights keep all eight bits.
+products in 16 bits, which can saturate; `edge.inference.onnx_session` asks the runtime for its exact kernels there, so
+the weights keep all eight bits.
 
 What stands behind the last feature map (pooling, classifier, attention) is a thousandth of the work and decides every
 answer: its activations are rounded with a range found for each picture, everything else in it computes in float.

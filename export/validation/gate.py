@@ -53,9 +53,14 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
 
 
 def measure(
-    card: Card, scenes: Sequence[LabelledFrame], float_: Decisions, int8: Decisions, limits: Mapping[str, float], data: str,
+    card: Card,
+    scenes: Sequence[LabelledFrame],
+    float_: Decisions,
+    int8: Decisions,
+    limits: Mapping[str, float],
+    data: str,
     float_nodes: tuple[str, ...] = (),
-) -> Gate:  # fmt: skip
+) -> Gate:
     """The gate's figures and verdicts; `failures` says whether they pass."""
     truth = np.array([scene.label for scene in scenes])
     known = truth != UNSEEN

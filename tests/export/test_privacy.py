@@ -22,7 +22,7 @@ MODELS = STARTER.parent
 @pytest.mark.parametrize(
     "program",
     [
-        "import export.adopt.foreign_graph, onnx; export.adopt.foreign_graph._answer(onnx.load(sys.argv[1]), 'logits', 1)",
+        "import export.adopt.foreign_graph as foreign, onnx; foreign._answer(onnx.load(sys.argv[1]), 'logits', 1)",
         "import export.quantization.activation_ranges as ranges, onnx;"
         " ranges.open_session(ranges.with_outputs(onnx.load(sys.argv[1]), ['logits']).SerializeToString())",
         "from pathlib import Path; import export.commands.bench as bench; bench._peak_bytes(Path(sys.argv[1]))",

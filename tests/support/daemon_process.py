@@ -59,8 +59,9 @@ class Box:
 
     def start(self, *more: str, watch: Path | None = None) -> "Box":
         self.captures.mkdir(parents=True, exist_ok=True)
-        command = [*self.wrapper, sys.executable, "-m", "edge.commands.classify", "--watch", str(watch or self.captures),
-                   "--db", str(self.database), "--model", str(self.model), *self.flags, *more]  # fmt: skip
+        command = [*self.wrapper, sys.executable, "-m", "edge.commands.classify"]
+        command += ["--watch", str(watch or self.captures)]
+        command += ["--db", str(self.database), "--model", str(self.model), *self.flags, *more]
         with (self.folder / "daemon.log").open("ab") as log, (self.folder / "daemon.out").open("ab") as out:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stdout=out, stderr=log, start_new_session=True,

@@ -102,11 +102,9 @@ def main(tops: list[str]) -> None:
         print(f"{top}: {sum(sizes.values())} modules in {len(sizes)} folders, at most {max(sizes.values())} in one")
         for folder, size in sorted(sizes.items()):
             print(f"  {folder.replace('.', '/'):<28} {size:>3}")
-        print(
-            f"  between modules: {sum(map(len, graph.values()))} imports, {levels(graph)} levels, cycles {cycles(graph)}"
-        )
-        arrows = sum(map(len, folders.values()))
-        print(f"  between folders: {arrows} imports, {levels(folders)} levels, cycles {cycles(folders)}")
+        for name, arrows in (("modules", graph), ("folders", folders)):
+            imports = sum(map(len, arrows.values()))
+            print(f"  between {name}: {imports} imports, {levels(arrows)} levels, cycles {cycles(arrows)}")
 
 
 if __name__ == "__main__":

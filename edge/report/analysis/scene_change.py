@@ -1,7 +1,7 @@
 """Whether a camera still looks at the same scene: what stands still is compared from day to day.
 
-Frames carry a grey miniature (`edge.image.scene_features`). The median of a day's miniatures is the background; a camera that was
-moved shows another one for good, a covered lens shows none.
+Frames carry a grey miniature (`edge.image.scene_features`). The median of a day's miniatures is the background; a
+camera that was moved shows another one for good, a covered lens shows none.
 """
 
 from dataclasses import dataclass

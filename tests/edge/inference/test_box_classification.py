@@ -246,11 +246,12 @@ def test_worker_processes_log_the_same_boxes_as_threads(tmp_path: Path, colours:
     assert run(detector, "--threads", "3") == 0
     by_threads = rows(tmp_path, f"{BOXES} ORDER BY media, subject")
     (tmp_path / "d.db").unlink()
+    command = [sys.executable, "-m", "edge.commands.classify", str(tmp_path / "captures"), "-q"]
+    options = f"--db {tmp_path / 'd.db'} --model {colours} --detector {detector} --workers 2 --min-free-bytes 0"
+    root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-m", "edge.commands.classify", str(tmp_path / "captures"), "--db", str(tmp_path / "d.db"), "--model",
-         str(colours), "--detector", str(detector), "--workers", "2", "-q", "--min-free-bytes", "0"],
-        cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [*command, *options.split()], cwd=root, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert rows(tmp_path, f"{BOXES} ORDER BY media, subject") == by_threads
     assert len(by_threads) == 3 * 5 + 1

@@ -107,7 +107,7 @@ def detector(path: Path, layout: str) -> Path:
 
 
 def reference(rows: NDArray[np.float32], layout: str, how: Boxes) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Written from the layouts' descriptions with torchvision's box operations, apart from `edge.inference.detector`."""
+    """Written from the layouts' descriptions with torchvision's box operations, without `edge.inference.detector`."""
     table = torch.from_numpy(rows)
     if layout == "yolov10":
         boxes, scores, labels = table[:, :4], table[:, 4], table[:, 5].long()
