@@ -1,52 +1,44 @@
-"""`edge-report FORMAT`: from one or many databases to a page, a table or a standard format."""
+"""`edge-report FORMAT`: reports and exports of one or many detections databases."""
 
 import argparse
 import contextlib
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from edge import __version__
+from edge.commands.report_formats import FORMATS, Format
 from edge.database.event_grouping import Rules
 from edge.report.analysis.study import Study
-from edge.report.output import Output
-from edge.report.read.connection import ReportError, find_databases
+from edge.report.errors import ReportError
+from edge.report.output import Output, Progress
+from edge.report.read.connection import find_databases
 from edge.report.read.coordinate_obscuring import obscure
-from edge.report.read.filters import Selection, moment, until_moment
+from edge.report.read.filters import Selection, moment
 from edge.report.read.load import load
 
 DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One of the things that `edge-report` writes."""
-
-    name: str
-    summary: str
-    write: Callable[[Study, Output, argparse.Namespace], int]
-    """Gives the exit code."""
-    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
-    to: str = "stdout"
-    """`stdout` for text that may go to standard output, `file` or `folder` when --out is needed."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    from edge.report.formats.registry import FORMATS
-
-    parser = _parser(FORMATS)
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
     chosen: Format = arguments.format
     try:
-        study = _study(arguments)
-        if chosen.to != "stdout" and arguments.out is None:
+        if chosen.target != "stdout" and arguments.out is None:
             raise ReportError(f"`edge-report {chosen.name}` needs --out PATH")
-        return chosen.write(study, Output(arguments.out, chosen.name, _say(arguments)), arguments)
+        output = Output(arguments.out, _progress(arguments))
+        study = _study(arguments, output.progress)
+        written = chosen.write(study, output, arguments)
+        if output.path is not None and not arguments.quiet:
+            output.warn(f"wrote {output.path} ({written.contents})")
+        if study.selection.species and not len(study.survey.records):
+            output.warn(f"no frame shows {' or '.join(study.selection.species)}")
+        return PROBLEM if written.problem_found else DONE
     except ReportError as error:
         print(f"edge-report: {error}", file=sys.stderr)
         return WRONG_USE
@@ -60,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser(formats: Sequence[Format]) -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-report",
         description="Write reports and exports of one or many detections databases. Databases are only read, "
@@ -70,7 +62,7 @@ def _parser(formats: Sequence[Format]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edge-report {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="FORMAT", required=True)
-    for format_ in formats:
+    for format_ in FORMATS:
         sub = commands.add_parser(format_.name, help=format_.summary, description=format_.summary)
         _common(sub)
         format_.add_arguments(sub)
@@ -92,12 +84,14 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="[project] and [deployment.ID] of the study")
     parser.add_argument("--time-zone", metavar="ZONE", help="of cameras whose zone nobody gave, such as Europe/Madrid")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress lines")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="no progress, and no line that tells what was written"
+    )
     which = parser.add_argument_group("what to take")
     which.add_argument(
-        "--since", type=moment, metavar="TIME", help="today, yesterday, '7 days', 2026-05-01 or 2026-05-01T18:00"
+        "--since", type=_moment, metavar="TIME", help="today, yesterday, '7 days', 2026-05-01 or 2026-05-01T18:00"
     )
-    which.add_argument("--until", type=until_moment, metavar="TIME", help="the same; a day is taken as a whole")
+    which.add_argument("--until", type=_until_moment, metavar="TIME", help="the same; a day is taken as a whole")
     which.add_argument("--deployment", nargs="+", action="extend", default=[], metavar="ID")
     which.add_argument(
         "--species", nargs="+", action="extend", default=[], metavar="NAME",
@@ -123,6 +117,18 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _moment(text: str, end: bool = False) -> datetime:
+    try:
+        return moment(text, end)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _until_moment(text: str) -> datetime:
+    """The end of a period: a day named as the end belongs to the period."""
+    return _moment(text, end=True)
+
+
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
@@ -143,7 +149,7 @@ def _rules(arguments: argparse.Namespace) -> Rules:
     return Rules(interval_s=round(arguments.interval * 60), by_taxon=by_taxon)
 
 
-def _study(arguments: argparse.Namespace) -> Study:
+def _study(arguments: argparse.Namespace, progress: Progress) -> Study:
     config = read_config(arguments.config)
     given = arguments.db or [Path(config.get("db", "detections.db"))]
     since, until = arguments.since, arguments.until
@@ -165,7 +171,7 @@ def _study(arguments: argparse.Namespace) -> Study:
         overrides=config.get("deployment", {}),
         time_zone=arguments.time_zone or config.get("time_zone"),
         rules=rules,
-        say=_say(arguments),
+        progress=progress,
     )
     project = config.get("project", {})
     if arguments.obscure > 0:
@@ -173,8 +179,8 @@ def _study(arguments: argparse.Namespace) -> Study:
     return Study(survey, selection, rules, project)
 
 
-def _say(arguments: argparse.Namespace) -> Callable[[str], None]:
-    """Progress for a person at a terminal; silence for scripts."""
+def _progress(arguments: argparse.Namespace) -> Progress:
+    """Progress for a person at a terminal; none for scripts."""
     if arguments.quiet or not sys.stderr.isatty():
         return lambda line: None
     return lambda line: print(f"\r\x1b[K{line}", end="" if line else "\r\x1b[K", file=sys.stderr, flush=True)

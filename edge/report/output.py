@@ -10,7 +10,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from edge.report.read.connection import ReportError
+from edge.report.errors import ReportError
 
 ERRORS = "backslashreplace"
 """What becomes of bytes in names that are no UTF-8."""
@@ -21,17 +21,35 @@ def utf8(text: str) -> bytes:
     return text.encode("utf-8", ERRORS)
 
 
+Progress = Callable[[str], None]
+"""Shows what a long report is at, in one line that the next one replaces; an empty line clears it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The outcome of writing a report."""
+
+    contents: str
+    """What was written, such as `1,234 lines`."""
+    problem_found: bool = False
+    """Whether the report is a check that found a problem."""
+
+
+def counted(number: int, word: str, words: str = "") -> str:
+    """A number with its noun: `1 line`, `1,234 lines`."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The place that --out named, or standard output."""
+    """The place that --out names, or standard output."""
 
     path: Path | None
-    format_name: str
-    say: Callable[[str], None] = lambda line: None
+    progress: Progress = lambda line: None
 
     def warn(self, line: str) -> None:
-        """One line for the person who asked, whatever goes to standard output."""
-        self.say("")
+        """Tell the user something in one line on standard error."""
+        self.progress("")
         print(f"edge-report: {line}", file=sys.stderr)
 
     @contextmanager

@@ -1,6 +1,5 @@
 """What is, or was, wrong with the cameras and the box: while it can be mended, and before anything is concluded."""
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,10 +10,8 @@ from numpy.typing import NDArray
 from edge.report.analysis.scene_change import Change, scene_changes
 from edge.report.analysis.study import Study
 from edge.report.analysis.sun import sun_of_day
-from edge.report.formats.observation_table import Details
-from edge.report.output import Output
-from edge.report.page.svg import day_name
-from edge.report.read.local_time import DAY_S, NO_TIME
+from edge.report.read.details import Details
+from edge.report.read.local_time import DAY_S, NO_TIME, day_name
 from edge.report.read.survey import BLANK, CLASSIFIED, DOUBTS, UNREADABLE, WRONG_CLOCK
 
 Topic = Literal["silence", "blanks", "flash", "scene", "clock", "disk", "files"]
@@ -44,17 +41,6 @@ class Finding:
     last_day: int
     lasting: bool
     """Still so at the end of the data: somebody should go there."""
-
-
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
-    """One line for each problem; exit code 1 when there is any."""
-    findings = find_problems(study)
-    with output.text() as file:
-        for finding in findings:
-            file.write(f"{finding.where}: {finding.text}{' (still so)' if finding.lasting else ''}\n")
-        if not findings:
-            file.write("no problem found\n")
-    return 1 if findings else 0
 
 
 def find_problems(study: Study) -> list[Finding]:

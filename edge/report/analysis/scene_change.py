@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.report.analysis.study import Study
-from edge.report.formats.observation_table import Details
+from edge.report.read.details import Details
 from edge.report.read.local_time import DAY_S
 from edge.report.read.survey import CLASSIFIED
 

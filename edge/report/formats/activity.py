@@ -1,6 +1,5 @@
 """`edge-report activity`: density curves and overlap coefficients between species, as CSV and as a figure."""
 
-import argparse
 from itertools import combinations
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from edge.report.analysis.activity import LARGE_SAMPLE, MINUTES, REPLICATES, Sample, density, minute_counts, overlap_of
 from edge.report.analysis.study import Study
 from edge.report.formats.csv import write_table
-from edge.report.output import Output
+from edge.report.output import Output, Written, counted
 from edge.report.page import svg as figures
 from edge.report.page.charts import seconds_of_day
 from edge.report.page.page import environment
@@ -18,21 +17,15 @@ STEP_MINUTES = 10
 MOST_SPECIES = 40  # pairs grow with the square
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--min-events", type=int, default=20, metavar="N", help="leave out rarer species (default: 20)")
-    parser.add_argument(
-        "--solar-time", action="store_true", help="by the sun: rises at 6, sets at 18 (needs coordinates)"
-    )
-    parser.add_argument("--replicates", type=int, default=REPLICATES, metavar="N", help=f"bootstrap ({REPLICATES})")
-
-
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(
+    study: Study, output: Output, min_events: int = 20, solar_time: bool = False, replicates: int = REPLICATES
+) -> Written:
     """activity.csv, overlap.csv and activity.svg, into the folder that --out names."""
     folder = output.folder()
     counts: dict[str, Any] = {}
     for row in study.species:
-        seconds = seconds_of_day(study, row.code, arguments.solar_time)
-        if row.taxon.rank == "species" and len(seconds) >= max(1, arguments.min_events):
+        seconds = seconds_of_day(study, row.code, solar_time)
+        if row.taxon.rank == "species" and len(seconds) >= max(1, min_events):
             counts[row.taxon.scientific_name] = minute_counts(seconds)
         if len(counts) == MOST_SPECIES:
             break
@@ -45,12 +38,12 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
             ([round(m / 60, 4), *(round(float(curve[m]), 6) for curve in curves.values())] for m in hours.tolist()),
         )
     with (folder / "overlap.csv").open("w", encoding="utf-8", newline="") as file:
-        write_table(file, _COLUMNS, _overlaps(counts, arguments.replicates, output))
-    (folder / "activity.svg").write_text(_figure(counts, curves, arguments.solar_time), "utf-8")
+        write_table(file, _COLUMNS, _overlaps(counts, replicates, output))
+    (folder / "activity.svg").write_text(_figure(counts, curves, solar_time), "utf-8")
     if not counts:
-        output.warn(f"no species has {arguments.min_events} events; --min-events lowers that")
-    output.say("")
-    return 0
+        output.warn(f"no species has {min_events} events; --min-events lowers that")
+    output.progress("")
+    return Written(counted(len(counts), "species", "species"))
 
 
 _COLUMNS = (
@@ -64,7 +57,7 @@ def _overlaps(counts: dict[str, Any], replicates: int, output: Output) -> list[t
     samples = {name: Sample.of(count, replicates, seed) for seed, (name, count) in enumerate(counts.items())}
     lines = []
     for first, second in combinations(samples, 2):
-        output.say(f"overlap of {first} and {second}")
+        output.progress(f"overlap of {first} and {second}")
         found = overlap_of(samples[first], samples[second])
         figures_ = (found.dhat1, *found.dhat1_interval, found.dhat4, *found.dhat4_interval)
         lines.append((found.value, (first, second, *found.events, *(round(v, 4) for v in figures_), found.estimator)))

@@ -1,6 +1,5 @@
 """`edge-report camtrap-dp`: a Camtrap DP 1.0.2 package, a folder or a zip, with media- and event-level observations."""
 
-import argparse
 import json
 import tempfile
 import zipfile
@@ -14,11 +13,12 @@ from edge.report.analysis.events import frame_bursts
 from edge.report.analysis.study import Study
 from edge.report.formats.camtrap_dp_metadata import as_list, dated_frames, descriptor, refuse_what_is_missing
 from edge.report.formats.csv import ColumnFile, csv_lines
-from edge.report.formats.observation_table import CHUNK, DOUBT_TEXTS, Details, picked
+from edge.report.formats.observation_table import CHUNK, DOUBT_TEXTS
 from edge.report.formats.parallel_chunks import in_chunks
 from edge.report.formats.public_paths import PublicPaths, media_type
-from edge.report.output import Output, replacing, utf8
+from edge.report.output import Output, Written, counted, replacing, utf8
 from edge.report.read.deployment import Deployment
+from edge.report.read.details import Details, picked
 from edge.report.read.local_time import DAY_S, NO_TIME, local_text, offset_s
 from edge.report.read.survey import BLANK, CLASSIFIED, KINDS, REASONS
 
@@ -42,24 +42,25 @@ OBSERVATIONS = (
 )  # fmt: skip
 
 
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output) -> Written:
     """Write the package to the folder or the .zip that --out names."""
     refuse_what_is_missing(study)
     assert output.path is not None
     if output.path.suffix.lower() != ".zip":
-        _write_package(study, output.folder(), output)
+        frames = _write_package(study, output.folder(), output)
     else:
         with tempfile.TemporaryDirectory(dir=output.path.parent if output.path.parent.is_dir() else None) as folder:
-            _write_package(study, Path(folder), output)
+            frames = _write_package(study, Path(folder), output)
             with replacing(output.path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as z:
                 for part in sorted(Path(folder).iterdir()):
-                    output.say(f"packing {part.name}")
+                    output.progress(f"packing {part.name}")
                     z.write(part, part.name)
-    output.say("")
-    return 0
+    output.progress("")
+    return Written(counted(frames, "frame"))
 
 
-def _write_package(study: Study, folder: Path, output: Output) -> None:
+def _write_package(study: Study, folder: Path, output: Output) -> int:
+    """Write the files of the package; gives the number of frames in it."""
     dated = dated_frames(study)
     frames = np.flatnonzero(dated).astype(np.int32)
     records = np.flatnonzero(dated[study.survey.records.frame])
@@ -85,7 +86,7 @@ def _write_package(study: Study, folder: Path, output: Output) -> None:
         for done, (media, observations) in enumerate(in_chunks(study.survey, len(frames), lines)):
             media_file.append(media)
             observations_file.append(observations)
-            output.say(f"{(done + 1) * CHUNK} of {len(frames)} frames")
+            output.progress(f"{(done + 1) * CHUNK} of {len(frames)} frames")
         observations_file.write(_event_columns(study))
         observations_file.write(_blank_event_columns(study, blank_event))
     said = json.dumps(descriptor(study, periods), ensure_ascii=False, indent=2)
@@ -93,6 +94,7 @@ def _write_package(study: Study, folder: Path, output: Output) -> None:
     lost = int((~dated & (study.survey.frames.status == CLASSIFIED)).sum())
     if lost:
         output.warn(f"{lost} frames without a time are not in the package: the standard wants a time for each")
+    return len(frames)
 
 
 def _stamps(at: NDArray[np.int64], local: NDArray[np.int64]) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge import __version__
 from edge.inference.taxonomy import ROOT_NAME
 from edge.report.analysis.study import Study
-from edge.report.read.connection import ReportError
+from edge.report.errors import ReportError
 from edge.report.read.local_time import DAY_S, NO_TIME, day_text
 from edge.report.read.survey import CLASSIFIED
 

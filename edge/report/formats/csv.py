@@ -1,6 +1,5 @@
 """`edge-report csv`: the long table for spreadsheets and scripts. CSV cells never become formulas."""
 
-import argparse
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
@@ -10,7 +9,7 @@ from typing import Any, TextIO
 from edge.report.analysis.study import Study
 from edge.report.formats.observation_table import CHUNK, COLUMNS, Columns
 from edge.report.formats.parallel_chunks import table_chunks
-from edge.report.output import Output, utf8
+from edge.report.output import Output, Written, counted, utf8
 
 _QUOTED = (",", '"', "\r", "\n")
 _SAMPLE = 1000
@@ -36,15 +35,15 @@ def write_table(file: TextIO, columns: Iterable[str], lines: Iterable[Iterable[A
     writer.writerows([defused(cell) for cell in line] for line in lines)
 
 
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output) -> Written:
     """One line for each frame and taxon."""
     with output.binary() as file:
         file.write(utf8(",".join(COLUMNS) + "\n"))
         for done, lines in enumerate(table_chunks(study, lambda columns: utf8(csv_lines(columns, COLUMNS)))):
             file.write(lines)
-            output.say(f"csv: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
-    output.say("")
-    return 0
+            output.progress(f"csv: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
+    output.progress("")
+    return Written(counted(len(study.survey.records), "line"))
 
 
 def csv_lines(columns: Mapping[str, list[Any] | str], names: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 1 where the species was recorded, 0 where the camera watched and did not record it, NA where no camera watched.
 """
 
-import argparse
 from typing import Any
 
 import numpy as np
@@ -11,32 +10,29 @@ from numpy.typing import NDArray
 
 from edge.report.analysis.study import Study
 from edge.report.formats.csv import write_table
-from edge.report.output import Output
+from edge.report.output import Output, Written, counted
 from edge.report.read.local_time import DAY_S, day_text
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--occasion-days", type=int, default=7, metavar="N", help="length of an occasion (default: 7)")
-    parser.add_argument("--all-taxa", action="store_true", help="also taxa that are named less finely than species")
-
-
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output, occasion_days: int = 7, all_taxa: bool = False) -> Written:
     """effort.csv and one file for each species, into the folder that --out names."""
     folder = output.folder()
     sites = [i for i, effort in enumerate(study.efforts) if effort.trap_nights]
-    starts, effort = effort_matrix(study, sites, max(1, arguments.occasion_days))
+    starts, effort = effort_matrix(study, sites, occasion_days)
+    written = 0
     columns = ["site", *(day_text(day) for day in starts)]
     names = [study.survey.deployments[i].name for i in sites]
     with (folder / "effort.csv").open("w", encoding="utf-8", newline="") as file:
         write_table(file, columns, ([name, *row] for name, row in zip(names, effort.tolist(), strict=True)))
     for row in study.species:
-        if row.taxon.rank != "species" and not arguments.all_taxa:
+        if row.taxon.rank != "species" and not all_taxa:
             continue
-        history = histories(study, row.code, sites, starts, effort, max(1, arguments.occasion_days))
+        written += 1
+        history = histories(study, row.code, sites, starts, effort, occasion_days)
         with (folder / _file_name(row.taxon.scientific_name)).open("w", encoding="utf-8", newline="") as file:
             lines = ([name, *line] for name, line in zip(names, history, strict=True))
             write_table(file, columns, lines)
-    return 0
+    return Written(counted(written, "taxon", "taxa"))
 
 
 def effort_matrix(study: Study, sites: list[int], occasion_days: int) -> tuple[list[int], NDArray[np.int64]]:

@@ -1,46 +1,27 @@
 """`edge-report digest`: a day in the bytes of a text message, or as JSON for MQTT."""
 
-import argparse
 import json
 import unicodedata
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from edge.report.analysis.camera_health import Finding, find_problems
 from edge.report.analysis.study import Study
-from edge.report.output import Output
+from edge.report.output import Output, Written, counted
 from edge.report.read.survey import BLANK, CLASSIFIED, HUMAN, UNKNOWN, UNREADABLE
 
 LEAST_BYTES = 20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "A day in the bytes of a text message. Without --since and --until: yesterday."
-    parser.add_argument(
-        "--max-bytes", type=_size, default=140, metavar="N", help="140 is one SMS (default), 51 one slow LoRa packet"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object, for MQTT; --max-bytes does not hold")
-    today = date.today()  # noqa: DTZ011 - the reader's own day is meant
-    midnight = datetime.combine(today, datetime.min.time())
-    parser.set_defaults(default_period=(midnight - timedelta(days=1), midnight))
-
-
-def _size(text: str) -> int:
-    value = int(text)
-    if value < LEAST_BYTES:
-        raise argparse.ArgumentTypeError(f"{value} bytes say nothing; give at least {LEAST_BYTES}")
-    return value
-
-
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output, max_bytes: int = 140, as_json: bool = False) -> Written:
     """Write one line."""
     facts = gather(study)
     with output.text() as file:
-        text = json.dumps(facts, ensure_ascii=False) if arguments.json else describe(facts, arguments.max_bytes)
+        text = json.dumps(facts, ensure_ascii=False) if as_json else describe(facts, max_bytes)
         file.write(text + "\n")
-    return 0
+    return Written(counted(1, "line"))
 
 
 def gather(study: Study) -> dict[str, Any]:

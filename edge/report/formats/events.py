@@ -1,24 +1,23 @@
 """`edge-report events`: one line for each independent event."""
 
-import argparse
 from typing import Any
 
 import numpy as np
 
 from edge.report.analysis.study import Study
 from edge.report.formats.csv import harmless, write_table
-from edge.report.formats.observation_table import picked
-from edge.report.output import Output
+from edge.report.output import Output, Written, counted
+from edge.report.read.details import picked
 from edge.report.read.local_time import local_text
 from edge.report.read.survey import KINDS
 
 
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output) -> Written:
     """Write the table."""
     columns = harmless(_columns(study), ("deployment", "scientific_name", "common_name"))
     with output.text() as file:
         write_table(file, columns, zip(*columns.values(), strict=True))
-    return 0
+    return Written(counted(len(study.events), "event"))
 
 
 def _columns(study: Study) -> dict[str, list[Any]]:

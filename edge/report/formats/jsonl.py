@@ -1,25 +1,24 @@
 """`edge-report jsonl`: the long table, one JSON object a line; what is not known is left out."""
 
-import argparse
 import json
 from typing import Any
 
 from edge.report.analysis.study import Study
 from edge.report.formats.observation_table import CHUNK, Columns
 from edge.report.formats.parallel_chunks import table_chunks
-from edge.report.output import Output, utf8
+from edge.report.output import Output, Written, counted, utf8
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output) -> Written:
     """One line for each frame and taxon."""
     with output.binary() as file:
         for done, lines in enumerate(table_chunks(study, lambda columns: utf8(json_lines(columns)))):
             file.write(lines)
-            output.say(f"jsonl: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
-    output.say("")
-    return 0
+            output.progress(f"jsonl: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
+    output.progress("")
+    return Written(counted(len(study.survey.records), "line"))
 
 
 def json_lines(columns: Columns) -> str:

@@ -4,7 +4,6 @@ Frames without a detector's boxes get one box: the region that drew the model's 
 `unknown` is a category of its own, for an empty list would call such a frame blank.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from numpy.typing import NDArray
 from edge import __version__
 from edge.inference.taxonomy import Taxon
 from edge.report.analysis.study import Study
-from edge.report.formats.observation_table import CHUNK, Details
+from edge.report.formats.observation_table import CHUNK
 from edge.report.formats.parallel_chunks import in_chunks
 from edge.report.formats.public_paths import PublicPaths
-from edge.report.output import Output, utf8
+from edge.report.output import Output, Written, counted, utf8
+from edge.report.read.details import Details
 from edge.report.read.local_time import NO_TIME, local_text
 from edge.report.read.survey import ANIMAL, BLANK, CLASSIFIED, KINDS, UNREADABLE, Survey
 
@@ -55,7 +55,7 @@ def _description(taxon: Taxon) -> str:
     return ";".join(part.lower() for part in line)
 
 
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output) -> Written:
     """Write the file; long ones are streamed."""
     survey = study.survey
     answered = np.zeros(len(survey.frames), bool)
@@ -80,13 +80,13 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
         file.write(utf8(f'{{"info":{json.dumps(info)},"detection_categories":{categories},"images":['))
         for done, text in enumerate(in_chunks(survey, len(wanted), images)):
             file.write((b",\n" if done else b"\n") + text)
-            output.say(f"megadetector: {(done + 1) * CHUNK} of {len(wanted)} frames")
+            output.progress(f"megadetector: {(done + 1) * CHUNK} of {len(wanted)} frames")
         names = {id_: name for name, id_ in classes.ids.items()}
         described = json.dumps(classes.descriptions)
         end = f'"classification_categories":{json.dumps(names)},"classification_category_descriptions":{described}'
         file.write(utf8(f"\n],{end}}}\n"))
-    output.say("")
-    return 0
+    output.progress("")
+    return Written(counted(len(wanted), "frame"))
 
 
 def _images(

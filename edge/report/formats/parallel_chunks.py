@@ -5,8 +5,9 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from edge.report.analysis.study import Study
-from edge.report.formats.observation_table import CHUNK, Columns, Details, long_table
+from edge.report.formats.observation_table import CHUNK, Columns, long_table
 from edge.report.processes import forking, leave_ctrl_c, processors
+from edge.report.read.details import Details
 from edge.report.read.survey import Survey
 
 Made = TypeVar("Made")

@@ -1,13 +1,12 @@
 """`edge-report parquet`: the long table with types, for data frames (needs the extra `parquet`)."""
 
-import argparse
 from typing import Any
 
 from edge.report.analysis.study import Study
+from edge.report.errors import ReportError
 from edge.report.formats.observation_table import CHUNK, COLUMNS, Columns
 from edge.report.formats.parallel_chunks import table_chunks
-from edge.report.output import Output, replacing
-from edge.report.read.connection import ReportError
+from edge.report.output import Output, Written, counted, replacing
 
 _TYPES = {"count": "int32", "confidence": "float32", "event": "int32", "latitude": "float64", "longitude": "float64",
           "infrared": "int8"}  # fmt: skip
@@ -15,7 +14,7 @@ _REPEATED = ("deployment", "kind", "scientific_name", "rank", "common_name", "re
              "class", "order", "family", "clock_doubt")  # fmt: skip
 
 
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output) -> Written:
     """Write one file; `captured_at` is local time as text with its offset, so that no reader moves it."""
     try:
         import pyarrow as pa  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -31,9 +30,9 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
 
         for done, lines in enumerate(table_chunks(study, table)):
             writer.write_table(lines)
-            output.say(f"parquet: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
-    output.say("")
-    return 0
+            output.progress(f"parquet: {(done + 1) * CHUNK} of {len(study.survey.records)} lines")
+    output.progress("")
+    return Written(counted(len(study.survey.records), "line"))
 
 
 def _type(pa: Any, name: str) -> Any:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from edge.report.analysis.study import Study
-from edge.report.formats.observation_table import Details
+from edge.report.read.details import Details
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """`edge-report wildlife-insights`: images.csv and deployments.csv in the columns of Wildlife Insights' batch upload."""
 
-import argparse
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,11 @@ import numpy as np
 from edge.report.analysis.study import Study
 from edge.report.formats.camtrap_dp import deployment_period
 from edge.report.formats.csv import ColumnFile, csv_lines
-from edge.report.formats.observation_table import CHUNK, Details, picked
+from edge.report.formats.observation_table import CHUNK
 from edge.report.formats.parallel_chunks import in_chunks
 from edge.report.formats.public_paths import PublicPaths
-from edge.report.output import Output, utf8
+from edge.report.output import Output, Written, counted, utf8
+from edge.report.read.details import Details, picked
 from edge.report.read.local_time import NO_TIME, local_text, offset_s
 from edge.report.read.survey import ANIMAL, CLASSIFIED
 
@@ -27,7 +27,7 @@ DEPLOYMENTS = (
 _NAMES = {"human": "Human", "vehicle": "Vehicle", "blank": "Blank", "unknown": "Unknown"}
 
 
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output) -> Written:
     """Write both files into the folder that --out names."""
     folder = output.folder()
     project = str(study.project.get("id") or study.project.get("title") or "project")
@@ -43,12 +43,12 @@ def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
     with ColumnFile(folder / "images.csv", IMAGES) as file:
         for done, text in enumerate(in_chunks(study.survey, len(wanted), lines)):
             file.append(text)
-            output.say(f"images {(done + 1) * CHUNK} of {len(wanted)}")
+            output.progress(f"images {(done + 1) * CHUNK} of {len(wanted)}")
     lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
     if lost:
         output.warn(f"{lost} frames without a time are not in images.csv")
-    output.say("")
-    return 0
+    output.progress("")
+    return Written(counted(len(wanted), "line of images", "lines of images"))
 
 
 def _images(study: Study, details: Details, paths: PublicPaths, project: str, part: Any) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from edge.report.analysis.richness import richness
 from edge.report.analysis.study import Study
 from edge.report.analysis.sun import solar_seconds, sun_of_day
 from edge.report.page import svg as figures
-from edge.report.page.svg import day_name
-from edge.report.read.local_time import DAY_S, NO_TIME
+from edge.report.read.local_time import DAY_S, NO_TIME, day_name
 from edge.report.read.survey import ANIMAL, CLASSIFIED
 
 CLOCKS_SHOWN = 8

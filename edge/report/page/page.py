@@ -1,6 +1,5 @@
 """`edge-report html`: one page that works offline, on a phone and on paper, and needs no script."""
 
-import argparse
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -18,7 +17,7 @@ from edge.report.analysis.camera_health import find_problems
 from edge.report.analysis.review_queue import first_to_review
 from edge.report.analysis.species_table import Row
 from edge.report.analysis.study import Study
-from edge.report.output import Output
+from edge.report.output import Output, Progress, Written, counted
 from edge.report.page import svg as figures
 from edge.report.page.charts import (
     accumulation,
@@ -32,34 +31,27 @@ from edge.report.page.charts import (
     timeline,
 )  # fmt: skip
 from edge.report.page.model_summary import model_words
-from edge.report.page.svg import day_name, number
+from edge.report.page.svg import number
 from edge.report.page.thumbnails import Gallery, Thumbnail, frame_paths
 from edge.report.read.deployment import Deployment
-from edge.report.read.local_time import NO_TIME, local_text
+from edge.report.read.local_time import NO_TIME, day_name, local_text
 from edge.report.read.survey import ANIMAL, BLANK, CLASSIFIED, HUMAN, KINDS, PENDING, UNKNOWN, UNREADABLE, VEHICLE
 
 SPECIES_PICTURED = 60
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-pictures", action="store_true", help="leave all frames out of the page")
-    parser.add_argument(
-        "--solar-time", action="store_true", help="activity by the sun: rises at 6 and sets at 18 (needs coordinates)"
-    )
-
-
-def write(study: Study, output: Output, arguments: argparse.Namespace) -> int:
+def write(study: Study, output: Output, with_images: bool = True, solar_time: bool = False) -> Written:
     """Write the page."""
-    page = render(study, pictures=not arguments.no_pictures, solar=arguments.solar_time, say=output.say)
+    page = render(study, with_images, solar_time, output.progress)
     with output.text() as file:
         file.write(page)
-    output.say("")
-    return 0
+    output.progress("")
+    return Written(counted(int((study.survey.frames.status == CLASSIFIED).sum()), "frame"))
 
 
-def render(study: Study, pictures: bool = True, solar: bool = False, say: Any = lambda line: None) -> str:
+def render(study: Study, pictures: bool = True, solar: bool = False, progress: Progress = lambda line: None) -> str:
     """The page as HTML."""
-    say("working out the report")
+    progress("working out the report")
     gallery = Gallery(study.survey, study.rules, pictures)
     context = {
         "title": study.project.get("title") or _default_title(study),
@@ -68,7 +60,7 @@ def render(study: Study, pictures: bool = True, solar: bool = False, say: Any = 
         "made_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "software_version": __version__,
         "headline": _headline(study),
-        "species": _species(study, gallery, say),
+        "species": _species(study, gallery, progress),
         "interval_from": resampled_unit(study.efforts),
         "timeline": timeline(study),
         "clocks": clocks(study, solar),
@@ -186,14 +178,14 @@ class SpeciesLine:
     """Index and interval as shares of the widest one, 0..1."""
 
 
-def _species(study: Study, gallery: Gallery, say: Any) -> list[SpeciesLine]:
+def _species(study: Study, gallery: Gallery, progress: Progress) -> list[SpeciesLine]:
     indexes = [row.abundance.index for row in study.species if row.abundance.index == row.abundance.index]
     highs = [row.abundance.high for row in study.species if row.abundance.high == row.abundance.high]
     # A very wide interval of a rare species must not flatten all others.
     widest = max([min(max(highs, default=0.0), 2.5 * max(indexes, default=0.0)), *indexes], default=0.0)
     lines = []
     for place, row in enumerate(study.species):
-        say(f"species {place + 1} of {len(study.species)}")
+        progress(f"species {place + 1} of {len(study.species)}")
         seconds = seconds_of_day(study, row.code, solar=False)
         abundance = row.abundance
         low, high = (0.0, 0.0) if abundance.low != abundance.low else (abundance.low, abundance.high)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.report.analysis.activity import MINUTES
-from edge.report.read.local_time import DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +276,3 @@ def _tick_text(day: int, unit: str, first: bool) -> str:
     if unit == "Y":
         return f"{date:%Y}"
     return f"{date:%b} {date:%Y}" if first or date.month == 1 else f"{date:%b}"
-
-
-def day_name(local: int) -> str:
-    """Local seconds as `3 May 2026`."""
-    date = np.datetime64(local // DAY_S, "D").item()
-    return f"{date.day} {date:%b %Y}"

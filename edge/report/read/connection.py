@@ -6,12 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge.database.schema import MIGRATIONS, open_database
+from edge.report.errors import ReportError
 
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
-
-
-class ReportError(Exception):
-    """A report that cannot be made, in one line that says what to do."""
 
 
 def find_databases(given: Sequence[Path]) -> list[Path]:

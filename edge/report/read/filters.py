@@ -1,6 +1,5 @@
 """What part of the databases a report is about."""
 
-import argparse
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -47,7 +46,7 @@ class Selection:
 def moment(text: str, end: bool = False, today: date | None = None) -> datetime:
     """Read `today`, `yesterday`, `7 days`, `2026-05-01` or `2026-05-01T18:00`; for an end, a day means its last moment.
 
-    Raises `argparse.ArgumentTypeError` for anything else.
+    Raises `ValueError` for anything else.
     """
     now = today or date.today()  # noqa: DTZ011 - the reader's own day is meant
     words = text.strip().lower()
@@ -60,14 +59,9 @@ def moment(text: str, end: bool = False, today: date | None = None) -> datetime:
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise argparse.ArgumentTypeError(
+        raise ValueError(
             f"{text!r} is no time; give today, yesterday, '7 days', 2026-05-01 or 2026-05-01T18:00"
         ) from None
     if end and len(text.strip()) <= 10:
         at += timedelta(days=1)
     return at.replace(tzinfo=None)
-
-
-def until_moment(text: str) -> datetime:
-    """The end of a period: a day named as the end belongs to the period."""
-    return moment(text, end=True)

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from edge.database.event_grouping import DEFAULT_RULES, Rules, copied_together
 from edge.database.taxon_index import Model, TaxonIndex
+from edge.report.errors import ReportError
+from edge.report.output import Progress
 from edge.report.read.columns import joined
-from edge.report.read.connection import ReportError
 from edge.report.read.deployment import Deployment, utc_seconds, zone_named
 from edge.report.read.effective_labels import EffectiveLabels, read_observations
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import NO_TIME, to_local
-from edge.report.read.read_database import Part, Places, Say, read_database
+from edge.report.read.read_database import Part, Places, read_database
 from edge.report.read.survey import (
     CLASSIFIED,
     DOUBTS,
@@ -37,7 +38,7 @@ def load(
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     time_zone: str | None = None,
     rules: Rules = DEFAULT_RULES,
-    say: Say = lambda line: None,
+    progress: Progress = lambda line: None,
 ) -> Survey:
     """Read and merge databases.
 
@@ -47,11 +48,13 @@ def load(
     book, models, places = TaxonIndex(), list[Model](), Places()
     parts = []
     for number, path in enumerate(paths):
-        say(f"reading {path.name}" + (f" ({number + 1} of {len(paths)})" if len(paths) > 1 else ""))
+        progress(f"reading {path.name}" + (f" ({number + 1} of {len(paths)})" if len(paths) > 1 else ""))
         with connect_with_help(path, read_observations) as (connection, said):
             try:
                 parts.append(
-                    read_database(connection, said, path, len(paths) > 1, book, models, places, selection, rules, say)
+                    read_database(
+                        connection, said, path, len(paths) > 1, book, models, places, selection, rules, progress
+                    )
                 )
             except sqlite3.DatabaseError as error:
                 raise ReportError(

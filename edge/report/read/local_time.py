@@ -48,6 +48,12 @@ def day_text(day: int) -> str:
     return str(np.datetime64(int(day), "D"))
 
 
+def day_name(local: int) -> str:
+    """Local seconds as `3 May 2026`."""
+    date = np.datetime64(local // DAY_S, "D").item()
+    return f"{date.day} {date:%b %Y}"
+
+
 def _offset_name(offset: int) -> str:
     sign = "-" if offset < 0 else "+"
     minutes = abs(offset) // 60

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge.database.event_grouping import Rules
 from edge.database.taxon_index import Model, TaxonIndex, read_models
+from edge.report.output import Progress
 from edge.report.read.columns import KeyCodes, int64, key_of, key_parts, read_columns, seconds_of
 from edge.report.read.deployment import Deployment, utc_seconds, zone_named
 from edge.report.read.effective_labels import EffectiveLabels, Observations, choose
@@ -29,7 +30,6 @@ SELECT strftime('%s', received_at) - strftime('%s', captured_at) FROM media
 WHERE deployment IS ? AND captured_at IS NOT NULL ORDER BY captured_at DESC LIMIT 100
 """
 PROMPT_S = 86_400
-Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ def read_database(
     places: Places,
     selection: Selection,
     rules: Rules,
-    say: Say,
+    progress: Progress,
 ) -> Part:
     """Read it all through a connection that sees one state of it; `said` gives its observations.
 
@@ -113,7 +113,7 @@ def read_database(
     part.answers = choose(said(), part.media, codes, _preferred(connection, own_models, selection), book)
     stored = stored_votes(events, part.media, book)
     if votes_missing(part.answers.records, part.at, stored):
-        say("working out events")
+        progress("working out events")
         stored = worked_out_votes(connection, part.media, book, rules)
     part.event_kind, part.event_taxon, part.event_confidence = stored.kind, stored.taxon, stored.confidence
     part.heartbeats = _heartbeats(connection)

@@ -8,8 +8,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
+from edge.report.errors import ReportError
 from edge.report.processes import forking, leave_ctrl_c, processors
-from edge.report.read.connection import ReportError, connect, open_for_reading
+from edge.report.read.connection import connect, open_for_reading
 
 Made = TypeVar("Made")
 Read = Callable[[sqlite3.Connection], Made]

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 import pytest
 
 from edge.commands.report import main
+from edge.commands.report_formats import FORMATS
 from edge.report.formats import csv as csv_table
 from edge.report.formats import parallel_chunks as chunks
-from edge.report.formats.registry import FORMATS
 
 SCHEMAS = Path(__file__).parents[5] / "shared" / "standards" / "camtrap-dp-1.0.2"
 

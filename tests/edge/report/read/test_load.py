@@ -6,7 +6,7 @@ import pytest
 
 from edge.database.event_grouping import Rules
 from edge.report.analysis.study import Study
-from edge.report.read.connection import ReportError
+from edge.report.errors import ReportError
 from edge.report.read.filters import Selection, moment
 from edge.report.read.load import load
 from edge.report.read.survey import KINDS, Survey

@@ -1,0 +1,174 @@
+"""Text columns of frames and observations, read from the databases for some thousands of them at a time."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.report.read.connection import connect
+from edge.report.read.read_database import readable_path
+from edge.report.read.survey import KINDS, Survey
+
+# Of several detectors the newest counts.
+_BOXES = """
+SELECT o.media, o.method = 'human', o.kind, o.subject, o.box_x, o.box_y, o.box_width, o.box_height, o.confidence
+FROM observation o
+WHERE o.media IN (SELECT value FROM json_each(?)) AND o.box_x IS NOT NULL AND o.box_source <> 'attention'
+AND (o.method = 'human' OR o.model IS (
+    SELECT max(p.model) FROM observation p WHERE p.media = o.media AND p.method = 'machine' AND p.subject > 0
+))
+ORDER BY o.media, o.subject, o.id
+"""
+
+
+# As bytes, since text of any kind sorts before what is no UTF-8.
+_FIRST_AND_LAST_PATH = """
+SELECT min(CAST(path AS BLOB)), max(CAST(path AS BLOB)) FROM media NOT INDEXED WHERE status = 'classified'
+"""
+_CANDIDATES = (
+    "SELECT observation, taxon, probability FROM candidate WHERE observation {which} ORDER BY observation, place"
+)
+
+
+class Details:
+    """Text columns of frames and observations, fetched for a chunk at a time from the databases they are in."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        self._open: list[Any] = []
+
+    def __enter__(self) -> "Details":
+        self._contexts = [connect(path) for path in self._survey.paths]
+        self._open = [context.__enter__() for context in self._contexts]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for context in self._contexts:
+            context.__exit__(None, None, None)
+
+    def media(self, frames: NDArray[np.int32]) -> list[tuple[str, str]]:
+        """(path, digest) of each frame."""
+        return [
+            (path if isinstance(path, str) else readable_path(path), digest)
+            for path, digest, _ in self.fetch("media", "path, digest", frames)
+        ]
+
+    def common_folder(self) -> str:
+        """The folder that all classified frames of all databases lie below; empty when there is none."""
+        edges = [
+            readable_path(path)
+            for connection in self._open
+            for path in connection.execute(_FIRST_AND_LAST_PATH).fetchone()
+            if path is not None
+        ]
+        # What the first and the last in the order of the alphabet share, all between them share too.
+        folders = [path.rpartition("/")[0] for path in edges]
+        return os.path.commonpath(folders) if folders and all(f.startswith("/") for f in folders) else ""
+
+    def classified_by(self, part: slice | NDArray[np.int64]) -> list[str]:
+        """Who answered, for some records."""
+        records = self._survey.records
+        model = records.model[part]
+        answers: list[str] = picked([*(model.title for model in self._survey.models), ""], model)
+        unnamed = np.flatnonzero(model < 0)
+        if len(unnamed):
+            frames = records.frame[part][unnamed]
+            said = self.fetch("observation", "classified_by", frames, records.observation[part][unnamed])
+            for place, (name, _) in zip(unnamed.tolist(), said, strict=True):
+                answers[place] = name
+        return answers
+
+    def with_boxes(self, columns: dict[str, Any], part: NDArray[np.int64]) -> dict[str, Any]:
+        """Camtrap DP columns of some records, with one line for each box where a detector or a person drew boxes."""
+        if not self._survey.boxed:
+            return columns
+        records = self._survey.records
+        frame, human, kind = records.frame[part], records.human[part], records.kind[part]
+        lines: list[tuple[int, tuple[Any, ...]]] = []
+        for i, boxes in enumerate(self._boxes(frame)):
+            own = [b for b in boxes if bool(b[0]) == human[i] and KINDS.index(b[1]) == kind[i]]
+            lines += [(i, (f"-{b[2]}", *b[3:7], 1)) for b in own] or [(i, ("", None, None, None, None, 0))]
+        spread = {
+            name: values if isinstance(values, str) else [values[i] for i, _ in lines]
+            for name, values in columns.items()
+        }
+        spread["observationID"] = [
+            f"{id_}{extra[0]}" for id_, (_, extra) in zip(spread["observationID"], lines, strict=True)
+        ]
+        spread["count"] = [1 if extra[5] else count for count, (_, extra) in zip(spread["count"], lines, strict=True)]
+        for place, name in enumerate(("bboxX", "bboxY", "bboxWidth", "bboxHeight"), 1):
+            spread[name] = [extra[place] for _, extra in lines]
+        return spread
+
+    def candidates(self, part: NDArray[np.int64]) -> Iterator[tuple[int, str, float]]:
+        """(place of the record, taxon, probability) of the top answers of some records."""
+        records = self._survey.records
+        databases = self._survey.frames.database[records.frame[part]]
+        for database in np.unique(databases).tolist():
+            mine = part[databases == database]
+            places = dict(zip(records.observation[mine].tolist(), mine.tolist(), strict=True))
+            which, given = _among(sorted(places))
+            for id_, taxon, probability in self._open[database].execute(_CANDIDATES.format(which=which), given):
+                if id_ in places:
+                    yield places[id_], taxon, probability
+
+    def candidate_names(self) -> list[str]:
+        """All that candidates are called."""
+        return [name for db in self._open for (name,) in db.execute("SELECT DISTINCT taxon FROM candidate")]
+
+    def boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:
+        """(human, kind, subject, x, y, width, height, confidence) of each frame's boxes; attention is no box."""
+        return self._boxes(frames) if self._survey.boxed else [[] for _ in frames]
+
+    def _boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:
+        found: list[list[tuple[Any, ...]]] = [[] for _ in frames]
+        media, databases = self._survey.frames.media[frames], self._survey.frames.database[frames]
+        for database in np.unique(databases).tolist():
+            places: dict[int, list[int]] = {}
+            for place in np.flatnonzero(databases == database).tolist():
+                places.setdefault(int(media[place]), []).append(place)
+            for id_, *box in self._open[database].execute(_BOXES, (str(sorted(places)),)):
+                for place in places[id_]:
+                    found[place].append(tuple(box))
+        return found
+
+    def fetch(
+        self, table: str, columns: str, frames: NDArray[np.int32], ids: NDArray[np.int64] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """`columns` of a table and the id, by id, in the order of `frames`; `ids` default to the frames' media."""
+        wanted = self._survey.frames.media[frames] if ids is None else ids
+        databases = self._survey.frames.database[frames]
+        found: list[tuple[Any, ...]] = [()] * len(wanted)
+        for database in np.unique(databases).tolist():
+            places = np.flatnonzero(databases == database)
+            connection = self._open[database]
+            which, given = _among(np.unique(wanted[places]).tolist())
+            query = f"SELECT {columns}, id FROM {table} WHERE id {which} ORDER BY id"
+            rows = connection.execute(query, given).fetchall()
+            if rows[-1][-1] - rows[0][-1] == len(rows) - 1:
+                at = wanted[places] - rows[0][-1]
+            else:
+                at = np.searchsorted(np.array([row[-1] for row in rows], np.int64), wanted[places])
+            for place, row in zip(places.tolist(), at.tolist(), strict=True):
+                found[place] = rows[row]
+        return found
+
+
+def _among(ids: list[int]) -> tuple[str, tuple[int | str, ...]]:
+    """SQL that holds for ascending `ids`, and its parameters; it may hold for others between them.
+
+    A dense run of ids is read as a range, which is many times quicker than one by one.
+    """
+    if len(ids) * 4 > ids[-1] - ids[0]:
+        return "BETWEEN ? AND ?", (ids[0], ids[-1])
+    return "IN (SELECT value FROM json_each(?))", (str(ids),)
+
+
+def picked(values: list[Any], codes: NDArray[Any]) -> list[Any]:
+    """`values[code]` for each code; -1 picks the last."""
+    table = np.empty(len(values), object)
+    table[:] = values
+    picked: list[Any] = table[codes].tolist()
+    return picked
