@@ -1,27 +1,12 @@
-"""Fixtures for every test: a small real model, and the real frames beside the checkout when they are there."""
+"""Fixtures for every test: a small real model, and the real frames where they lie beside the checkout."""
 
 import hashlib
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.places import field_frame_paths
 from tests.support.tiny_model import check, write_tiny_model
-
-FIELD_FRAMES = Path(__file__).parents[2] / "shared" / "data" / "field" / "frames"
-
-
-@contextmanager
-def keep_signals() -> Iterator[None]:
-    """The commands, called inside this process, set handlers of their own."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +28,7 @@ def other_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def field_frames() -> list[Path]:
     """Real camera-trap frames, in name order; the test is skipped where they are not beside the checkout."""
-    frames = sorted(FIELD_FRAMES.rglob("*.[jJ][pP]*[gG]"))
+    frames = field_frame_paths()
     if not frames:
         pytest.skip("no real frames in ../shared/data/field")
     return frames

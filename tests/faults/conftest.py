@@ -1,19 +1,17 @@
-"""How hard the daemon is attacked (FAULTS=long for the long form), and the table that is printed at the end."""
+"""Fixtures of the attacks on the daemon (FAULTS=long for the long form), and the table printed at the end."""
 
-import io
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.conftest import FIELD_FRAMES
 from tests.support.daemon_process import STARTED, Burst, Tally
+from tests.support.made_images import noisy_jpeg
+from tests.support.places import field_frame_paths
+from tests.support.requirements import LONG
 
-LONG = os.environ.get("FAULTS", "") == "long"
 _LINES: list[str] = []
 _MOST_BYTES = 800_000  # the daemon is attacked, not the decoder: smaller frames make more attacks
 
@@ -36,7 +34,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def report() -> Callable[[Tally], None]:
-    """Takes the line of an attack, and fails the test when anything was lost or logged twice."""
+    """Records the line of an attack, and fails the test when anything was lost or logged twice."""
 
     def take(tally: Tally) -> None:
         _LINES.append(str(tally))
@@ -48,9 +46,8 @@ def report() -> Callable[[Tally], None]:
 @pytest.fixture(scope="session")
 def frames() -> list[bytes]:
     """The bytes of frames, all different: real ones beside the checkout, else made ones."""
-    paths = sorted(FIELD_FRAMES.rglob("*.[jJ][pP]*[gG]"))
-    real = {path.read_bytes(): None for path in paths if path.stat().st_size < _MOST_BYTES}
-    return list(real) if len(real) > 50 else [_made_frame(seed) for seed in range(100)]
+    real = {path.read_bytes(): None for path in field_frame_paths() if path.stat().st_size < _MOST_BYTES}
+    return list(real) if len(real) > 50 else [noisy_jpeg(seed, height=30, width=40, block_px=16) for seed in range(100)]
 
 
 @pytest.fixture
@@ -66,10 +63,3 @@ def no_daemon_outlives_its_test() -> Iterator[None]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     STARTED.clear()
-
-
-def _made_frame(seed: int) -> bytes:
-    noise = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(noise.repeat(16, axis=0).repeat(16, axis=1)).save(out, "JPEG", quality=90)
-    return out.getvalue()

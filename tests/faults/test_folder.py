@@ -9,70 +9,57 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_disk import mounted, needs_root
-from tests.support.daemon_process import Box, Burst, Tally, wait_until
+from tests.support.daemon_process import Burst, DaemonProcess, Tally, wait_until
 from tests.support.fuse_window import fuse_window
+from tests.support.requirements import mounted, needs_root, user_namespace
 
 
 def test_a_kernel_queue_that_overflows(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
 ) -> None:
-    box = Box(tmp_path, tiny_model).start()
-    burst.write(box.captures, 2)
-    box.wait_for(burst.whole)
-    assert box.process is not None
+    daemon = DaemonProcess(tmp_path, tiny_model).start()
+    burst.write(daemon.captures, 2)
+    daemon.wait_for(burst.whole)
+    assert daemon.process is not None
     length = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text("ascii"))
-    os.kill(box.process.pid, signal.SIGSTOP)
-    noise = box.captures / ".noise.tmp"
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    noise = daemon.captures / ".noise.tmp"
     for _ in range(length):  # made and closed: two events that the queue cannot join into one
         noise.touch()
         noise.unlink()
-    burst.write(box.captures, 10)
-    os.kill(box.process.pid, signal.SIGCONT)
-    box.wait_for(burst.whole)
-    assert "may be lost" in box.log
-    box.stop()
-    report(Tally.of("inotify queue overflow", 1, burst.whole, box))
+    burst.write(daemon.captures, 10)
+    os.kill(daemon.process.pid, signal.SIGCONT)
+    daemon.wait_for(burst.whole)
+    assert "may be lost" in daemon.log
+    daemon.stop()
+    report(Tally.of("inotify queue overflow", 1, burst.whole, daemon))
 
 
 @pytest.mark.faults_long
 def test_too_few_watches(tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]) -> None:
-    # A user namespace has limits of its own.
-    limit = "/proc/sys/user/max_inotify_watches"
-    wrapper = ["unshare", "--user", "--map-root-user", "sh", "-c", f'echo 3 > {limit} && exec "$@"', "sh"]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("this host makes no user namespaces")
-    box = Box(tmp_path, tiny_model, wrapper=wrapper)
-    folders = [box.captures / name for name in ("a", "b", "c", "d", "e", "e/f")]
+    wrapper = user_namespace("max_inotify_watches", 3)
+    daemon = DaemonProcess(tmp_path, tiny_model, wrapper=wrapper)
+    folders = [daemon.captures / name for name in ("a", "b", "c", "d", "e", "e/f")]
     for folder in folders:
         folder.mkdir(parents=True)
-    box.start()
-    box.wait_for_word("kernel watches only")
+    daemon.start()
+    daemon.wait_for_log("kernel watches only")
     for folder in folders:
         burst.write(folder, 2)
-    box.wait_for(burst.whole)
-    box.stop()
-    report(Tally.of("inotify watch limit of 3 over 7 folders", 1, burst.whole, box))
+    daemon.wait_for(burst.whole)
+    daemon.stop()
+    report(Tally.of("inotify watch limit of 3 over 7 folders", 1, burst.whole, daemon))
 
 
 @pytest.mark.faults_long
 def test_no_inotify_at_all(tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]) -> None:
-    limit = "/proc/sys/user/max_inotify_instances"
-    wrapper = ["unshare", "--user", "--map-root-user", "sh", "-c", f'echo 0 > {limit} && exec "$@"', "sh"]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("this host makes no user namespaces")
-    box = Box(tmp_path, tiny_model, wrapper=wrapper).start()
-    box.wait_for_word("kernel gives no events")
-    burst.write(box.captures, 5)
-    box.wait_for(burst.whole)
-    box.stop()
-    report(Tally.of("no inotify", 1, burst.whole, box))
+    wrapper = user_namespace("max_inotify_instances", 0)
+    daemon = DaemonProcess(tmp_path, tiny_model, wrapper=wrapper).start()
+    daemon.wait_for_log("kernel gives no events")
+    burst.write(daemon.captures, 5)
+    daemon.wait_for(burst.whole)
+    daemon.stop()
+    report(Tally.of("no inotify", 1, burst.whole, daemon))
 
 
 @needs_root
@@ -85,21 +72,21 @@ def test_a_card_pulled_and_put_back_in_mid_burst(
     with image.open("wb") as file:
         file.truncate(40_000_000)
     subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
-    box = Box(tmp_path, tiny_model)
-    box.captures.mkdir()
-    card = box.captures / "card"
-    box.start()
-    box.wait_for_word("INFO watching")
+    daemon = DaemonProcess(tmp_path, tiny_model)
+    daemon.captures.mkdir()
+    card = daemon.captures / "card"
+    daemon.start()
+    daemon.wait_for_log("INFO watching")
     for _ in range(4):
         with mounted(card, "-o", "loop", str(image)):
             burst.write(card, 4)
-            box.wait_for(set(list(burst.whole)[:1]))
+            daemon.wait_for(set(list(burst.whole)[:1]))
             burst.write(card, 2)
             os.sync()
     with mounted(card, "-o", "loop", str(image)):
-        box.wait_for(burst.whole)
-    box.stop()
-    report(Tally.of("card unmounted in mid-burst and mounted again", 4, burst.whole, box))
+        daemon.wait_for(burst.whole)
+    daemon.stop()
+    report(Tally.of("card unmounted in mid-burst and mounted again", 4, burst.whole, daemon))
 
 
 @pytest.mark.faults_long
@@ -107,42 +94,42 @@ def test_a_card_pulled_and_put_back_in_mid_burst(
 def test_the_watched_folder_itself_is_a_card(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
 ) -> None:
-    box = Box(tmp_path, tiny_model)
-    with mounted(box.captures, "-t", "tmpfs", "tmpfs"):
-        box.start()
-        burst.write(box.captures, 3)
-        box.wait_for(burst.whole)
+    daemon = DaemonProcess(tmp_path, tiny_model)
+    with mounted(daemon.captures, "-t", "tmpfs", "tmpfs"):
+        daemon.start()
+        burst.write(daemon.captures, 3)
+        daemon.wait_for(burst.whole)
     before = set(burst.whole)
-    with mounted(box.captures, "-t", "tmpfs", "tmpfs"):
-        burst.write(box.captures, 3)
-        box.wait_for(burst.whole)
+    with mounted(daemon.captures, "-t", "tmpfs", "tmpfs"):
+        burst.write(daemon.captures, 3)
+        daemon.wait_for(burst.whole)
     assert before < burst.whole
-    box.stop()
-    report(Tally.of("the folder's own file system exchanged", 1, burst.whole, box))
+    daemon.stop()
+    report(Tally.of("the folder's own file system exchanged", 1, burst.whole, daemon))
 
 
 def test_the_folder_vanishes_comes_back_and_is_renamed(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
 ) -> None:
-    box = Box(tmp_path, tiny_model).start()
-    burst.write(box.captures, 3)
-    box.wait_for(burst.whole)
-    box.captures.rename(tmp_path / "elsewhere")
-    box.wait_for_word("waiting for")
-    box.captures.mkdir()
-    burst.write(box.captures, 3)
-    box.wait_for(burst.whole)
+    daemon = DaemonProcess(tmp_path, tiny_model).start()
+    burst.write(daemon.captures, 3)
+    daemon.wait_for(burst.whole)
+    daemon.captures.rename(tmp_path / "elsewhere")
+    daemon.wait_for_log("waiting for")
+    daemon.captures.mkdir()
+    burst.write(daemon.captures, 3)
+    daemon.wait_for(burst.whole)
     for path in (tmp_path / "elsewhere").iterdir():
-        path.rename(box.captures / f"again-{path.name}")
+        path.rename(daemon.captures / f"again-{path.name}")
     shutil.rmtree(tmp_path / "elsewhere")
-    burst.write(box.captures, 1)
-    box.wait_for(burst.whole)
-    box.stop()
-    box.captures.rename(tmp_path / "moved")
-    box.start(watch=tmp_path / "moved")
-    wait_until(lambda: box.query("SELECT count(*) FROM media WHERE path LIKE '%/moved/%'") == [(7,)], 30, box.log)
-    box.stop()
-    report(Tally.of("folder vanished, came back, was renamed", 3, burst.whole, box))
+    burst.write(daemon.captures, 1)
+    daemon.wait_for(burst.whole)
+    daemon.stop()
+    daemon.captures.rename(tmp_path / "moved")
+    daemon.start(watch=tmp_path / "moved")
+    wait_until(lambda: daemon.query("SELECT count(*) FROM media WHERE path LIKE '%/moved/%'") == [(7,)], 30, daemon.log)
+    daemon.stop()
+    report(Tally.of("folder vanished, came back, was renamed", 3, burst.whole, daemon))
 
 
 @pytest.mark.faults_long
@@ -152,14 +139,14 @@ def test_a_fuse_folder_that_sends_no_events(
 ) -> None:
     behind = tmp_path / "behind"
     behind.mkdir()
-    box = Box(tmp_path, tiny_model)
-    box.captures.mkdir()
-    with fuse_window(behind, box.captures, tmp_path / "never"):
-        box.start()
-        box.wait_for_word("sends no events")
+    daemon = DaemonProcess(tmp_path, tiny_model)
+    daemon.captures.mkdir()
+    with fuse_window(behind, daemon.captures, tmp_path / "never"):
+        daemon.start()
+        daemon.wait_for_log("sends no events")
         burst.write(behind, 4)
-        box.wait_for(burst.whole)
+        daemon.wait_for(burst.whole)
         burst.write(behind, 4)
-        box.wait_for(burst.whole)
-        box.stop()
-    report(Tally.of("FUSE folder without events", 1, burst.whole, box))
+        daemon.wait_for(burst.whole)
+        daemon.stop()
+    report(Tally.of("FUSE folder without events", 1, burst.whole, daemon))

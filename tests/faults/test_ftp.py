@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon_process import Box, Tally, digest, wait_until
+from tests.support.daemon_process import DaemonProcess, Tally, digest, wait_until
 
 pytestmark = pytest.mark.skipif(find_spec("pyftpdlib") is None, reason="pyftpdlib is the FTP server (pip install)")
 
@@ -66,7 +66,7 @@ def _upload_slowly(port: int, name: str, data: bytes, pauses: int, pause_s: floa
         ftp.voidresp()
 
 
-def _upload_in_two(port: int, name: str, data: bytes, box: Box) -> None:
+def _upload_in_two(port: int, name: str, data: bytes, daemon: DaemonProcess) -> None:
     """The link breaks in the middle; the camera comes back when half of it was already looked at, and goes on."""
     half = len(data) // 2
     ftp = _login(port)
@@ -74,8 +74,8 @@ def _upload_in_two(port: int, name: str, data: bytes, box: Box) -> None:
     channel.sendall(data[:half])
     channel.close()
     ftp.close()
-    wait_until(lambda: bool(box.query(f"SELECT 1 FROM media WHERE path LIKE '%{name}'")), 60, "half a frame, seen")
-    assert box.query(f"SELECT status FROM media WHERE path LIKE '%{name}'") == [("pending",)]
+    wait_until(lambda: bool(daemon.query(f"SELECT 1 FROM media WHERE path LIKE '%{name}'")), 60, "half a frame, seen")
+    assert daemon.query(f"SELECT status FROM media WHERE path LIKE '%{name}'") == [("pending",)]
     with _login(port) as ftp:
         there = ftp.size(name)
         assert there is not None
@@ -85,16 +85,17 @@ def _upload_in_two(port: int, name: str, data: bytes, box: Box) -> None:
 def test_slow_and_broken_uploads_beside_fast_ones(
     tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
 ) -> None:
-    box = Box(tmp_path, tiny_model).start()
-    box.wait_for_word("INFO watching")
+    daemon = DaemonProcess(tmp_path, tiny_model).start()
+    daemon.wait_for_log("INFO watching")
     chosen = sorted(frames, key=len)[:56]
     whole = {digest(data) for data in chosen}
-    with ftp_server(box.captures) as port:
+    with ftp_server(daemon.captures) as port:
         slow = [
             threading.Thread(target=_upload_slowly, args=(port, f"slow{n}.jpg", chosen[n], 6, 0.7)) for n in range(3)
         ]
         slow += [
-            threading.Thread(target=_upload_in_two, args=(port, f"broken{n}.jpg", chosen[3 + n], box)) for n in range(3)
+            threading.Thread(target=_upload_in_two, args=(port, f"broken{n}.jpg", chosen[3 + n], daemon))
+            for n in range(3)
         ]
         for thread in slow:
             thread.start()
@@ -102,7 +103,7 @@ def test_slow_and_broken_uploads_beside_fast_ones(
             _upload(port, f"fast{number:02}.jpg", data)
         for thread in slow:
             thread.join()
-        box.wait_for(whole)
-        box.stop()
-    assert box.query("SELECT count(*) FROM media WHERE status <> 'classified'") == [(0,)]
-    report(Tally.of("FTP: 3 stalling, 3 broken off and resumed, 50 fast uploads", 56, whole, box))
+        daemon.wait_for(whole)
+        daemon.stop()
+    assert daemon.query("SELECT count(*) FROM media WHERE status <> 'classified'") == [(0,)]
+    report(Tally.of("FTP: 3 stalling, 3 broken off and resumed, 50 fast uploads", 56, whole, daemon))

@@ -19,8 +19,8 @@ from edge.capture.capture_time import capture_time
 from edge.image import decode as frame
 from edge.image.thumbnail_check import contradicts
 from edge.timestamps import iso_utc
-from tests.faults.conftest import LONG
 from tests.support.daemon_process import Tally
+from tests.support.requirements import LONG
 
 INPUTS = 21_000 if LONG else 300
 OTHERS = 16_000 if LONG else 320

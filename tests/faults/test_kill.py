@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.conftest import LONG
-from tests.support.daemon_process import Box, Tally, digest, wait_until
+from tests.support.daemon_process import DaemonProcess, Tally, digest, wait_until
+from tests.support.requirements import LONG
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "200" if LONG else "30"))
 _LATEST_KILL_S = 0.2
@@ -67,29 +67,29 @@ class Stream(threading.Thread):
 def test_kill_9_at_random_moments(
     tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
 ) -> None:
-    box = Box(tmp_path, tiny_model)
-    box.captures.mkdir()
+    daemon = DaemonProcess(tmp_path, tiny_model)
+    daemon.captures.mkdir()
     chance = random.Random(7)
-    stream = Stream(box.captures, frames, 7)
+    stream = Stream(daemon.captures, frames, 7)
     stream.start()
     pause = threading.Event()
     killed_at_work = 0
     for number in range(KILLS):
-        box.start()
+        daemon.start()
         for _ in range(8):
             stream.go_on.release()
-        before = len(box.classified())
+        before = len(daemon.classified())
         if number % 5:  # most die at work, some while they start
-            wait_until(lambda: len(box.classified()) > before, 30, "the next row")  # noqa: B023 - called at once
+            wait_until(lambda: len(daemon.classified()) > before, 30, "the next row")  # noqa: B023 - called at once
         pause.wait(chance.uniform(0.0, _LATEST_KILL_S))
-        box.kill()
-        killed_at_work += len(box.classified()) > before
+        daemon.kill()
+        killed_at_work += len(daemon.classified()) > before
     wait_until(lambda: stream.go_on._value == 0, 60, "the stream to be written")
     stream.end.set()
     stream.join()
-    box.start()
-    box.wait_for(stream.whole, 300)
-    box.stop()
-    assert box.query("PRAGMA integrity_check") == [("ok",)]
-    assert box.query("SELECT count(*) FROM media WHERE status <> 'classified'") == [(0,)]
-    report(Tally.of("kill -9", KILLS, stream.whole, box, f"{killed_at_work} kills at work"))
+    daemon.start()
+    daemon.wait_for(stream.whole, 300)
+    daemon.stop()
+    assert daemon.query("PRAGMA integrity_check") == [("ok",)]
+    assert daemon.query("SELECT count(*) FROM media WHERE status <> 'classified'") == [(0,)]
+    report(Tally.of("kill -9", KILLS, stream.whole, daemon, f"{killed_at_work} kills at work"))

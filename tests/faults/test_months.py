@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon_process import Box, Tally, digest, wait_until
+from tests.support.daemon_process import DaemonProcess, Tally, digest, wait_until
 
 LOGGED = 100_000
 _STAMP = re.compile(rb"20\d\d:\d\d:\d\d \d\d:\d\d:\d\d")
 STREAM, FIRST, BACKLOG = 20_000, 500, 500
 
 
-def _memory_bytes(box: Box) -> int:
-    assert box.process is not None
-    pages = int(Path(f"/proc/{box.process.pid}/statm").read_text("ascii").split()[1])
+def _memory_bytes(daemon: DaemonProcess) -> int:
+    assert daemon.process is not None
+    pages = int(Path(f"/proc/{daemon.process.pid}/statm").read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _processor_seconds(box: Box) -> float:
-    assert box.process is not None
-    fields = Path(f"/proc/{box.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+def _processor_seconds(daemon: DaemonProcess) -> float:
+    assert daemon.process is not None
+    fields = Path(f"/proc/{daemon.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -32,8 +32,8 @@ def _processor_seconds(box: Box) -> float:
 def test_memory_is_flat_and_a_start_passes_what_is_logged(
     tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
 ) -> None:
-    box = Box(tmp_path, tiny_model)
-    box.captures.mkdir()
+    daemon = DaemonProcess(tmp_path, tiny_model)
+    daemon.captures.mkdir()
     smallest = sorted(frames, key=lambda data: (_STAMP.search(data) is None, len(data)))[:5]
     whole = set()
 
@@ -43,42 +43,42 @@ def test_memory_is_flat_and_a_start_passes_what_is_logged(
             taken = datetime(2024, 1, 1) + timedelta(minutes=47 * (number // 3), seconds=number % 3)  # noqa: DTZ001
             stamp = f"{taken:%Y:%m:%d %H:%M:%S}".encode("ascii")
             data = _STAMP.sub(stamp, smallest[number % 5]) + b"%d" % number
-            folder = box.captures / f"{number // 1000:03}"
+            folder = daemon.captures / f"{number // 1000:03}"
             folder.mkdir(exist_ok=True)
             (folder / f"IMG_{number:05}.JPG").write_bytes(data)
             whole.add(digest(data))
 
     write(0, FIRST)
-    box.start("--quiet")
+    daemon.start("--quiet")
     counted = "SELECT count(*) FROM media WHERE status = 'classified'"
-    wait_until(lambda: box.classified() != [] and box.query(counted) == [(FIRST,)], 300, "the first frames")
-    after_first = _memory_bytes(box)
+    wait_until(lambda: daemon.classified() != [] and daemon.query(counted) == [(FIRST,)], 300, "the first frames")
+    after_first = _memory_bytes(daemon)
     for upto in range(FIRST + BACKLOG, STREAM + 1, BACKLOG):  # as they come, not all at once
         write(upto - BACKLOG, upto)
-        wait_until(lambda: box.query(counted) == [(upto,)], 300, "the stream of frames")  # noqa: B023
-    growth = _memory_bytes(box) / after_first - 1
-    box.stop()
-    tally = Tally.of("20,000 frames in one run", STREAM, whole, box, f"memory {100 * growth:+.1f} % since frame 500")
+        wait_until(lambda: daemon.query(counted) == [(upto,)], 300, "the stream of frames")  # noqa: B023
+    growth = _memory_bytes(daemon) / after_first - 1
+    daemon.stop()
+    tally = Tally.of("20,000 frames in one run", STREAM, whole, daemon, f"memory {100 * growth:+.1f} % since frame 500")
     report(tally)
 
     # Further names of logged content, in one folder, make 100,000 files that a start has to pass by.
     copies = LOGGED // STREAM - 1
-    crowded = box.captures / "crowded"
+    crowded = daemon.captures / "crowded"
     crowded.mkdir()
-    for path in sorted(box.captures.glob("*/*.JPG")):
+    for path in sorted(daemon.captures.glob("*/*.JPG")):
         for copy in range(copies):
             os.link(path, crowded / f"{copy}-{path.name}")
-    box.start("--quiet")
-    wait_until(lambda: box.query("SELECT count(*) FROM file") == [(LOGGED,)], 3000, "the copies to be known")
-    box.stop()
+    daemon.start("--quiet")
+    wait_until(lambda: daemon.query("SELECT count(*) FROM file") == [(LOGGED,)], 3000, "the copies to be known")
+    daemon.stop()
     last = smallest[0] + b"the last"
-    (box.captures / "zzz-last.jpg").write_bytes(last)
+    (daemon.captures / "zzz-last.jpg").write_bytes(last)
     began = time.monotonic()
-    box.start("--quiet")
-    box.wait_for({digest(last)}, 300)
-    seconds, busy = time.monotonic() - began, _processor_seconds(box)
-    box.stop()
+    daemon.start("--quiet")
+    daemon.wait_for({digest(last)}, 300)
+    seconds, busy = time.monotonic() - began, _processor_seconds(daemon)
+    daemon.stop()
     whole.add(digest(last))
-    report(Tally.of("start over 100,000 logged files", LOGGED, whole, box,
+    report(Tally.of("start over 100,000 logged files", LOGGED, whole, daemon,
                     f"a new frame after {seconds:.1f} s, {busy:.1f} s of processor time"))  # fmt: skip
     assert growth < 0.05

@@ -15,13 +15,13 @@ import pytest
 from edge.capture import files
 from edge.capture.files import files_below
 from edge.host.safe_output import SafeOutput
-from tests.faults.conftest import LONG
-from tests.support.daemon_process import Box, Tally, digest, wait_until
+from tests.support.daemon_process import DaemonProcess, Tally, digest, wait_until
+from tests.support.requirements import LONG
+from tests.support.start_hook import start_hook
 from tests.support.tiny_model import tiny_card, write_tiny_model
 
 CHUNK = files.CHUNK if LONG else 2_000
-# Python runs this file at the start of every process that has it on its path, so that the decoder behaves, for one
-# kind of frame, as one with a bug would: no frame is known that really crashes it.
+# For one kind of frame the decoder behaves as one with a bug would: no frame is known that really crashes it.
 _SABOTAGE = """
 import os, signal, threading
 import simplejpeg
@@ -42,57 +42,52 @@ simplejpeg.decode_jpeg = sabotaged
 def test_frames_that_crash_or_hang_the_decoder(
     tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
 ) -> None:
-    hook = tmp_path / "hook"
-    hook.mkdir()
-    limits = (
-        "import edge.service.crash_guard, edge.service.pipeline\nedge.trial.HANG_S = edge.service.pipeline.HANG_S = 2\n"
-    )
-    (hook / "sitecustomize.py").write_text(_SABOTAGE + limits)
-    box = Box(tmp_path, tiny_model, environment={"PYTHONPATH": f"{hook}:{Path(__file__).parents[2]}"})
-    box.captures.mkdir()
+    limits = {"edge.service.crash_guard.HANG_S": 2, "edge.service.pipeline.HANG_S": 2}
+    daemon = DaemonProcess(tmp_path, tiny_model, environment=start_hook(tmp_path / "hook", limits, _SABOTAGE))
+    daemon.captures.mkdir()
     good = sorted(frames, key=len)[:20]
     for number, data in enumerate(good):
-        (box.captures / f"{number:02}.jpg").write_bytes(data)
-    (box.captures / "05-crash.jpg").write_bytes(good[5] + b"CRASH")
-    (box.captures / "12-hang.jpg").write_bytes(good[6] + b"HANG")
+        (daemon.captures / f"{number:02}.jpg").write_bytes(data)
+    (daemon.captures / "05-crash.jpg").write_bytes(good[5] + b"CRASH")
+    (daemon.captures / "12-hang.jpg").write_bytes(good[6] + b"HANG")
     whole = {digest(data) for data in good}
     starts = 0
-    box.start()
+    daemon.start()
     while True:  # what Restart=on-failure does
         starts += 1
-        assert starts < 6, box.log
-        wait_until(lambda: box.has_ended or whole <= set(box.classified()), 60, box.log)
-        if not box.has_ended:
+        assert starts < 6, daemon.log
+        wait_until(lambda: daemon.has_ended or whole <= set(daemon.classified()), 60, daemon.log)
+        if not daemon.has_ended:
             break
-        box.start()
+        daemon.start()
     marked = "SELECT reason, status, attempts FROM media WHERE status <> 'classified' ORDER BY path"
-    wait_until(lambda: len(box.query(marked)) == 2, 60, box.log)
-    assert box.query(marked) == [("crashed_decoder", "unreadable", 3), ("crashed_decoder", "unreadable", 3)]
-    copy = box.captures / "99-copy.jpg"
-    shutil.copyfile(box.captures / "05-crash.jpg", copy)
-    wait_until(lambda: len(box.query(marked)) == 3 or box.has_ended, 60, box.log)
-    assert not box.has_ended
-    box.stop()
-    report(Tally.of("a frame that crashes and one that hangs the decoder", 2, whole, box, f"{starts} starts"))
+    wait_until(lambda: len(daemon.query(marked)) == 2, 60, daemon.log)
+    assert daemon.query(marked) == [("crashed_decoder", "unreadable", 3), ("crashed_decoder", "unreadable", 3)]
+    copy = daemon.captures / "99-copy.jpg"
+    shutil.copyfile(daemon.captures / "05-crash.jpg", copy)
+    wait_until(lambda: len(daemon.query(marked)) == 3 or daemon.has_ended, 60, daemon.log)
+    assert not daemon.has_ended
+    daemon.stop()
+    report(Tally.of("a frame that crashes and one that hangs the decoder", 2, whole, daemon, f"{starts} starts"))
 
 
 def test_a_model_that_is_replaced_while_the_daemon_runs(
     tmp_path: Path, frames: list[bytes], report: Callable[[Tally], None]
 ) -> None:
     model = write_tiny_model(tmp_path / "model.onnx")
-    box = Box(tmp_path, model)
-    box.captures.mkdir()
+    daemon = DaemonProcess(tmp_path, model)
+    daemon.captures.mkdir()
     chosen = iter(sorted(frames, key=len))
     whole: set[str] = set()
 
     def arrive(count: int) -> None:
         for _ in range(count):
             data = next(chosen)
-            (box.captures / f"{len(whole):03}.jpg").write_bytes(data)
+            (daemon.captures / f"{len(whole):03}.jpg").write_bytes(data)
             whole.add(digest(data))
-        box.wait_for(whole)
+        daemon.wait_for(whole)
 
-    box.start()
+    daemon.start()
     arrive(3)
     bad = [b"no model", write_tiny_model(tmp_path / "nan", tiny_card(version="3"), sharpness=float("nan")).read_bytes()]
     bad.append(write_tiny_model(tmp_path / "numb", tiny_card(version="4"), sharpness=0.0).read_bytes())
@@ -100,20 +95,20 @@ def test_a_model_that_is_replaced_while_the_daemon_runs(
         (tmp_path / "new").write_bytes(content)
         (tmp_path / "new").replace(model)
         if number > 1:  # else it notices by itself
-            assert box.process is not None
-            os.kill(box.process.pid, signal.SIGHUP)
-        box.wait_for_word("the old one goes on", number)
+            assert daemon.process is not None
+            os.kill(daemon.process.pid, signal.SIGHUP)
+        daemon.wait_for_log("the old one goes on", number)
         arrive(2)
-    assert box.query("SELECT DISTINCT classified_by FROM observation") == [("tiny 1",)]
+    assert daemon.query("SELECT DISTINCT classified_by FROM observation") == [("tiny 1",)]
     write_tiny_model(tmp_path / "new", tiny_card(version="2"), seed=2).replace(model)
-    assert box.process is not None
-    os.kill(box.process.pid, signal.SIGHUP)
-    box.wait_for_word("tiny 2 from now on")
+    assert daemon.process is not None
+    os.kill(daemon.process.pid, signal.SIGHUP)
+    daemon.wait_for_log("tiny 2 from now on")
     arrive(3)
-    box.stop()
-    assert box.query("SELECT classified_by, count(*) FROM observation GROUP BY 1") == [("tiny 1", 9), ("tiny 2", 3)]
-    assert box.query("SELECT count(*) FROM run WHERE ended_at IS NULL") == [(0,)]
-    report(Tally.of("models replaced: two that answer nonsense, one no model, one good", 4, whole, box))
+    daemon.stop()
+    assert daemon.query("SELECT classified_by, count(*) FROM observation GROUP BY 1") == [("tiny 1", 9), ("tiny 2", 3)]
+    assert daemon.query("SELECT count(*) FROM run WHERE ended_at IS NULL") == [(0,)]
+    report(Tally.of("models replaced: two that answer nonsense, one no model, one good", 4, whole, daemon))
 
 
 def _png_header(width: int, height: int) -> bytes:
@@ -134,12 +129,12 @@ def _png_header(width: int, height: int) -> bytes:
 def test_a_folder_full_of_hostile_things(
     tmp_path: Path, tiny_model: Path, frames: list[bytes], report: Callable[[Tally], None]
 ) -> None:
-    box = Box(tmp_path, tiny_model)
-    box.captures.mkdir()
+    daemon = DaemonProcess(tmp_path, tiny_model)
+    daemon.captures.mkdir()
     chosen = sorted(frames, key=len)[:8]
     outside = tmp_path / "outside.jpg"
     outside.write_bytes(chosen[7])
-    folder = box.captures
+    folder = daemon.captures
     names = [
         b"x" * 251 + b".jpg",
         b"not-utf8-\xff\xfe.jpg",
@@ -170,16 +165,16 @@ def test_a_folder_full_of_hostile_things(
         enormous.truncate(20_000_000_000)
     (folder / "folder.jpg").mkdir()
     whole = {digest(data) for data in chosen[:6]}
-    box.start("--give-up-s", "1", "-v")
-    box.wait_for(whole)
+    daemon.start("--give-up-s", "1", "-v")
+    daemon.wait_for(whole)
     refused = "SELECT reason, count(*) FROM media WHERE status IN ('unreadable', 'unsupported') GROUP BY 1 ORDER BY 1"
     expected = [("empty", 1), ("too_large", 2), ("unsupported_format", 2)]
-    wait_until(lambda: box.query(refused) == expected, 30, f"{expected}, there is {box.query(refused)}")
-    box.stop()
-    said = box.log + (tmp_path / "daemon.out").read_text("utf-8", "replace")
+    wait_until(lambda: daemon.query(refused) == expected, 30, f"{expected}, there is {daemon.query(refused)}")
+    daemon.stop()
+    said = daemon.log + (tmp_path / "daemon.out").read_text("utf-8", "replace")
     assert "\x1b" not in said
     assert "\x07" not in said
-    report(Tally.of("hostile names, links, pipes, devices, bombs, a film of 20 GB", len(names) + 12, whole, box))
+    report(Tally.of("hostile names, links, pipes, devices, bombs, a film of 20 GB", len(names) + 12, whole, daemon))
 
 
 def test_a_million_files_need_no_more_memory_than_a_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

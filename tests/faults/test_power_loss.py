@@ -12,10 +12,10 @@ import pytest
 from edge.commands.classify import main
 from edge.database.recovery import find_damage
 from edge.database.schema import open_database
-from tests.conftest import keep_signals
-from tests.faults.conftest import LONG
-from tests.support.daemon_process import Box, Tally, digest
+from tests.support.daemon_process import DaemonProcess, Tally, digest
 from tests.support.power_loss import Wreck, read_trace, strace, wrecks
+from tests.support.requirements import LONG
+from tests.support.signal_handlers import keep_signals
 
 FRAMES = 40 if LONG else 16
 POINTS = 100_000 if LONG else 40
@@ -36,16 +36,16 @@ def test_power_loss_at_any_instant(
     chosen = sorted(frames, key=len)[:FRAMES]
     trace = tmp_path / "trace" / "calls"
     trace.parent.mkdir()
-    box = Box(tmp_path, tiny_model, wrapper=strace(trace))
-    box.captures.mkdir()
+    daemon = DaemonProcess(tmp_path, tiny_model, wrapper=strace(trace))
+    daemon.captures.mkdir()
     for number, data in enumerate(chosen):
-        (box.captures / f"{number:03}.jpg").write_bytes(data)
+        (daemon.captures / f"{number:03}.jpg").write_bytes(data)
     names = {f"{number:03}.jpg": digest(data) for number, data in enumerate(chosen)}
     whole = set(names.values())
-    box.start()
-    box.wait_for(whole, 120)
-    box.kill(signal.SIGTERM)
-    calls = read_trace(trace, box.database)
+    daemon.start()
+    daemon.wait_for(whole, 120)
+    daemon.kill(signal.SIGTERM)
+    calls = read_trace(trace, daemon.database)
     syncs = sum(call.kind == "sync" for call in calls)
     assert syncs > 3
     assert {names[call.name] for call in calls if call.kind == "said"} == whole
@@ -60,7 +60,7 @@ def test_power_loss_at_any_instant(
         folder = tmp_path / "wreck"
         said = {names[name] for name in wreck.said}
         lost_here, twice = _recover(
-            folder, wreck, said, box.captures, tiny_model, whole if number in completed else None
+            folder, wreck, said, daemon.captures, tiny_model, whole if number in completed else None
         )
         lost += lost_here
         duplicated += twice

@@ -2,19 +2,13 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.field_host import FieldHost, layered, missing
-
-REPOSITORY = Path(__file__).parents[2]
-PACKAGES = "systemd,systemd-sysv,dbus,python3,procps"
-"""What Raspberry Pi OS Lite has as well; notably no pip and no python3-venv."""
+from tests.support.field_host import FieldHost, debian, layered, missing, usb_stick
 
 
 @pytest.fixture(scope="session")
@@ -25,24 +19,6 @@ def cache() -> Path:
         pytest.skip("EDGE_HOST_CACHE names no folder to keep a Debian in (700 MB, fetched once)")
     Path(folder).mkdir(parents=True, exist_ok=True)
     return Path(folder)
-
-
-def debian(cache: Path, suite: str, architecture: str, packages: str = PACKAGES) -> Path:
-    """A minimal Debian, fetched the first time."""
-    root = cache / (suite if architecture == "amd64" else f"{suite}-{architecture}")
-    if not (root / ".complete").exists():
-        shutil.rmtree(root, ignore_errors=True)
-        options = ["--variant=minbase", f"--arch={architecture}", f"--include={packages}"]
-        subprocess.run(["debootstrap", *options, suite, str(root)], check=True)
-        (root / ".complete").touch()
-    return root
-
-
-def usb_stick(platform: str) -> Path:
-    """The folder that `make wheelhouse` collects from this checkout."""
-    environment = {**os.environ, "PYTHON": sys.executable}
-    subprocess.run([REPOSITORY / "systemd/wheelhouse.sh", platform, "3.11 3.13"], check=True, env=environment)
-    return REPOSITORY / "dist" / f"edge-classify-{platform}"
 
 
 @pytest.fixture(scope="session", params=os.environ.get("EDGE_HOST_SUITES", "bookworm").split())

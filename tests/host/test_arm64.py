@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.host.conftest import REPOSITORY, debian, usb_stick
-from tests.support.field_host import INSIDE, layered
+from tests.support.field_host import INSIDE, debian, layered, usb_stick
+from tests.support.places import REPOSITORY
 
 EMULATOR = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
 PROCESSOR = "cortex-a76"  # a Cortex-A53 or A72 (Raspberry Pi 3 and 4) gave the same numbers

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.conftest import REPOSITORY
 from tests.support.field_host import FieldHost, until
+from tests.support.places import REPOSITORY
 
 INSTALL = "/media/stick/systemd/install.sh"
 FRAMES = 12

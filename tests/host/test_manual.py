@@ -5,8 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.host.conftest import REPOSITORY
 from tests.support.field_host import FieldHost, until
+from tests.support.places import REPOSITORY
 
 MANUAL = REPOSITORY / "docs/deploy.md"
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)

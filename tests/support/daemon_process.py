@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.places import REPOSITORY
 
 STARTED: "list[subprocess.Popen[bytes]]" = []
 """Every daemon of the test at hand, so that none outlives it."""
@@ -33,8 +33,8 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 @dataclass
-class Box:
-    """A folder with captures and a database, and the daemon on it."""
+class DaemonProcess:
+    """A folder with captures, its database, and the daemon that works on them."""
 
     folder: Path
     model: Path
@@ -57,7 +57,7 @@ class Box:
         path = self.folder / "daemon.log"
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
-    def start(self, *more: str, watch: Path | None = None) -> "Box":
+    def start(self, *more: str, watch: Path | None = None) -> "DaemonProcess":
         self.captures.mkdir(parents=True, exist_ok=True)
         command = [*self.wrapper, sys.executable, "-m", "edge.commands.classify"]
         command += ["--watch", str(watch or self.captures)]
@@ -70,7 +70,7 @@ class Box:
         STARTED.append(self.process)
         return self
 
-    def wait_for_word(self, word: str, times: int = 1, seconds: float = 30.0) -> None:
+    def wait_for_log(self, word: str, times: int = 1, seconds: float = 30.0) -> None:
         """Until the daemon has said `word` so often."""
         wait_until(lambda: self.log.count(word) >= times, seconds, f"{word!r} in the log:\n{self.log[-2000:]}")
 
@@ -139,9 +139,9 @@ class Tally:
         )
 
     @classmethod
-    def of(cls, attack: str, cases: int, whole: set[str], box: Box, note: str = "") -> "Tally":
+    def of(cls, attack: str, cases: int, whole: set[str], daemon: DaemonProcess, note: str = "") -> "Tally":
         """Compare what is logged with the digests of the whole frames that were written."""
-        logged = box.classified()
+        logged = daemon.classified()
         halves = len(set(logged) - whole)
         lost = len(whole - set(logged))
         duplicated = len(logged) - len(set(logged))

@@ -6,15 +6,20 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from tests.support.places import REPOSITORY
+
 PATIENCE_S = 60.0
 DATABASE = "var/lib/edge-classify/detections.db"
 CAPTURES = "srv/captures"
+PACKAGES = "systemd,systemd-sysv,dbus,python3,procps"
+"""What Raspberry Pi OS Lite has as well; notably no pip and no python3-venv."""
 INSIDE = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
 
@@ -24,6 +29,24 @@ def missing() -> str | None:
         return "booting a host needs root"
     absent = [tool for tool in ("systemd-nspawn", "debootstrap", "nsenter") if shutil.which(tool) is None]
     return f"{', '.join(absent)} not installed (apt-get install systemd-container debootstrap)" if absent else None
+
+
+def debian(cache: Path, suite: str, architecture: str, packages: str = PACKAGES) -> Path:
+    """A minimal Debian, fetched the first time."""
+    root = cache / (suite if architecture == "amd64" else f"{suite}-{architecture}")
+    if not (root / ".complete").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        options = ["--variant=minbase", f"--arch={architecture}", f"--include={packages}"]
+        subprocess.run(["debootstrap", *options, suite, str(root)], check=True)
+        (root / ".complete").touch()
+    return root
+
+
+def usb_stick(platform: str) -> Path:
+    """The folder that `make wheelhouse` collects from this checkout."""
+    environment = {**os.environ, "PYTHON": sys.executable}
+    subprocess.run([REPOSITORY / "systemd/wheelhouse.sh", platform, "3.11 3.13"], check=True, env=environment)
+    return REPOSITORY / "dist" / f"edge-classify-{platform}"
 
 
 def until(true: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:

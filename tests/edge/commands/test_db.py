@@ -8,24 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from edge.commands.classify import main as classify
 from edge.commands.db import main as edge_db
-from tests.conftest import keep_signals
-
-
-def frame(seed: int, taken: str | None = None) -> bytes:
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-    image = Image.fromarray(noise.repeat(24, axis=0).repeat(24, axis=1))
-    exif = Image.Exif()
-    if taken:
-        exif.get_ifd(0x8769)[0x9003] = taken
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=90, exif=exif)
-    return out.getvalue()
+from tests.support.made_images import noisy_jpeg
+from tests.support.signal_handlers import keep_signals
 
 
 @pytest.fixture
@@ -33,7 +21,7 @@ def folder(tmp_path: Path, tiny_model: Path) -> Path:
     """A folder with 40 logged frames of a camera whose clock began on the first of January 2010, and a database."""
     for number in range(40):
         taken = f"2010:01:01 {number // 2:02}:{30 * (number % 2):02}:00"
-        (tmp_path / f"IMG_{number:04}.JPG").write_bytes(frame(number, taken))
+        (tmp_path / f"IMG_{number:04}.JPG").write_bytes(noisy_jpeg(number, taken))
     with keep_signals():
         settings = ["--db", str(tmp_path / "d.db"), "--model", str(tiny_model), "--min-free-bytes", "0"]
         place = ["--deployment", "ridge", "--time-zone", "Africa/Nairobi"]

@@ -15,8 +15,8 @@ from edge.database import store
 from edge.database.event_table import update_events
 from edge.database.recovery import find_damage
 from edge.database.schema import open_database
-from tests.conftest import keep_signals
-from tests.edge.commands.test_db import frame
+from tests.support.made_images import noisy_jpeg
+from tests.support.signal_handlers import keep_signals
 
 Run = Callable[..., int]
 
@@ -41,12 +41,12 @@ def rows(tmp_path: Path, sql: str) -> list[tuple[Any, ...]]:
 
 def test_copies_links_and_names_are_one_frame(tmp_path: Path, run: Run) -> None:
     captures = tmp_path / "captures"
-    (captures / "a.jpg").write_bytes(frame(1))
+    (captures / "a.jpg").write_bytes(noisy_jpeg(1))
     shutil.copyfile(captures / "a.jpg", captures / "b.jpg")
     os.link(captures / "a.jpg", captures / "c.jpg")
     assert run() == 0
     (captures / "a.jpg").rename(captures / "d.jpg")
-    (captures / "b.jpg").write_bytes(frame(2))  # a name that is used again
+    (captures / "b.jpg").write_bytes(noisy_jpeg(2))  # a name that is used again
     assert run() == 0
     assert rows(tmp_path, "SELECT count(*), count(DISTINCT digest) FROM media") == [(2, 2)]
     assert rows(tmp_path, "SELECT count(*) FROM observation") == [(2,)]
@@ -55,14 +55,14 @@ def test_copies_links_and_names_are_one_frame(tmp_path: Path, run: Run) -> None:
 
 def test_half_a_frame_becomes_the_frame_in_the_same_row(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "captures" / "a.jpg"
-    path.write_bytes(frame(1)[:-20])
+    path.write_bytes(noisy_jpeg(1)[:-20])
     assert run() == 1
     assert run() == 1  # it is still no frame
     assert rows(tmp_path, "SELECT id, status, reason, attempts FROM media") == [(1, "unreadable", "truncated", 2)]
     path.rename(tmp_path / "captures" / "b.jpg")
     assert run() == 1
     assert rows(tmp_path, "SELECT id, path LIKE '%b.jpg' FROM media") == [(1, 1)]
-    (tmp_path / "captures" / "b.jpg").write_bytes(frame(1))
+    (tmp_path / "captures" / "b.jpg").write_bytes(noisy_jpeg(1))
     assert run() == 0
     assert rows(tmp_path, "SELECT id, status, reason FROM media") == [(1, "classified", None)]
 
@@ -70,14 +70,14 @@ def test_half_a_frame_becomes_the_frame_in_the_same_row(tmp_path: Path, run: Run
 def test_a_frame_that_grows_after_its_end_stays_one_frame(tmp_path: Path, run: Run) -> None:
     """Cameras append previews and padding; the picture is whole before they are there."""
     path = tmp_path / "captures" / "a.jpg"
-    path.write_bytes(frame(1) + b"begin")
+    path.write_bytes(noisy_jpeg(1) + b"begin")
     assert run() == 0
     before = rows(tmp_path, "SELECT m.id, o.id FROM media m JOIN observation o ON o.media = m.id")
-    path.write_bytes(frame(1) + b"begin and end")
+    path.write_bytes(noisy_jpeg(1) + b"begin and end")
     assert run() == 0
     assert rows(tmp_path, "SELECT m.id, o.id FROM media m JOIN observation o ON o.media = m.id") == before
     assert rows(tmp_path, "SELECT bytes FROM media") == [(path.stat().st_size,)]
-    path.write_bytes(frame(2) + b"begin and end and more")  # another frame under the name
+    path.write_bytes(noisy_jpeg(2) + b"begin and end and more")  # another frame under the name
     assert run() == 0
     assert rows(tmp_path, "SELECT count(*) FROM media") == [(2,)]
 
@@ -102,7 +102,7 @@ def test_events_that_take_long_are_brought_up_to_date_less_often_and_at_the_end(
     monkeypatch.setattr(store, "UNHURRIED", 10**6)
     for number in range(20):  # three groups, a minute apart: one visit, or several of one taxon each
         path = tmp_path / "captures" / f"{number:02}.jpg"
-        path.write_bytes(frame(number))
+        path.write_bytes(noisy_jpeg(number))
         os.utime(path, (1_700_000_000 + 60 * number,) * 2)
     assert run() == 0
     assert placed == [8, 12]
@@ -110,7 +110,7 @@ def test_events_that_take_long_are_brought_up_to_date_less_often_and_at_the_end(
     with closing(sqlite3.connect(tmp_path / "d.db")) as connection, connection:
         connection.execute("DELETE FROM event_media WHERE media > 8")
         connection.execute("UPDATE run SET ended_at = NULL")  # as when it died before the end
-    (tmp_path / "captures" / "one-more.jpg").write_bytes(frame(99))
+    (tmp_path / "captures" / "one-more.jpg").write_bytes(noisy_jpeg(99))
     assert run() == 0
     assert rows(tmp_path, OF_NO_EVENT) == [(0,)]
 
@@ -126,7 +126,7 @@ def test_events_wait_while_more_frames_follow(tmp_path: Path, run: Run, monkeypa
     monkeypatch.setattr(store, "BACKLOG_S", float("inf"))
     for number in range(20):
         path = tmp_path / "captures" / f"{number:02}.jpg"
-        path.write_bytes(frame(number))
+        path.write_bytes(noisy_jpeg(number))
         os.utime(path, (1_700_000_000 + 60 * number,) * 2)
     assert run() == 0
     assert placed == [20, 0]  # with the last group, and nothing was left at the end
@@ -134,14 +134,14 @@ def test_events_wait_while_more_frames_follow(tmp_path: Path, run: Run, monkeypa
 
 
 def test_a_run_says_how_it_ended(tmp_path: Path, run: Run) -> None:
-    (tmp_path / "captures" / "a.jpg").write_bytes(frame(1))
+    (tmp_path / "captures" / "a.jpg").write_bytes(noisy_jpeg(1))
     run()
     assert rows(tmp_path, "SELECT count(*) FROM run WHERE ended_at IS NULL") == [(0,)]
 
 
 def test_a_repair_that_was_broken_off_is_finished(tmp_path: Path, run: Run) -> None:
     """Between the last two steps there is no database; the salvaged one waits under its own name."""
-    (tmp_path / "captures" / "a.jpg").write_bytes(frame(1))
+    (tmp_path / "captures" / "a.jpg").write_bytes(noisy_jpeg(1))
     run()
     (tmp_path / "d.db").rename(tmp_path / "d.db.salvaged")
     run()

@@ -1,4 +1,3 @@
-import io
 from pathlib import Path
 
 import cv2
@@ -9,20 +8,9 @@ from PIL import Image
 from edge.image import decode as frame
 from edge.image.decode import BadFrame, DecodedFrame
 from edge.image.resize import Pixels
+from tests.support.made_images import encoded, scenery
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
-
-
-def scenery(height: int = 120, width: int = 160) -> Pixels:
-    """A smooth picture whose four corners differ: red, green, blue, white."""
-    corners = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
-    return np.asarray(cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def encoded(pixels: Pixels, format_: str = "JPEG", mode: str = "RGB", **options: object) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(out, format_, **options)
-    return out.getvalue()
 
 
 def mean_difference(a: Pixels, b: Pixels) -> float:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from edge.image import decode as frame
 from edge.image.exif import UnusualError, read_folders
-from tests.edge.image.test_decode import encoded, scenery
+from tests.support.made_images import encoded, scenery
 
 TAGS = frozenset({0x0112, 0x010F, 0x0132, 0x9003, 0x9011})
 

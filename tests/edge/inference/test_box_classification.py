@@ -29,9 +29,8 @@ from edge.inference.card import DetectorLayout
 from edge.inference.decision import Decider
 from edge.inference.detector import MOST_BOXES, Detector
 from edge.inference.model import Model, ModelError
-from tests.conftest import keep_signals
-from tests.support.daemon_process import Box as Daemon
-from tests.support.daemon_process import wait_until
+from tests.support.daemon_process import DaemonProcess, wait_until
+from tests.support.signal_handlers import keep_signals
 from tests.support.tiny_detector import Drawn, write_colour_classifier, write_known_detector
 
 RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 230, 20), (20, 20, 230), (70, 70, 70)
@@ -261,30 +260,30 @@ def test_the_daemon_keeps_its_detector_when_the_classifier_is_changed(tmp_path: 
     detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9)])
     model = tmp_path / "model.onnx"
     model.write_bytes(colours.read_bytes())
-    box = Daemon(tmp_path, model)
-    box.captures.mkdir()
+    daemon = DaemonProcess(tmp_path, model)
+    daemon.captures.mkdir()
 
     def arrive(name: str, colour: Colour) -> None:
         save(tmp_path / name, scene(colour))
-        (tmp_path / name).rename(box.captures / name)
-        wait_for_rows(box, f"%{name}")
+        (tmp_path / name).rename(daemon.captures / name)
+        wait_for_rows(daemon, f"%{name}")
 
-    box.start("--detector", str(detector))
+    daemon.start("--detector", str(detector))
     try:
-        box.wait_for_word("watching")
+        daemon.wait_for_log("watching")
         arrive("a.png", RED)
         write_colour_classifier(tmp_path / "new", replace(Model(colours).card, version="2")).replace(model)
-        assert box.process is not None
-        os.kill(box.process.pid, signal.SIGHUP)
-        box.wait_for_word("boxes 1 + colours 2 from now on")
+        assert daemon.process is not None
+        os.kill(daemon.process.pid, signal.SIGHUP)
+        daemon.wait_for_log("boxes 1 + colours 2 from now on")
         arrive("b.png", BLUE)
         write_known_detector(tmp_path / "new", [drawn(LEFT, 0.9), drawn(RIGHT, 0.8)], name="more").replace(detector)
-        box.wait_for_word("more 1 + colours 2 from now on")  # noticed by itself
+        daemon.wait_for_log("more 1 + colours 2 from now on")  # noticed by itself
         arrive("c.png", GREEN)
-        box.stop()
+        daemon.stop()
     finally:
-        box.kill()
-    assert box.query("SELECT classified_by, count(*) FROM observation GROUP BY 1 ORDER BY 1") == [
+        daemon.kill()
+    assert daemon.query("SELECT classified_by, count(*) FROM observation GROUP BY 1 ORDER BY 1") == [
         ("boxes 1 + colours 1", 2), ("boxes 1 + colours 2", 2), ("more 1 + colours 2", 3)
     ]  # fmt: skip
 
@@ -358,6 +357,6 @@ def test_reports_count_and_export_the_boxes(tmp_path: Path, run: Run) -> None:
         np.testing.assert_allclose(image["detections"][2]["bbox"], [0.4, 0.1, 0.1, 0.3], atol=1e-4)
 
 
-def wait_for_rows(box: Daemon, path: str) -> None:
+def wait_for_rows(daemon: DaemonProcess, path: str) -> None:
     sql = f"SELECT count(*) FROM observation o JOIN media m ON m.id = o.media WHERE m.path LIKE '{path}'"
-    wait_until(lambda: box.query(sql)[0][0] != 0, 60, box.log)
+    wait_until(lambda: daemon.query(sql)[0][0] != 0, 60, daemon.log)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from edge.commands.classify import main
-from tests.conftest import FIELD_FRAMES, keep_signals
 from tests.support.database_by_hand import ByHand
 from tests.support.made_survey import make
+from tests.support.places import FIELD_FRAMES
+from tests.support.signal_handlers import keep_signals
 
 PROJECT = """
 [project]

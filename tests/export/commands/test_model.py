@@ -33,7 +33,7 @@ from export.validation.calibrate import prior
 from export.validation.gate import DEFAULT_LIMITS
 from export.validation.labelled_frames import read_labelled_frames
 from tests.export.conftest import LABELS, made_picture
-from tests.faults.test_disk import mounted, needs_root
+from tests.support.requirements import mounted, needs_root
 from train.enrolment import enrol
 from train.evaluation.predictions import prototypes
 from train.model.checkpoint import Checkpoint
