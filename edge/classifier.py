@@ -10,6 +10,7 @@ from edge.inference.decision import Decider, Decision
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, classifier
 from edge.inference.predictor import answer
+from edge.inference.thresholds import check_thresholds
 from edge.service.model_reload import Models
 
 
@@ -25,6 +26,7 @@ class Classifier:
 
     Raises:
         edge.inference.model.ModelError: the file is no model with a card, or is damaged.
+        edge.settings.SettingsError: a threshold names nothing that this model knows, or is not from 0 to 1.
     """
 
     def __init__(
@@ -36,8 +38,9 @@ class Classifier:
         detector: Path | str | None = None,
     ) -> None:
         chosen = dict(thresholds or {})
-        finder = None if detector is None else Detector(detector, least_score=chosen.get("detection"))
         answering = classifier(model)
+        check_thresholds(chosen, answering.card.labels)
+        finder = None if detector is None else Detector(detector, least_score=chosen.get("detection"))
         self._models = Models(answering, Decider(answering.card, species, thresholds), finder)
         self._least_blank = chosen.get("blank", 0.0)
         self._second_look = second_look

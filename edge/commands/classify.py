@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     given = _parser().parse_args(arguments)
     try:
-        return _run(read_settings(given), given)
+        return _run(read_settings(given.config, vars(given)), given)
     except (SettingsError, ModelError, SchemaError) as error:
         print(f"edge-classify: {error}", file=sys.stderr)
         return 2

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
+
+from msgspec import structs
 
 from edge.host import status as heartbeat
 from edge.host.mounts import is_silent, mounts_of, read_mounts
@@ -280,12 +282,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if is_service:
         given.config = SERVICE_CONFIG
     try:
-        settings = read_settings(given)
+        settings = read_settings(given.config, vars(given))
     except SettingsError as error:
         print(f"edge-doctor: {error}", file=sys.stderr)
         return 2
     if is_service and given.db is None:
-        settings = replace(settings, db=SERVICE_DATABASE)
+        settings = structs.replace(settings, db=SERVICE_DATABASE)
     trouble = False
     for finding in examine(settings, Host()):
         trouble = trouble or finding.verdict == "problem"

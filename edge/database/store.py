@@ -8,11 +8,11 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -432,7 +432,7 @@ def _path_value(path: str) -> str | bytes:
 
 
 def _settings_json(settings: Settings, models: Models) -> str:
-    document = asdict(settings)
+    document = msgspec.to_builtins(settings, enc_hook=str)
     if models.detector is not None:
         document["detector_sha256"] = models.detector.model.sha256
-    return json.dumps(document, default=str, sort_keys=True)
+    return json.dumps(document, sort_keys=True)

@@ -16,6 +16,7 @@ from edge.inference.card import Card
 from edge.inference.decision import Decider
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, Model, ModelError, classifier
+from edge.inference.thresholds import check_thresholds
 from edge.settings import Settings, SettingsError, read_species_list
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Models:
 def load_models(settings: Settings) -> Models:
     """Load what the settings name. Raises `ModelError` and `SettingsError`."""
     model = classifier(settings.model or STARTER)
+    check_thresholds(settings.thresholds, model.card.labels)
     allowed = None if settings.species_list is None else read_species_list(settings.species_list)
     decider = Decider(model.card, allowed, settings.thresholds)
     least_score = settings.thresholds.get("detection")

@@ -1,11 +1,11 @@
-"""What a configuration file may say, and what is said of one that cannot be meant."""
+"""A configuration file is read strictly: what is wrong is refused in one line that names the place."""
 
-from argparse import Namespace
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from edge.settings import Settings, SettingsError, read_settings
+from edge.settings import HELP, Options, Settings, SettingsError, read_configuration, read_settings
 
 RIDGE = '[deployment.ridge]\nfolder = "/srv/captures/ridge"\nlatitude = 40.4\nlongitude = -3.7\n'
 FORD = '[deployment.ford]\nfolder = "/srv/captures/ridge/ford"\n'
@@ -14,7 +14,7 @@ FORD = '[deployment.ford]\nfolder = "/srv/captures/ridge/ford"\n'
 def read(folder: Path, text: str, **flags: object) -> Settings:
     path = folder / "config.toml"
     path.write_text(text, "utf-8")
-    return read_settings(Namespace(config=path, **flags))
+    return read_settings(path, flags)
 
 
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
@@ -54,24 +54,99 @@ def test_one_camera_as_a_key_and_cameras_as_tables_are_told_apart(tmp_path: Path
     [
         ('watch = "/srv', "not valid TOML"),
         ('deployment = "ridge"\nwatch = "/srv', "not valid TOML"),
-        ('wotch = "/srv"', "key 'wotch' is not known"),
-        ('settle_s = "long"', "settle_s is 'long'"),
+        ('wotch = "/srv"', "the key 'wotch' is not known; did you mean watch?"),
+        ("deployments = 3", "the key 'deployments' is not known; did you mean deployment?"),
+        ("xyzzy = 3", "the key 'xyzzy' is not known; expected one of watch, db, model"),
+        ('settle_s = "long"', "settle_s is 'long': expected a number"),
+        ("settle_s = nan", "settle_s is nan: expected a number of at least 0"),
+        ("heartbeat_s = 0", "heartbeat_s is 0: expected a number above 0"),
+        ("threads = 1.5", "threads is 1.5: expected a whole number"),
+        ("power = 1", "power is 1: expected true or false"),
+        ("db = 3", "db is 3: expected a path"),
+        ("time_zone = 2", "time_zone is 2: expected text"),
+        ("longitude = true", "longitude is True: expected a number"),
+        ('deployment = ["a"]', "deployment is ['a']: expected text"),
         ('[deployment]\nid = "ridge"', "tables such as [deployment.ridge-3]"),
-        ("[deployment.ridge]\nlattitude = 1", "unknown key 'lattitude'"),
-        ("[deployment.ridge]\nlatitude = 91", "expected -90 to 90 degrees"),
+        ("[deployment.ridge]\nlattitude = 1", "[deployment.ridge]: the key 'lattitude' is not known; did you mean lat"),
+        ('[deployment.ridge]\nid = "x"', "[deployment.ridge]: the key 'id' is not known"),
+        ("[deployment.ridge]\nlatitude = 91", "[deployment.ridge] latitude is 91: expected a number of at most 90"),
+        ("[deployment.ridge]\nfolder = 3", "[deployment.ridge] folder is 3: expected a path"),
+        ("[deployment.ridge]\nstart = 2026", "[deployment.ridge] start is 2026: expected text"),
+        ('[deployment.ridge]\nend = "May"', "[deployment.ridge] end is 'May': expected a date or a time such as"),
+        ('[deployment.ridge]\ntime_zone = "Europe/Nowhere"', "[deployment.ridge] time zone 'Europe/Nowhere' is not"),
         ("latitude = 1.0", "name it with --deployment ID"),
-        ("[thresholds]\nspecies = 'high'", "[thresholds] holds numbers"),
-        ('time_zone = "Europe/Nowhere"', "Europe/Nowhere"),
+        ("[thresholds]\nspecies = 'high'", "[thresholds] species is 'high': expected a number"),
+        ("[thresholds]\nspecies = 80", "[thresholds] species is 80: expected a number of at most 1"),
+        ("[thresholds]\nspecies = nan", "[thresholds] species is nan: expected a number"),
+        ("thresholds = 0.5", "[thresholds] is 0.5: expected a table"),
+        ('time_zone = "Europe/Nowhere"', "time zone 'Europe/Nowhere' is not known"),
+        ("project = 3", "[project] is 3: expected a table"),
+        ('[project]\ntitel = "x"', "[project]: the key 'titel' is not known; did you mean title?"),
+        ("[project]\nversion = 1.0", "[project] version is 1.0: expected text"),
+        ('[project]\nsampling_design = "x"', "[project] sampling_design is 'x': expected one of simpleRandom, "),
+        ('[project]\ncapture_method = "x"', "[project] capture_method[0] is 'x': expected one of activityDetection, "),
+        ('[project]\ncontributors = ["A"]', "[project] contributors[0] is 'A': expected a table"),
+        ("[project]\ncontributors = [{}]", "[project] contributors[0]: the key 'title' is missing"),
+        (
+            '[project]\ncontributors = [{title = "A", role = "chief"}]',
+            "[project] contributors[0].role is 'chief': expected one of contact, principalInvestigator, ",
+        ),
+        (
+            '[project]\ncontributors = [{title = "A", mail = "x"}]',
+            "[project] contributors[0]: the key 'mail' is not known; did you mean email?",
+        ),
     ],
 )
-def test_what_cannot_be_meant_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(SettingsError) as refused:
         read(tmp_path, text)
     assert said in str(refused.value)
+    assert str(refused.value).startswith((str(tmp_path / "config.toml"), "--latitude"))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"min_free_bytes": -1}, "--min-free-bytes is -1: expected a whole number of at least 0"),
+        ({"poll": 0.0}, "--poll is 0.0: expected a number above 0"),
+        ({"deployment": "a", "longitude": 181.0}, "--longitude is 181.0: expected a number of at most 180"),
+        ({"time_zone": "Mars/Olympus"}, "time zone 'Mars/Olympus' is not known here"),
+    ],
+)
+def test_flags_have_the_same_limits(flags: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings(None, flags)
+    assert str(refused.value).startswith(said)
+
+
+def test_dates_of_toml_and_text_mean_the_same(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        '[deployment.a]\nstart = 2026-06-01\nend = "2026-06-30"\n[deployment.b]\nstart = 2026-06-01T10:00:00+02:00\n',
+    )
+    assert [(d.start, d.end) for d in settings.deployments] == [
+        ("2026-06-01", "2026-06-30"),
+        ("2026-06-01 10:00:00+02:00", None),
+    ]
+
+
+def test_one_value_stands_for_a_list_of_one(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        '[project]\ntitle = "T"\ncontributors = {title = "A"}\ncapture_method = "timeLapse"\nsensitive = "Felidae"\n'
+        'bibliographicCitation = "B"\n'
+    )
+    project = read_configuration(tmp_path / "config.toml").project
+    assert [person.title for person in project.contributors] == ["A"]
+    assert (project.capture_method, project.sensitive) == (("timeLapse",), ("Felidae",))
+    assert project.bibliographic_citation == "B"
+
+
+def test_every_option_has_a_help_text() -> None:
+    assert list(HELP) == [option.name for option in msgspec.structs.fields(Options)]
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(b"watch = '\xff'\n")
     with pytest.raises(SettingsError, match="save it as UTF-8"):
-        read_settings(Namespace(config=tmp_path / "config.toml"))
+        read_settings(tmp_path / "config.toml", {})

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from edge.commands import doctor
 from edge.commands.doctor import Host
@@ -51,7 +52,7 @@ def test_a_damaged_model_is_named(settings: Settings, host: Host, tmp_path: Path
     assert settings.model is not None
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(settings.model.read_bytes()[:1000])
-    assert str(broken) in problems(replace(settings, model=broken), host)["model"]
+    assert str(broken) in problems(structs.replace(settings, model=broken), host)["model"]
 
 
 def test_a_silent_daemon_and_a_damaged_database_differ(settings: Settings, host: Host) -> None:
@@ -86,7 +87,7 @@ def test_a_clock_that_stands_still_at_night(settings: Settings, host: Host) -> N
 
 
 def test_a_full_card(settings: Settings, host: Host) -> None:
-    assert "nothing is logged" in problems(replace(settings, min_free_bytes=10**18), host)["space"]
+    assert "nothing is logged" in problems(structs.replace(settings, min_free_bytes=10**18), host)["space"]
 
 
 def test_a_weak_supply_and_heat(settings: Settings, host: Host) -> None:
