@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edge.database.taxon_index import TaxonIndex, TaxonKey, lineage_of
 from edge.inference.decision import Decider, Decision
+from edge.inference.probabilities import pool
 
 Ints = NDArray[np.int64]
 Unit = tuple[str, TaxonKey | None]
@@ -47,7 +48,6 @@ class Rules:
 
 DEFAULT_RULES = Rules()
 _COPY_STEP_S, _LONGEST_BURST = 2, 10
-_POOLED_AT_ONCE = 1000
 
 
 def burst_numbers(deployment: NDArray[np.int32], at: Ints, burst_s: int) -> Ints:
@@ -270,17 +270,6 @@ class Grouper:
             line = frozenset(lineage_of(self._book.taxa[self._book.code(*fine[1])]))
             self._lines[fine[1]] = line
         return coarse[1] in line
-
-
-def pool(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """float[N, L] log-probabilities of N frames -> float64[L] of all together, summing to one."""
-    summed = np.zeros(log_probabilities.shape[1])
-    for start in range(0, len(log_probabilities), _POOLED_AT_ONCE):  # a visit may be of weeks, and memory is short
-        rows = log_probabilities[start : start + _POOLED_AT_ONCE].astype(np.float64)
-        summed += np.maximum(rows, -30.0).sum(axis=0)  # float16 holds -inf for what was never likely
-    summed /= len(log_probabilities)
-    top = summed.max()
-    return np.asarray(summed - (top + np.log(np.exp(summed - top).sum())), np.float64)
 
 
 def _most_voted(members: list[EventMember]) -> EventMember:

@@ -1,10 +1,8 @@
 """A frame through the model: a look at the whole, a second look at what drew attention, one set of probabilities."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,10 +13,17 @@ from edge.image.decode import DecodedFrame, fit
 from edge.image.resize import Pixels, halved
 from edge.inference.card import Rejection, SecondCrop
 from edge.inference.model import Model, Outputs
+from edge.inference.probabilities import FloatArray, as_float32, log_softmax, logsumexp
 
-FloatArray = NDArray[np.float32]
 BLOCK_PX = 8  # of a JPEG; its decoder makes whole pixels of it at each scale down to an eighth
 LEAST_BLOCKS = 32  # in the shorter side; where blocks are coarser than that, a place counts for more
+
+IsSettled = Callable[[FloatArray, float | None], bool]
+"""Whether log-probabilities float32[L] and familiarity of a whole frame settle its decision (`Decider.is_settled`)."""
+
+
+def _never_settled(log_probabilities: FloatArray, familiarity: float | None) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ def look(
     model: Model,
     views: Sequence[NetworkInput],
     second: bool = True,
-    is_settled: Callable[[FloatArray, float | None], bool] = lambda log_probabilities, familiarity: False,
+    is_settled: IsSettled = _never_settled,
 ) -> list[Prediction]:
     """Look at a batch of frames; each gets its second look only where that can matter.
 
@@ -68,11 +73,7 @@ def look(
     regions = attention_crops(outputs.attention, shapes, fraction)
     combined, looks = first.copy(), [1] * len(views)
     familiar = familiarity(outputs, model.card.calibration.rejection)
-    again = [
-        i
-        for i, region in enumerate(regions)
-        if plan and region and first[i].max() < np.log(plan.unless_above) and not is_settled(first[i], familiar[i])
-    ]
+    again = [i for i in needs_crop(plan, first, familiar, is_settled) if regions[i]] if plan else []
     if plan and again:
         inputs = [crop_pixels(model, views[i].picture, regions[i]) for i in again]
         seconds = calibrated(model, model.run(_batch(inputs)).logits)
@@ -80,6 +81,17 @@ def look(
             combined[i] = combine(first[i], lp, plan, model.blank_labels)
             looks[i] = 2
     return [Prediction(combined[i], familiar[i], regions[i], looks[i]) for i in range(len(views))]
+
+
+def needs_crop(
+    plan: SecondCrop, first: FloatArray, familiarity: Sequence[float | None], is_settled: IsSettled = _never_settled
+) -> list[int]:
+    """Which of N frames need their attention crop, given float32[N, L] log-probabilities of the whole frames.
+
+    The others are decided by the whole frame: it gives a label the probability that the plan asks for, or `is_settled`.
+    """
+    unsure = np.flatnonzero(first.max(axis=1) < np.log(plan.unless_above)).tolist()
+    return [i for i in unsure if not is_settled(first[i], familiarity[i])]
 
 
 def _batch(inputs: Sequence[Pixels]) -> NDArray[np.uint8]:
@@ -107,14 +119,7 @@ def crop_pixels(model: Model, picture: DecodedFrame, region: Box | None) -> Pixe
 
 def calibrated(model: Model, logits: FloatArray) -> FloatArray:
     """The model's calibrated log-probabilities, float32[N, L], of one look."""
-    return log_probabilities(logits + model.label_bias, model.card.calibration.temperature)
-
-
-def log_probabilities(logits: FloatArray, temperature: float) -> FloatArray:
-    """float32[N, L]: natural logarithm of softmax(logits / temperature)."""
-    scaled = logits / np.float32(temperature)
-    scaled = scaled - scaled.max(axis=1, keepdims=True)
-    return _float32(scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)))
+    return log_softmax(logits + model.label_bias, model.card.calibration.temperature)
 
 
 def combine(first: FloatArray, second: FloatArray, plan: SecondCrop, blank: NDArray[np.bool_]) -> FloatArray:
@@ -124,26 +129,19 @@ def combine(first: FloatArray, second: FloatArray, plan: SecondCrop, blank: NDAr
     it is, mostly of the closer one (weighted geometric mean of the probabilities given that the frame is not blank).
     """
     if not blank.any():
-        return _float32(log_probabilities(((1 - plan.weight) * first + plan.weight * second)[None], 1.0)[0])
+        return log_softmax(as_float32((1 - plan.weight) * first + plan.weight * second))
     other = ~blank
     first_other, second_other = first[other].astype(np.float64), second[other].astype(np.float64)
     first_blank, second_blank = first[blank].astype(np.float64), second[blank].astype(np.float64)
-    empty, something = _log_sum(first_blank), _log_sum(first_other)
+    empty, something = logsumexp(first_blank), logsumexp(first_other)
     log_odds = (1 - plan.blank_weight) * (empty - something)
-    log_odds += plan.blank_weight * (_log_sum(second_blank) - _log_sum(second_other))
+    log_odds += plan.blank_weight * (logsumexp(second_blank) - logsumexp(second_other))
     # What is taken off all of them alike goes with their sum.
     what = (1 - plan.weight) * first_other + plan.weight * second_other
     mixed = np.empty_like(first)
-    mixed[other] = what - (_log_sum(what) + np.logaddexp(0.0, log_odds))
+    mixed[other] = what - (logsumexp(what) + np.logaddexp(0.0, log_odds))
     mixed[blank] = first_blank - (empty + np.logaddexp(0.0, -log_odds))
     return mixed
-
-
-def _log_sum(logs: NDArray[np.float64]) -> float:
-    if len(logs) == 1:
-        return float(logs[0])
-    top = float(logs.max())
-    return top + math.log(float(np.exp(logs - top).sum()))
 
 
 def attention_crops(
@@ -180,7 +178,7 @@ def _smooth(heat: FloatArray) -> FloatArray:
 
 def _neighbours(heat: FloatArray) -> FloatArray:
     """Sum of each cell of float32[h, w] and its neighbours inside the map."""
-    return _float32(cv2.filter2D(heat, -1, np.ones((3, 3), np.float32), borderType=cv2.BORDER_CONSTANT))
+    return as_float32(cv2.filter2D(heat, -1, np.ones((3, 3), np.float32), borderType=cv2.BORDER_CONSTANT))
 
 
 @cache
@@ -198,12 +196,5 @@ def familiarity(outputs: Outputs, rejection: Rejection | None) -> list[float | N
     logits = outputs.logits
     if rejection is None:
         return [None] * len(logits)
-    top = logits.max(axis=1)
-    if rejection.score == "max_logit":
-        return [float(value) for value in top]
-    return [float(value) for value in top + np.log(np.exp(logits - top[:, None]).sum(axis=1))]
-
-
-def _float32(values: Any) -> FloatArray:
-    array: FloatArray = np.asarray(values, np.float32)
-    return array
+    scores = logits.max(axis=1) if rejection.score == "max_logit" else logsumexp(logits)
+    return [float(value) for value in scores]

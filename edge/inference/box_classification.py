@@ -19,10 +19,10 @@ import numpy as np
 from edge.image.box import Box
 from edge.image.decode import DecodedFrame
 from edge.inference import attention_crop as look
-from edge.inference.attention_crop import FloatArray
 from edge.inference.decision import Candidate, Decider, Decision
 from edge.inference.detector import Detection, Detector
 from edge.inference.model import Model
+from edge.inference.probabilities import FloatArray, log_softmax
 from edge.inference.taxonomy import ROOT, ROOT_NAME
 
 MARGIN = 0.1
@@ -132,8 +132,7 @@ def surroundings(box: Box, picture: DecodedFrame) -> Box:
 def _given_animal(model: Model, logs: FloatArray) -> FloatArray:
     """float32[L]: the same when it is known to be an animal."""
     animals = np.array([label.kind == "animal" for label in model.card.labels])
-    given: FloatArray = look.log_probabilities(np.where(animals, logs, np.float32(-np.inf))[None], 1.0)[0]
-    return given
+    return log_softmax(np.where(animals, logs, np.float32(-np.inf)))
 
 
 def _animal(decider: Decider, logs: FloatArray, familiarity: float | None, score: float) -> Decision:

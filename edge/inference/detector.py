@@ -19,8 +19,7 @@ from edge.image.box import Box
 from edge.image.decode import DecodedFrame
 from edge.inference.card import Boxes, Kind
 from edge.inference.model import Model, ModelError
-
-FloatArray = NDArray[np.float32]
+from edge.inference.probabilities import FloatArray
 
 _DECIMALS = 5  # of a fraction: finer than any pixel
 MOST_BOXES = 300  # of a frame, the strongest; what readers of these layouts keep by custom

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from edge.image.box import Box
 from edge.inference import attention_crop as look
-from edge.inference.attention_crop import FloatArray, NetworkInput, Prediction
+from edge.inference.attention_crop import NetworkInput, Prediction
 from edge.inference.box_classification import BoxPredictions, Subject, classify_boxes
 from edge.inference.decision import Decision
+from edge.inference.probabilities import FloatArray
 from edge.service.model_reload import Models
 
 

@@ -4,14 +4,11 @@ The share of an enrolled species is that of its prototype among all of them, sof
 "Prototypical Networks"); the network's own labels keep their proportions in what is left.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.inference.card import Card, CardError
+from edge.inference.probabilities import FloatArray, as_float32, logsumexp
 
-FloatArray = NDArray[np.float32]
 _LEAST = 1e-6  # of a share, so that its logarithm stays a number
 
 
@@ -40,12 +37,5 @@ class Prototypes:
         shares = np.clip((shares / shares.sum(axis=1, keepdims=True))[:, -self._enrolled :], _LEAST, 1.0)
         left = np.maximum(1.0 - shares.sum(axis=1, keepdims=True), _LEAST)
         calibrated = (logits + self._bias) / self._temperature
-        top = calibrated.max(axis=1, keepdims=True)
-        together = top + np.log(np.exp(calibrated - top).sum(axis=1, keepdims=True))
-        added = self._temperature * (np.log(shares / left) + together)
-        return _float32(np.concatenate([logits, added], axis=1))
-
-
-def _float32(values: Any) -> FloatArray:
-    array: FloatArray = np.asarray(values, np.float32)
-    return array
+        added = self._temperature * (np.log(shares / left) + logsumexp(calibrated)[:, None])
+        return as_float32(np.concatenate([logits, added], axis=1))

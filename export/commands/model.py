@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from edge.inference.attention_crop import log_probabilities
 from edge.inference.card import Calibration, Card, Source
 from edge.inference.model import Model
+from edge.inference.probabilities import log_softmax
 from edge.inference.taxonomy import RANKS
 from export import ExportError
 from export.graph import float_graph, normalise
@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
         task, Plan(given.ranges, given.percentile, given.rounding, precision=given.precision), say, tuning
     )
     decisions, _ = cross_validated(card, result.looks, result.frames, known, given.region, result.in_full)
-    unfitted = log_probabilities(result.looks.first + bias_array(card, known.bias), 1.0)
+    unfitted = log_softmax(result.looks.first + bias_array(card, known.bias))
     measured = {f"cross-validated on {data}": scorecard(card, result.frames, decisions, unfitted)}
     final = with_enrolled(replace(result.card, metrics=checkpoint.metrics | measured), checkpoint)
     content = carded(result.model, final)
@@ -183,7 +183,7 @@ def check_parity(checkpoint: Checkpoint, model: Model, scenes: Sequence[Labelled
     with torch.inference_mode():
         expected = checkpoint.build_network()(torch.from_numpy(normalise(pixels))).logits.numpy()
     found = model.run(pixels).logits
-    difference = float(np.abs(np.exp(log_probabilities(expected, 1.0)) - np.exp(log_probabilities(found, 1.0))).max())
+    difference = float(np.abs(np.exp(log_softmax(expected)) - np.exp(log_softmax(found))).max())
     if not difference < PARITY_LIMIT:
         raise ExportError(
             f"the ONNX graph's probabilities differ from PyTorch's by {difference:.1e}, the limit is {PARITY_LIMIT}; "

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge.inference.attention_crop import FloatArray, log_probabilities
 from edge.inference.onnx_session import open_session
+from edge.inference.probabilities import FloatArray, log_softmax
 from export.graph import INPUT
 from export.quantization.activation_ranges import Observed
 from export.quantization.quantize import WEIGHTED_OPS, Plan, Rounded, body, quantise_observed
@@ -38,6 +38,4 @@ def by_damage(
 
 def _log_probabilities(model: onnx.ModelProto, pictures: NDArray[np.uint8]) -> FloatArray:
     session = open_session(model.SerializeToString())
-    return log_probabilities(
-        np.concatenate([session.run(["logits"], {INPUT: picture[None]})[0] for picture in pictures]), 1.0
-    )
+    return log_softmax(np.concatenate([session.run(["logits"], {INPUT: picture[None]})[0] for picture in pictures]))

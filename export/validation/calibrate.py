@@ -14,9 +14,10 @@ from sklearn.model_selection import GroupKFold
 
 from edge.inference.card import Calibration, Card, SecondCrop
 from edge.inference.decision import Decider, Decision
+from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import Tree
 from export.validation.labelled_frames import UNSEEN, LabelledFrame
-from export.validation.model_outputs import FloatArray, ModelOutputs, bias_array
+from export.validation.model_outputs import ModelOutputs, bias_array
 from export.validation.score_decision import truth_nodes
 from export.validation.thresholds import fit_thresholds
 

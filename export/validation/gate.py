@@ -11,9 +11,9 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from edge.inference.card import Card, Gate, LabelProof
 from edge.inference.decision import Decision
+from edge.inference.probabilities import FloatArray
 from export import ExportError
 from export.validation.labelled_frames import UNSEEN, LabelledFrame
-from export.validation.model_outputs import FloatArray
 from train.evaluation.calibration import reliability
 
 DEFAULT_LIMITS = {"accuracy_drop": 0.005, "label_drop": 0.02, "label_images": 20.0, "decision_agreement": 0.97}

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.image.box import Box
-from edge.inference.attention_crop import attention_crops, combine, crop_pixels, log_probabilities
+from edge.inference.attention_crop import attention_crops, combine, crop_pixels, needs_crop
 from edge.inference.card import Calibration, Card, SecondCrop
 from edge.inference.model import Model
+from edge.inference.probabilities import FloatArray, log_softmax
 from export.validation.labelled_frames import LabelledFrame
 
 BATCH = 8
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class ModelOutputs:
         self, bias: FloatArray, temperature: float, plan: SecondCrop | None, blank: NDArray[np.bool_]
     ) -> FloatArray:
         """float32[N, L] log-probabilities as `edge.inference.attention_crop.look` gives them."""
-        first = log_probabilities(self.first + bias, temperature)
+        first = log_softmax(self.first + bias, temperature)
         if plan is None or self.second is None:
             return first
-        second = log_probabilities(self.second + bias, temperature)
-        again = first.max(axis=1) < np.log(plan.unless_above)
-        return np.stack(
-            [combine(a, b, plan, blank) if look else a for a, b, look in zip(first, second, again, strict=True)]
-        )
+        second = log_softmax(self.second + bias, temperature)
+        combined = first.copy()
+        for i in needs_crop(plan, first, [None] * len(first)):
+            combined[i] = combine(first[i], second[i], plan, blank)
+        return combined
 
     def under(self, card: Card, fitted: Calibration) -> FloatArray:
         """float32[N, L] log-probabilities with what was `fitted` for the model of the card."""

@@ -9,9 +9,9 @@ from sklearn.metrics import roc_auc_score
 
 from edge.inference.card import Card
 from edge.inference.decision import Decision
+from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import RANKS, Tree
 from export.validation.labelled_frames import LabelledFrame
-from export.validation.model_outputs import FloatArray
 from export.validation.score_decision import Verdict, judge
 
 SURE = 0.8

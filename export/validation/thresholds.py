@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import RANKS, Tree
 from export.validation.labelled_frames import LabelledFrame
-from export.validation.model_outputs import FloatArray
 from export.validation.score_decision import judge_taxon, node_lineage
 
 PRECISION = {"kingdom": 0.9, "phylum": 0.9, "class": 0.9, "order": 0.8, "family": 0.8, "genus": 0.8, "species": 0.9,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edge.image.box import Box
-from edge.inference.attention_crop import attention_crops, combine, log_probabilities
+from edge.inference.attention_crop import attention_crops, combine
 from edge.inference.card import SecondCrop
 
 PLAN = SecondCrop(region_fraction=0.5, weight=0.8, blank_weight=0.25)
@@ -11,12 +11,6 @@ BLANK = np.array([False, False, True])
 
 def logs(*p: float) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
     return np.log(np.array(p, np.float32))
-
-
-def test_log_probabilities_are_normalised_and_sharper_when_colder() -> None:
-    logits = np.array([[2.0, 1.0, -1.0], [1000.0, 0.0, -1000.0]], np.float32)
-    assert np.exp(log_probabilities(logits, 1.0)).sum(axis=1) == pytest.approx([1.0, 1.0])
-    assert log_probabilities(logits, 0.5)[0, 0] > log_probabilities(logits, 1.0)[0, 0]
 
 
 def test_two_looks_combine_to_probabilities() -> None:

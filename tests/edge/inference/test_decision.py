@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from edge.inference.attention_crop import combine, log_probabilities
+from edge.inference.attention_crop import combine
 from edge.inference.card import Calibration, Card, Label, Rejection, SecondCrop
 from edge.inference.decision import Decider, Decision
+from edge.inference.probabilities import log_softmax
 from edge.inference.taxonomy import Taxon
 
 
@@ -120,7 +121,7 @@ def test_a_settled_frame_is_decided_alike_after_any_second_look(allowed: list[st
     chance = np.random.default_rng(3)
     settled = 0
     for _ in range(2000):
-        first, second = log_probabilities(chance.normal(0.0, 2.5, (2, len(LABELS))).astype(np.float32), 1.0)
+        first, second = log_softmax(chance.normal(0.0, 2.5, (2, len(LABELS))).astype(np.float32))
         familiarity = float(chance.uniform(0.9, 2.0))
         if decider.is_settled(first, familiarity):
             settled += 1
@@ -132,4 +133,4 @@ def test_a_settled_frame_is_decided_alike_after_any_second_look(allowed: list[st
 
 def test_nothing_is_settled_where_the_second_look_has_a_say_on_blanks() -> None:
     plan = SecondCrop(region_fraction=0.5, weight=0.5, blank_weight=0.1)
-    assert not Decider(card(second_look=plan)).is_settled(log_probabilities(np.eye(7, dtype=np.float32), 0.01)[5], None)
+    assert not Decider(card(second_look=plan)).is_settled(log_softmax(np.eye(7, dtype=np.float32), 0.01)[5], None)

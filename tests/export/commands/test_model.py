@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from edge import Classifier
-from edge.inference.attention_crop import calibrated, log_probabilities
+from edge.inference.attention_crop import calibrated
 from edge.inference.card import METADATA_KEY, Calibration, Card, CardError, Label
 from edge.inference.model import Model
 from edge.inference.onnx_session import open_session
+from edge.inference.probabilities import log_softmax
 from edge.inference.prototypes import Prototypes
 from edge.inference.taxonomy import Taxon
 from export import ExportError
@@ -246,7 +247,7 @@ def test_an_enrolled_species_is_answered_beside_the_trained_ones(
     right = np.exp(calibrated(model, usual)).argmax(axis=1) == np.repeat(np.arange(3), 20)
     assert right.mean() > 0.9
     # The trained labels keep their proportions: what the network says of them is not changed.
-    alone = log_probabilities((usual + model.label_bias)[:, :3], model.card.calibration.temperature)
+    alone = log_softmax((usual + model.label_bias)[:, :3], model.card.calibration.temperature)
     together = calibrated(model, usual)[:, :3]
     np.testing.assert_allclose(together - together[:, :1], alone - alone[:, :1], atol=1e-3)
     assert Classifier(tmp_path / "taught.onnx").card.labels[-1] == okapi

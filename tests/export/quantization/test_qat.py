@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edge.inference.attention_crop import log_probabilities
 from edge.inference.model import Model
 from edge.inference.onnx_session import open_session
+from edge.inference.probabilities import log_softmax
 from export import ExportError
 from export import model_file as package
 from export.__main__ import main
@@ -49,7 +49,7 @@ def observed(graph: onnx.ModelProto, seen: NDArray[np.uint8]) -> dict[str, Obser
 
 def logs_of(model: onnx.ModelProto, checkpoint: Checkpoint, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     with package.opened(model, model_command.card_of(checkpoint, "made")) as opened:
-        return log_probabilities(opened.run(pixels).logits, 1.0)
+        return log_softmax(opened.run(pixels).logits)
 
 
 def test_training_rounds_as_the_int8_graph_does(graph: onnx.ModelProto, observed: dict[str, Observed]) -> None:

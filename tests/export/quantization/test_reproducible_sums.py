@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from edge.image.decode import decode
-from edge.inference.attention_crop import FloatArray
+from edge.inference.probabilities import FloatArray
 from export.graph import float_graph
 from export.quantization.quantize import Plan, quantise
 from export.quantization.reproducible_sums import integer_means, sum_exactly

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edge.inference.card import Label
+from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import Taxon, Tree
 from export.validation.labelled_frames import LabelledFrame
-from export.validation.model_outputs import FloatArray
 from export.validation.thresholds import SEARCH, UNPROVEN_THRESHOLD, fit_thresholds
 
 LABELS = (
