@@ -6,7 +6,7 @@ python -m benchmarks.training_speed ../shared/data/cub100 [--size 224] [--batch 
 The reference is the data path and step of pytorch/vision `references/classification` (`train.py`, `presets.py`): class
 folders read by PIL, RandomResizedCrop, flip, PILToTensor, float, normalise; cross-entropy, SGD with momentum. Ours is
 the loop of `train/` with the same techniques, and then with the augmentation of the recipe `porini`. Each runs in a
-process of its own, started as its users start it: ours with the memory settings that `python -m train` gives itself.
+process of its own, started as its users start it: ours with the memory settings of docs/train.md.
 Rounds alternate, so that a machine that is shared is as slow for each; what counts is the ratio.
 """
 
@@ -17,12 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from msgspec import structs
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -34,10 +34,15 @@ from train.data.readers import read_dataset
 from train.data.sample import Sample
 from train.fit.augment.pictures import TrainingPictures
 from train.fit.loop import Task, _Training
-from train.memory import settings
-from train.model.network import NetworkSpec, build
-from train.recipe import AugmentSettings, OptimiserSettings, Recipe, load_recipe
+from train.model.network import build
+from train.recipe import AugmentSettings, NetworkSpec, OptimiserSettings, Recipe, load_recipe
 from train.runtime.distributed import Processes
+
+KEEP_FREED_MEMORY = {
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456:"
+    "glibc.malloc.hugetlb=1"
+}
+"""The environment that docs/train.md recommends on Linux."""
 
 REFERENCE, SAME = "torchvision reference", "ours, same techniques"
 LOOPS = (REFERENCE, SAME, "ours, recipe porini")
@@ -63,7 +68,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, values in speeds.items():
                 command = [*sys.orig_argv, "--loop", name, "--folder", folder]
-                environment = {**os.environ, **({} if name == REFERENCE else settings(os.environ))}
+                environment = {**os.environ, **({} if name == REFERENCE else KEEP_FREED_MEMORY)}
                 values.append(float(subprocess.check_output(command, env=environment).split()[-1]))
     base = median(speeds[REFERENCE])
     print("| loop | images/s (median) | ratio |\n|---|---|---|")
@@ -86,7 +91,7 @@ def _speed(options: argparse.Namespace) -> float:
             augment=AugmentSettings(view_scale=(0.08, 1.0)),
             weights="none",
         )
-        recipe = plain if options.loop == SAME else replace(load_recipe("porini"), weights="none")
+        recipe = plain if options.loop == SAME else structs.replace(load_recipe("porini"), weights="none")
         epochs = _ours(recipe, samples, options, device, options.folder / "cache")
     next(epochs)
     return next(epochs)
@@ -129,7 +134,7 @@ def _reference(
 def _ours(
     recipe: Recipe, samples: Sequence[Sample], options: argparse.Namespace, device: torch.device, cache: Path
 ) -> Iterator[float]:
-    recipe = replace(recipe, optimiser=replace(recipe.optimiser, batch=options.batch, head_epochs=0))
+    recipe = structs.replace(recipe, optimiser=structs.replace(recipe.optimiser, batch=options.batch, head_epochs=0))
     labels = tuple(sorted({sample.label for sample in samples}))
     source = PixelSource(options.size, None, cache)
     task = Task(tuple(samples), labels, (None,) * len(labels), source)

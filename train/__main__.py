@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from edge.inference.card import CardError
 from train import TrainError
 from train.commands.runner import run
-from train.memory import keep_freed_memory
 
 # command -> (module, what it does in one line)
 COMMANDS = {
@@ -28,5 +27,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     sys.exit(main(sys.argv[1:]))

@@ -1,71 +1,109 @@
-"""A recipe: every setting of a training, as data. Named ones lie in `recipes/`; any TOML file works as well."""
+"""A recipe: every setting of one training, as data.
 
-import json
+The recipes that come with the project lie in `recipes/`; any TOML file with the same keys works as well. msgspec parses
+and checks them: unknown keys and values of the wrong type or out of range are refused.
+"""
+
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, structs
 
 from edge.inference.card import FitMode, Source
 from train import TrainError
-from train.data.split import SplitBy
-from train.model.network import NetworkSpec
-from train.ranges import Amount, Count, Pair, Positive, Range, Share, ShareBelowOne, Whole
 
 RECIPES = Path(__file__).parent / "recipes"
 
+SplitBy = Literal["location", "sequence", "image", "official"]
+Balance = Literal["plain", "class", "class_and_sequence"]
+Pooling = Literal["average", "attention", "parts"]
+Head = Literal["linear", "metric"]
 
-@dataclass(frozen=True, slots=True)
-class DataSettings:
-    """Which samples, and how they are split."""
+_FINITE = 1e300  # excludes infinity; every comparison excludes NaN
+Share = Annotated[float, Meta(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Meta(ge=0, lt=1)]
+ShareAboveZero = Annotated[float, Meta(gt=0, le=1)]
+Amount = Annotated[float, Meta(ge=0, le=_FINITE)]
+Positive = Annotated[float, Meta(gt=0, le=_FINITE)]
+Whole = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class DataSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which samples are used, and how they are split into training and test parts."""
 
     split: SplitBy = "sequence"
-    folds: Annotated[int, Range(2)] = 5
-    """Parts of the split; one of them is the test part of a single training."""
+    folds: Annotated[int, Meta(ge=2)] = 5
+    """Parts of the split; a single training holds out one of them for the test."""
     min_side_px: Whole = 0
-    """Smaller samples (shorter side of the image, or of the box) are left out."""
+    """Samples whose image (or bounding box, where there is one) has a shorter side than this are left out."""
     exclude: tuple[str, ...] = ()
-    """Labels left out of training; in evaluation they are the unseen species."""
+    """Labels left out of training; in the evaluation they are the unseen species."""
     taxa: str = ""
     """A table (CSV: label, scientificName, rank, common_name, class, order, family, genus), relative to the recipe."""
     near_copies: Literal["ignore", "warn", "join"] = "warn"
-    """Pictures of different sequences that show nearly the same. `join`: their sequences are one, and their locations,
-    for the split and for all figures; `warn`: they are counted before training."""
+    """What to do with near duplicates (images of different sequences that show nearly the same). `join`: their
+    sequences count as one, and so do their locations, for the split and for all figures. `warn`: they are counted
+    before training."""
     contradicted: Literal["keep", "leave_out"] = "keep"
-    """Pictures whose near copies mostly have another label. `leave_out` is for crops: whole frames of one camera are
-    near copies with and without an animal."""
-    balance: Literal["plain", "class", "class_and_sequence"] = "plain"
-    """`class`: each label is drawn equally often. `class_and_sequence`: and within it each sequence, by the square root
-    of its size, so that one long event does not stand for a species."""
+    """What to do with images whose near duplicates mostly have another label. `leave_out` is for crops: whole frames of
+    one camera are near duplicates with and without an animal."""
+    balance: Balance = "plain"
+    """`class`: each label is drawn equally often. `class_and_sequence`: within each label, each sequence is drawn in
+    proportion to the square root of its size, so that one long event does not dominate a species."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputSettings:
-    """How samples become the model's input."""
+class InputSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How samples become the network's input."""
 
-    size_px: Annotated[int, Range(8, 4096)] = 224
+    size_px: Annotated[int, Meta(ge=8, le=4096)] = 224
     fit: FitMode = "squash"
     crop_margin: Amount | None = None
-    """Where boxes exist: crop to the box with this fraction of its longer side around it."""
+    """Crop samples to their bounding box, with this fraction of its longer side added on each side. `None`: never."""
 
 
-@dataclass(frozen=True, slots=True)
-class AugmentSettings:
-    """What training pictures go through; probabilities are 0..1. The sources stand beside the code in `augment/`."""
+class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """The network without its weights: enough for a checkpoint to build it again."""
 
-    view_scale: Pair = (0.35, 1.0)
-    """Area of the random view as a fraction of the picture; above 1 the picture is mirrored beyond its edge."""
-    view_ratio: Pair = (0.75, 1.3333)
-    """Proportions of the random view, relative to the picture's own."""
-    rotate_deg: Annotated[float, Range(0, 180)] = 0.0
+    backbone: str = "tf_efficientnet_lite0"
+    """A timm name, or `torchvision:NAME`."""
+    pooling: Pooling = "average"
+    parts: Count = 1
+    """Number of part maps (`pooling = "parts"`)."""
+    embedding_dim: Count | None = None
+    """Width of a projection between pooling and head; `None`: the pooled features are the embedding."""
+    head: Head = "linear"
+    metric_scale: Positive = 30.0
+    """Factor of the cosine similarities (`head = "metric"`)."""
+    standardise: bool = False
+    """Each channel of an image is brought to the same mean and spread, so that dim, hazy and tinted ones look alike."""
+    drop_rate: ShareBelowOne = 0.0
+    """Share of the pooled features that training leaves out before the head."""
+    groups: tuple[tuple[int, ...], ...] | None = None
+    """Classes of the classifier that make up each label; `None`: one class for each label."""
+    blank: int | None = None
+    """Index of the label `blank`: the average-pooled attention map shows the evidence against it."""
+
+
+class AugmentSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How training images are changed at random; probabilities are 0..1. `fit/augment/` names the sources."""
+
+    view_scale: tuple[Positive, Positive] = (0.35, 1.0)
+    """Area of the random crop as a fraction of the image; above 1 the image is mirrored beyond its edge."""
+    view_ratio: tuple[Positive, Positive] = (0.75, 1.3333)
+    """Aspect ratio of the random crop, relative to the image's own."""
+    rotate_deg: Annotated[float, Meta(ge=0, le=180)] = 0.0
     flip: Share = 0.5
     context: Share = 0.0
-    """Boxed samples: the view is the box with random surroundings, with this probability."""
+    """Samples with a bounding box: probability of a crop to the box with random surroundings."""
     align_body: Share = 0.0
     part_crop: Share = 0.0
     policy: Literal["none", "trivial", "rand"] = "none"
-    rand_magnitude: Annotated[int, Range(0, 30)] = 9
+    rand_magnitude: Annotated[int, Meta(ge=0, le=30)] = 9
     infra_red: Share = 0.0
     dusk: Share = 0.0
     motion_blur: Share = 0.0
@@ -77,20 +115,25 @@ class AugmentSettings:
     jpeg: Share = 0.0
     low_resolution: Share = 0.0
     background: Share = 0.0
-    """Boxed samples: surroundings replaced by a frame of another location."""
+    """Samples with a bounding box: probability of surroundings from a frame of another location."""
     paste: Share = 0.0
-    """The picture becomes a small part of another frame, as an animal is of a whole frame."""
-    paste_side: Annotated[tuple[float, float], Range(0, 1, without_least=True)] = (0.35, 0.9)
-    """Side of the pasted picture as a fraction of the frame's."""
+    """Probability that the image becomes a small part of another frame, as an animal is of a whole frame."""
+    paste_side: tuple[ShareAboveZero, ShareAboveZero] = (0.35, 0.9)
+    """Side of the pasted image as a fraction of the frame's side."""
     erase: Share = 0.0
     mixup: Amount = 0.0
     """Parameter of the beta distribution; 0 is off. With CutMix as well, each batch takes one of them."""
     cutmix: Amount = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("view_scale", "view_ratio", "paste_side"):
+            smaller, larger = getattr(self, name)
+            if smaller > larger:
+                raise ValueError(f"{name} is [{smaller}, {larger}]; give the smaller number first")
 
-@dataclass(frozen=True, slots=True)
-class LossSettings:
-    """What is minimised: the sum of the parts with their weights."""
+
+class LossSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The loss: a weighted sum of parts."""
 
     classification: Literal["cross_entropy", "focal", "balanced_softmax", "none"] = "cross_entropy"
     label_smoothing: ShareBelowOne = 0.1
@@ -103,69 +146,68 @@ class LossSettings:
     metric_weight: Amount = 1.0
     part_centre_weight: Amount = 0.0
     attention_crop: Amount = 0.0
-    """Weight of the loss on the region that attention points at (WS-DAN)."""
+    """Weight of the loss on the crop around the peak of attention (WS-DAN)."""
     attention_drop: Amount = 0.0
+    """Weight of the loss on the image without what the attention points at (WS-DAN)."""
     box_attention_weight: Amount = 0.0
-    """Attention outside the known box (or pasted picture) is penalised."""
+    """Weight of a penalty on attention outside the known bounding box (or the pasted image)."""
 
 
-@dataclass(frozen=True, slots=True)
-class OptimiserSettings:
-    """How it is minimised."""
+class OptimiserSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the loss is minimised."""
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: Positive = 1e-3
-    """Of the head, for the batch given below; the cosine falls from it to a hundredth."""
+    """Learning rate of the head, for the batch size below; the cosine schedule falls from it to a hundredth."""
     backbone_lr_factor: Amount = 1.0
-    layer_decay: Annotated[float, Range(0, 1, without_least=True)] = 1.0
-    """Each earlier block of the backbone learns by this factor slower; 1 is off."""
+    layer_decay: ShareAboveZero = 1.0
+    """Factor of the learning rate from each block of the backbone to the one before it; 1 is off."""
     frozen_groups: Whole = 0
     """The backbone's first groups of layers (as timm counts them: the stem, then each stage) stay as pretrained."""
     weight_decay: Amount = 0.02
     momentum: ShareBelowOne = 0.9
     epochs: Count = 10
     head_epochs: Whole = 0
-    """Of `epochs`, the first ones that train the head alone."""
+    """The first of the `epochs`, which train the head alone."""
     warmup_epochs: Amount = 0.5
     schedule: Literal["cosine", "constant"] = "cosine"
     batch: Count = 32
     """Samples in one step, over all processes."""
     accumulate: Count = 1
-    """Parts that a process computes a step's gradient in."""
+    """Number of parts in which a process computes the gradient of one step."""
     clip_norm: Amount = 0.0
-    """0 is off."""
+    """Largest norm of a gradient; 0 is off."""
     ema_decay: ShareBelowOne = 0.0
-    """0 is off; the averaged weights are what is evaluated and kept."""
+    """Decay of the averaged weights, which are evaluated and kept; 0 is off."""
     amp: Literal["off", "bf16", "fp16"] = "off"
     channels_last: bool = True
     compile: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """A complete training; the same recipe, data and seed give the same model."""
 
     name: str
     about: str = ""
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     weights: str = "efficientnet-lite0"
     """Where the backbone starts: `none`, `published` (downloaded by timm or torchvision; `published:NAME` for those of
     that name), `efficientnet-lite0` (from the package of that name), or a file."""
     freeze_batchnorm: bool = False
     version: str = "1"
-    """Of the model that the recipe makes."""
+    """Version of the model that the recipe makes."""
     licence: str = ""
-    """Of that model."""
+    """Licence of that model."""
     sources: tuple[Source, ...] = ()
-    """Weights and data, for the model's card."""
+    """Weights and data, for the model card."""
     notes: tuple[str, ...] = ()
-    """Known weaknesses, for the model's card."""
-    data: DataSettings = field(default_factory=DataSettings)
-    input: InputSettings = field(default_factory=InputSettings)
-    network: NetworkSpec = field(default_factory=NetworkSpec)
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
-    loss: LossSettings = field(default_factory=LossSettings)
-    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    """Known weaknesses, for the model card."""
+    data: DataSettings = DataSettings()
+    input: InputSettings = InputSettings()
+    network: NetworkSpec = NetworkSpec()
+    augment: AugmentSettings = AugmentSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
 
     @property
     def fold_count(self) -> int:
@@ -173,16 +215,16 @@ class Recipe:
         return 1 if self.data.split == "official" else self.data.folds
 
     def document(self) -> dict[str, Any]:
-        """JSON values."""
-        document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        """The recipe as JSON values."""
+        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return document
 
 
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     """The recipe of that name or file, with `changes` (`section.key=value`, value in TOML) applied.
 
-    Raises `TrainError` for a value out of its range, and for a key that no recipe has: a misspelt setting must not pass
-    as a default.
+    Raises `TrainError` for an unknown key, so that a misspelt setting is no default, and for a value that is not
+    allowed.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     try:
@@ -196,16 +238,16 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         raise TrainError(f"{path} is not TOML: {error}") from error
     for change in changes:
         _apply(document, change)
-    recipe: Recipe = _build(Recipe, {"name": path.stem} | document, path.name)
+    recipe = _checked({"name": path.stem} | document, str(path))
     if recipe.data.taxa:
-        recipe = replace(recipe, data=replace(recipe.data, taxa=str((path.parent / recipe.data.taxa).resolve())))
+        taxa = str((path.parent / recipe.data.taxa).resolve())
+        recipe = structs.replace(recipe, data=structs.replace(recipe.data, taxa=taxa))
     return recipe
 
 
 def recipe_from_document(document: Mapping[str, Any]) -> Recipe:
     """The recipe that a run folder or a checkpoint holds."""
-    recipe: Recipe = _build(Recipe, document, "the stored recipe")
-    return recipe
+    return _checked(document, "the stored recipe")
 
 
 def _apply(document: dict[str, Any], change: str) -> None:
@@ -224,55 +266,28 @@ def _apply(document: dict[str, Any], change: str) -> None:
     document[last] = value
 
 
-def _build(kind: Any, document: Mapping[str, Any], file: str, section: str = "") -> Any:
-    hints = get_type_hints(kind, include_extras=True)
-    known = [item.name for item in fields(kind)]
-    for key in document:
-        if key not in known:
-            raise TrainError(f"{file}: there is no setting {section + key!r}; expected one of {', '.join(known)}")
-    for item in fields(kind):
-        if item.name not in document and item.default is MISSING and item.default_factory is MISSING:
-            raise TrainError(f"{file}: {section + item.name} is not set; add it")
-    return kind(**{key: _value(hints[key], value, file, section + key) for key, value in document.items()})
+def _checked(document: Mapping[str, Any], file: str) -> Recipe:
+    """The recipe of a document. Raises `TrainError` with `file` and the path to the value that is wrong."""
+    try:
+        recipe = msgspec.convert(document, Recipe)
+    except msgspec.ValidationError as error:
+        fact, _, path = str(error).partition(" - at `$.")
+        path = path.rstrip("`")
+        where = f"{file}: {path}" if path else file
+        raise TrainError(f"{where}: {fact[0].lower()}{fact[1:]}{_known_words(path, fact)}") from error
+    # The model card passes over unknown keys of a source; in a recipe one would lose an attribution.
+    known = {field.name for field in fields(Source)}
+    unknown = {key for source in document.get("sources", ()) for key in source} - known
+    if unknown:
+        raise TrainError(f"{file}: sources: object contains unknown field `{min(unknown)}`")
+    return recipe
 
 
-def _value(kind: Any, value: Any, file: str, key: str) -> Any:
-    """`value` as one of the annotated type `kind`. Raises `TrainError` when it is none, or out of its range."""
-    if is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise TrainError(f"{file}: {key} is {value!r}; expected a section")
-        return _build(kind, value, file, f"{key}.")
-    allowed: Range | None = None
-    if get_origin(kind) is Annotated:
-        kind, allowed = get_args(kind)
-    options = get_args(kind)
-    if type(None) in options:
-        return None if value is None else _value(options[0], value, file, key)
-    found = value
-    if get_origin(kind) is tuple and isinstance(value, list | tuple):
-        found = tuple(_value(options[0], item, file, key) for item in value)
-        fits = Ellipsis in options or len(found) == len(options)
-        fits = fits and (allowed is None or (all(map(allowed.holds, found)) and sorted(found) == list(found)))
-    elif get_origin(kind) is Literal:
-        fits = value in options
-    else:
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            found = float(value)
-        fits = isinstance(kind, type) and isinstance(found, kind) and (kind is bool or not isinstance(found, bool))
-        fits = fits and (allowed is None or allowed.holds(found))
-    if not fits:
-        raise TrainError(f"{file}: {key} is {value!r}; expected {_expected(kind, allowed)}")
-    return found
-
-
-def _expected(kind: Any, allowed: Range | None) -> str:
-    options = get_args(kind)
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, options))}"
-    if get_origin(kind) is tuple:
-        what = 'a list, e.g. ["impala"]' if options[0] is str else "a list"
-        if Ellipsis not in options:
-            what = f"a list of {len(options)} numbers, the smaller one first"
-    else:
-        what = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text")
-    return f"{what}, {allowed}" if allowed else what
+def _known_words(path: str, fact: str) -> str:
+    """The words that are allowed at `path`, where `fact` says that another one stands there."""
+    if "[" in path or not fact.startswith(("Invalid enum value", "Object contains unknown field")):
+        return ""
+    kind: Any = Recipe
+    for name in filter(None, path.split(".")):
+        kind = get_type_hints(kind)[name]
+    return f"; expected one of {', '.join(getattr(kind, '__struct_fields__', None) or get_args(kind))}"

@@ -21,7 +21,7 @@ from train.evaluation.calibration import fit_temperature
 from train.evaluation.predictions import UNSEEN, Predictions
 from train.model.checkpoint import Checkpoint
 from train.model.network import Outputs
-from train.runtime.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES
+from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,7 @@ from train.fit.loop import Task, fit, stored_state
 from train.model.checkpoint import Checkpoint
 from train.model.network import Network
 from train.recipe import Recipe
-from train.runtime.distributed import Processes
-from train.runtime.run_folder import (
+from train.run_folder import (
     CHECKPOINT,
     PREDICTIONS,
     PROTOTYPES,
@@ -36,6 +35,7 @@ from train.runtime.run_folder import (
     write_labels,
     write_split,
 )
+from train.runtime.distributed import Processes
 from train.trained_model import Lessons, file_digests
 
 

@@ -10,7 +10,8 @@ import torch
 from edge.inference.card import Label
 from edge.inference.taxonomy import Taxon
 from train.model.checkpoint import Checkpoint
-from train.model.network import NetworkSpec, build
+from train.model.network import build
+from train.recipe import NetworkSpec
 
 SIDE_PX = 64
 COUNT = 16

@@ -12,7 +12,7 @@ from train.commands import fit
 from train.evaluation.comparison import compare
 from train.evaluation.predictions import of_run
 from train.recipe import Recipe
-from train.runtime.run_folder import METRICS, check_data, check_recipe
+from train.run_folder import METRICS, check_data, check_recipe
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 

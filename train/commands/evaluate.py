@@ -18,8 +18,8 @@ from train.evaluation.predictions import UNSEEN, predict
 from train.evaluation.report import report_predictions, report_run
 from train.evaluation.retrieval import retrieval_figures
 from train.recipe import recipe_from_document
+from train.run_folder import PREDICTIONS, RETRIEVAL, check_writable, holds_run, write_json
 from train.runtime.distributed import started
-from train.runtime.run_folder import PREDICTIONS, RETRIEVAL, check_writable, holds_run, write_json
 from train.trained_model import Trained, file_digests
 from train.trainer import draw_galleries
 

@@ -18,8 +18,8 @@ from train.evaluation.predictions import of_run
 from train.evaluation.report import missing_folds, report_run
 from train.fit.loop import check_settings
 from train.recipe import RECIPES, Recipe, load_recipe
+from train.run_folder import METRICS, begin_run, check_run, write_labels
 from train.runtime.distributed import Processes, started
-from train.runtime.run_folder import METRICS, begin_run, check_run, write_labels
 from train.runtime.training_log import summary_writer
 from train.trainer import How, check_fold, train_fold
 

@@ -2,14 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from train.data.sample import Sample
-
-Balance = Literal["plain", "class", "class_and_sequence"]
+from train.recipe import Balance
 
 
 class BatchOrder(Sampler[list[tuple[int, int]]]):

@@ -44,7 +44,7 @@ def _orientation(image: Any) -> object:
 
 @dataclass(frozen=True, slots=True)
 class PixelSource:
-    """Decodes samples by `edge.image.decode`; the decoder scales, so a frame costs what its small version needs."""
+    """Decodes samples through `edge.image.decode`, at a smaller scale where that is enough."""
 
     min_side_px: int
     """The shorter side of what is wanted (the frame, or the box where there is one) keeps at least this many pixels."""

@@ -4,14 +4,12 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from train.data.sample import DataError, Sample
-
-SplitBy = Literal["location", "sequence", "image", "official"]
+from train.recipe import SplitBy
 
 
 @dataclass(frozen=True, slots=True)

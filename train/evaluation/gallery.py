@@ -18,7 +18,7 @@ from edge.inference.card import FitMode
 from train.data.image_cache import PixelSource, for_evaluation
 from train.data.sample import Sample
 from train.evaluation.plots import save, shortened
-from train.fit.loop import normalised
+from train.model.network import normalised
 
 _COLUMNS, _TILE_IN, _CAPTION_PT = 6, 2.1, 8
 _RIGHT, _WRONG, _UNKNOWN = "#1b6e53", "#b3261e", "#555555"

@@ -21,8 +21,8 @@ from edge.inference.card import FitMode
 from train import TrainError
 from train.data.image_cache import PixelSource, for_evaluation
 from train.data.sample import Sample
-from train.fit.loop import normalised
-from train.runtime.run_folder import PREDICTIONS
+from train.model.network import normalised
+from train.run_folder import PREDICTIONS
 
 BATCH = 64
 UNSEEN = -1

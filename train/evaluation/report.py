@@ -23,7 +23,7 @@ from train.evaluation.metrics import (
 from train.evaluation.ood_detection import RejectionFigures, rejection_figures
 from train.evaluation.plots import draw_confusion, draw_coverage, draw_reliability
 from train.evaluation.predictions import UNSEEN, Predictions, of_run
-from train.runtime.run_folder import (
+from train.run_folder import (
     CHECKPOINT,
     METRICS,
     PREDICTIONS,

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from edge.inference.taxonomy import Taxon
 from train import TrainError
+from train.atomic_save import save_atomically
 from train.data.batch_sampler import BatchOrder, draws
 from train.data.image_cache import PixelSource
 from train.data.sample import Sample
@@ -24,12 +25,12 @@ from train.fit.augment.mix import Mixing
 from train.fit.augment.pictures import TrainingPictures
 from train.fit.learning_rate import frozen_parameters, learning_rate, parameter_groups
 from train.fit.losses.objective import Batch, Objective
-from train.model.network import Network
+from train.fit.training_state import load_state, samples_digest
+from train.model.network import Network, normalised
 from train.model.pretrained import build_with_weights
 from train.recipe import OptimiserSettings, Recipe
 from train.runtime.distributed import Processes
 from train.runtime.training_log import Progress
-from train.runtime.training_state import load_state, samples_digest, save_state
 
 STATE_FILE = "state.pt"
 _SKIPPED_STEPS = 30  # on end: float16 begins by halving its scale until gradients fit, some 15 times
@@ -45,11 +46,6 @@ class Task:
     """Of each label; `None` where it is no animal or not known."""
     source: PixelSource
     backgrounds: tuple[Sample, ...] = ()
-
-
-def normalised(pixels: Tensor) -> Tensor:
-    """uint8[N, 3, H, W] -> float32, as the network takes it and as the graph does it on the device."""
-    return (pixels.float() - 127.0) / 128.0
 
 
 def fit(
@@ -106,7 +102,7 @@ def fit(
         if processes.first:
             done = {"epochs_done": epoch + 1, "recipe": recipe.document(), "samples": _digest(task)}
             try:
-                save_state(folder / STATE_FILE, training.state() | done)
+                save_atomically(folder / STATE_FILE, training.state() | done)
             except OSError as error:
                 reason = error.strerror or error
                 raise TrainError(

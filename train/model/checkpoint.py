@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from edge.inference.card import FitMode, Label, Source, from_document, to_document
 from edge.inference.taxonomy import Taxon
 from train import TrainError
-from train.model.network import Network, NetworkSpec, build
-from train.runtime.training_state import save_state
+from train.atomic_save import save_atomically
+from train.model.network import Network, build
+from train.recipe import NetworkSpec
 
 FORMAT_VERSION = 1
 
@@ -72,10 +74,11 @@ class Checkpoint:
         document = {
             "edge_classify_checkpoint": FORMAT_VERSION,
             "state": {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.items()},
-        } | {name: to_document(getattr(self, name)) for name in self.__slots__ if name != "state"}
+            "network": to_document(msgspec.to_builtins(self.network)),
+        } | {name: to_document(getattr(self, name)) for name in self.__slots__ if name not in ("state", "network")}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_state(path, document)
+            save_atomically(path, document)
         except OSError as error:
             raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
 
@@ -107,7 +110,8 @@ class Checkpoint:
             )
         state = document.pop("state")
         try:
-            checkpoint: Checkpoint = from_document(cls, document | {"state": {}})
+            network = msgspec.convert(document["network"], NetworkSpec)
+            checkpoint: Checkpoint = from_document(cls, document | {"state": {}, "network": network})
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(f"{path} does not hold together ({_first_line(error)}); train it again") from error
         checkpoint.state.update(state)

@@ -1,11 +1,10 @@
 """The network: a backbone's feature map, pooled into an embedding, classified; with a map of where it looked.
 
-`NetworkSpec` describes it completely as data, so that a checkpoint can build it again.
+`train.recipe.NetworkSpec` describes it completely as data, so that a checkpoint can build it again.
 """
 
 import warnings
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import timm
 import torch
@@ -14,35 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train import TrainError
-from train.ranges import Count, Positive, ShareBelowOne
+from train.recipe import NetworkSpec
 
-Pooling = Literal["average", "attention", "parts"]
-Head = Literal["linear", "metric"]
 SPREAD, LEAST_SPREAD = 0.45, 0.04  # of (uint8 - 127) / 128
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkSpec:
-    """Everything but the weights."""
-
-    backbone: str = "tf_efficientnet_lite0"
-    """A timm name, or `torchvision:NAME`."""
-    pooling: Pooling = "average"
-    parts: Count = 1
-    """Number of part maps (`pooling = "parts"`)."""
-    embedding_dim: Count | None = None
-    """Width of a projection between pooling and head; `None`: the pooled features are the embedding."""
-    head: Head = "linear"
-    metric_scale: Positive = 30.0
-    """Factor of the cosine similarities (`head = "metric"`)."""
-    standardise: bool = False
-    """Each channel of a picture is brought to the same mean and spread: dim, hazy and tinted pictures look alike."""
-    drop_rate: ShareBelowOne = 0.0
-    """Share of the pooled features that training leaves out before the head."""
-    groups: tuple[tuple[int, ...], ...] | None = None
-    """Classes of the classifier that make up each label, by place; `None`: one class a label."""
-    blank: int | None = None
-    """Place of the label `blank`, which the average-pooled attention map is drawn against."""
 
 
 class Outputs(NamedTuple):
@@ -137,6 +110,11 @@ class Network(nn.Module):
         # A product of matrices: the runtime takes many times as long for the same thing as an Einsum.
         heat: Tensor = (direction[:, None] @ features.flatten(2)).unflatten(2, features.shape[2:])  # type: ignore[no-untyped-call]
         return heat
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """uint8[N, 3, H, W] -> float32, as the network takes it and as the graph does it on the device."""
+    return (pixels.float() - 127.0) / 128.0
 
 
 def standardised(pixels: Tensor) -> Tensor:

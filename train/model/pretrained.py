@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from train import TrainError
-from train.model.network import Network, NetworkSpec, TorchvisionFeatures, build
+from train.model.network import Network, TorchvisionFeatures, build
+from train.recipe import NetworkSpec
 
 PUBLISHED, NONE, LITE0_PACKAGE = "published", "none", "efficientnet-lite0"
 

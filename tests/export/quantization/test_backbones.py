@@ -11,7 +11,8 @@ from export.graph import float_graph, normalise
 from tests.train.model.test_backbones import BACKBONES
 from train.data.taxa_table import card_labels
 from train.model.checkpoint import Checkpoint
-from train.model.network import NetworkSpec, build
+from train.model.network import build
+from train.recipe import NetworkSpec
 
 PARTS = NetworkSpec("test_efficientnet", "parts", parts=3, embedding_dim=8, head="metric")
 SPECS = [

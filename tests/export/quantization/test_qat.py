@@ -24,7 +24,8 @@ from export.quantization.qat import Tuning, feature_map, unlabelled
 from export.quantization.quantize import Plan, activation_ranges, body, quantise_observed, watched
 from tests.export.conftest import LABELS, made_picture
 from train.model.checkpoint import Checkpoint
-from train.model.network import NetworkSpec, build
+from train.model.network import build
+from train.recipe import NetworkSpec
 
 
 def pictures(seed: int, each: int) -> NDArray[np.uint8]:

@@ -48,7 +48,7 @@ def test_rows_are_trained_once_and_set_against_the_plain_one(
     with table.open("a") as file:
         file.write('zlast = ["optimiser.lrr=1"]\n')
     assert main([*arguments[:2], "--out", str(tmp_path / "new"), *arguments[4:]]) == 2
-    assert "there is no setting 'optimiser.lrr'" in capsys.readouterr().err
+    assert "optimiser: object contains unknown field `lrr`" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     (tmp_path / "rowless.toml").write_text('recipe = "porini"\n[rows]\n')
     with pytest.raises(TrainError, match="no row `plain`"):

@@ -19,8 +19,8 @@ from train.data.image_cache import PixelSource
 from train.data.readers import read_dataset
 from train.evaluation.calibration import fit_temperature
 from train.evaluation.predictions import Predictions
-from train.fit.loop import normalised
 from train.model.checkpoint import Checkpoint
+from train.model.network import normalised
 from train.trained_model import Trained
 
 PLAIN = ["--threads", "1", "--workers", "0"]

@@ -9,7 +9,8 @@ from tests.support.made_animals import write_animals
 from train.__main__ import main
 from train.evaluation.gallery import Tile
 from train.model.checkpoint import Checkpoint
-from train.model.network import NetworkSpec, build
+from train.model.network import build
+from train.recipe import NetworkSpec
 
 
 @pytest.fixture

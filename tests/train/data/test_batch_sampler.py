@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from train.data.batch_sampler import Balance, BatchOrder, draws
+from train.data.batch_sampler import BatchOrder, draws
 from train.data.sample import Sample
+from train.recipe import Balance
 
 # 18 of the common label, 16 of them of one long visit; 2 of the rare one
 SAMPLES = [Sample(Path(f"{number}.jpg"), "common", sequence="long" if number < 16 else "short") for number in range(18)]

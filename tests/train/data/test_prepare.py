@@ -14,7 +14,7 @@ from train.data.sample import Box, DataError
 from train.data.split import Fold
 from train.data.taxa_table import read_taxa
 from train.recipe import load_recipe
-from train.runtime.run_folder import stored_warnings, write_split
+from train.run_folder import stored_warnings, write_split
 
 PLAIN = ["--threads", "1", "--workers", "0"]
 

@@ -21,7 +21,7 @@ from train.evaluation.ood_detection import rejection_figures
 from train.evaluation.plots import draw_coverage, draw_reliability
 from train.evaluation.predictions import UNSEEN, Predictions, join, prototypes, similarity
 from train.evaluation.retrieval import retrieval_figures
-from train.runtime.run_folder import stored_retrieval, write_json
+from train.run_folder import stored_retrieval, write_json
 
 TAXA = (
     Taxon("Kobus kob", "species", genus="Kobus", family="Bovidae"),

@@ -15,7 +15,7 @@ from train.data.taxa_table import card_labels
 from train.evaluation.predictions import Predictions
 from train.evaluation.report import report_run
 from train.recipe import load_recipe
-from train.runtime.run_folder import begin_run, write_json, write_labels
+from train.run_folder import begin_run, write_json, write_labels
 
 LABELS = ("bar", "cross", "disc")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 
 from tests.support.made_animals import LABELS
@@ -26,8 +27,8 @@ from train.fit.losses.attention import box_attention_loss
 from train.model.network import Network
 from train.model.pretrained import build_with_weights
 from train.recipe import Recipe, load_recipe
+from train.run_folder import CHECKPOINT
 from train.runtime.distributed import Processes
-from train.runtime.run_folder import CHECKPOINT
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -65,7 +66,7 @@ def test_a_resumed_training_ends_in_the_same_network(
     parted.mkdir()
     assert fit(recipe, task(animals), parted, ALONE, stop_after_epoch=1) is None
     assert same(through, fit(recipe, task(animals), parted, ALONE, resume=True))
-    other = replace(recipe, seed=1)
+    other = structs.replace(recipe, seed=1)
     assert not same(through, whole(other, animals, tmp_path / "other"))
     with pytest.raises(TrainError, match="another recipe"):
         fit(other, task(animals), parted, ALONE, resume=True)

@@ -5,9 +5,8 @@ import torch
 
 from train import TrainError
 from train.fit.losses.objective import Batch, Objective
-from train.model.network import NetworkSpec
 from train.model.pretrained import build_with_weights
-from train.recipe import LossSettings
+from train.recipe import LossSettings, NetworkSpec
 
 BACKBONES = {
     "tf_efficientnet_lite0": 64,

@@ -8,7 +8,8 @@ import torch
 from edge.inference.card import Label, Source
 from edge.inference.taxonomy import Taxon
 from train.model.checkpoint import Checkpoint, CheckpointError
-from train.model.network import NetworkSpec, build
+from train.model.network import build
+from train.recipe import NetworkSpec
 
 LABELS = (
     Label("red_fox", "animal", "red fox", Taxon("Vulpes vulpes", "species", "red fox", genus="Vulpes")),

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from train import TrainError
-from train.model.network import Grouping, NetworkSpec, PartPooling, build, standardised
+from train.model.network import Grouping, PartPooling, build, standardised
+from train.recipe import NetworkSpec
 
 
 @pytest.fixture

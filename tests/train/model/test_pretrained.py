@@ -8,8 +8,9 @@ import torchvision
 from train import TrainError
 from train.data.taxa_table import card_labels
 from train.model.checkpoint import Checkpoint
-from train.model.network import NetworkSpec, build
+from train.model.network import build
 from train.model.pretrained import build_with_weights
+from train.recipe import NetworkSpec
 
 TINY = NetworkSpec("test_efficientnet")
 

@@ -21,8 +21,8 @@ from train.data.readers import read_dataset
 from train.data.sample import Sample
 from train.fit.loop import Task, _Training, fit
 from train.fit.losses.objective import Batch, Objective
-from train.model.network import NetworkSpec, build
-from train.recipe import LossSettings, load_recipe
+from train.model.network import build
+from train.recipe import LossSettings, NetworkSpec, load_recipe
 from train.runtime.distributed import Processes, started
 
 METRICS = ("arcface", "proxy_anchor", "supcon", "triplet")

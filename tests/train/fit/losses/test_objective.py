@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from train.fit.losses.objective import Batch, Objective
-from train.model.network import NetworkSpec, build
-from train.recipe import LossSettings
+from train.model.network import build
+from train.recipe import LossSettings, NetworkSpec
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.support.made_animals import LABELS
 from train import TrainError
 from train.__main__ import main
+from train.atomic_save import save_atomically
 from train.data.image_cache import PixelSource
 from train.data.prepare import Prepared
 from train.data.readers import read_dataset
 from train.data.split import Fold
 from train.fit.loop import STATE_FILE, Task, stored_state
+from train.fit.training_state import samples_digest
 from train.recipe import Recipe, load_recipe
-from train.runtime.run_folder import begin_run, check_run, check_writable
-from train.runtime.training_state import samples_digest, save_state
+from train.run_folder import begin_run, check_run, check_writable
 from train.trainer import How, fold_task
 
 
@@ -30,7 +32,7 @@ def task(data: Path) -> Task:
 def write_state(folder: Path, recipe: Recipe, of: Task | None) -> None:
     state: dict[str, Any] = {"recipe": recipe.document(), "epochs_done": 1}
     digest = {} if of is None else {"samples": samples_digest(of.labels, of.samples, of.backgrounds)}
-    save_state(folder / STATE_FILE, state | digest)
+    save_atomically(folder / STATE_FILE, state | digest)
 
 
 def test_a_state_of_other_samples_is_not_taken_up(tiny_recipe: Path, animals: Path, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_another_recipe_leaves_the_run_as_it_is(tiny_recipe: Path, tmp_path: Pat
     with pytest.raises(TrainError, match="holds a run already"):
         check_run(run, recipe, resume=False)
     with pytest.raises(TrainError, match="by another recipe or seed"):
-        check_run(run, replace(recipe, seed=1), resume=True)
+        check_run(run, structs.replace(recipe, seed=1), resume=True)
     assert {file.name: file.read_bytes() for file in run.iterdir()} == before
     check_run(run, recipe, resume=True)
 
@@ -80,7 +82,7 @@ def test_another_recipe_leaves_the_run_as_it_is(tiny_recipe: Path, tmp_path: Pat
 def test_a_start_that_ended_before_its_first_step_blocks_nothing(tiny_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(str(tiny_recipe))
     begin_run(tmp_path, recipe, ["first"], tmp_path)
-    check_run(tmp_path, replace(recipe, seed=1), resume=True)
+    check_run(tmp_path, structs.replace(recipe, seed=1), resume=True)
     check_run(tmp_path, recipe, resume=False)
     (tmp_path / "fold-3").mkdir()
     (tmp_path / "fold-3" / "log.jsonl").touch()
@@ -103,7 +105,7 @@ def test_a_state_has_the_rights_of_other_files_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other").touch()
-    save_state(tmp_path / STATE_FILE, {})
+    save_atomically(tmp_path / STATE_FILE, {})
     assert (tmp_path / STATE_FILE).stat().st_mode == (tmp_path / "other").stat().st_mode
 
     def full(state: object, file: object) -> None:
@@ -111,7 +113,7 @@ def test_a_state_has_the_rights_of_other_files_and_leaves_nothing_behind(
 
     monkeypatch.setattr("torch.save", full)
     with pytest.raises(OSError, match=r"unexpected pos 64 vs 0$"):
-        save_state(tmp_path / STATE_FILE, {})
+        save_atomically(tmp_path / STATE_FILE, {})
     assert {file.name for file in tmp_path.iterdir()} == {"other", STATE_FILE}
 
 

@@ -1,9 +1,7 @@
-"""The state of a training after an epoch: written whole or not at all, so that kill -9 costs one epoch at most."""
+"""Reads the state that a training saved after its last epoch, and checks that it is the same training that goes on."""
 
-import errno
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +11,6 @@ import torch
 
 from train import TrainError
 from train.data.sample import Sample
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Atomically: the file is the former state or this one. Raises `OSError`."""
-    temporary = path.with_name(f".{path.name}")  # one name, so that what a kill leaves is written over
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, RuntimeError):  # what torch makes of a full disk
-            raise OSError(errno.EIO, str(error).partition("\n")[0]) from error
-        raise
 
 
 def samples_digest(labels: Sequence[str], samples: Sequence[Sample], backgrounds: Sequence[Sample]) -> str:
