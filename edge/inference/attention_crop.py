@@ -107,14 +107,18 @@ def decode_side_px(model: Model) -> int:
 
 
 def crop_pixels(model: Model, picture: DecodedFrame, region: Box | None) -> Pixels:
-    """The region as the network's input, uint8[H, W, 3].
-
-    In no more detail than it has in the smallest decoding (`decode_side_px`), whatever `picture` was decoded at.
-    """
+    """The region as the network's input, uint8[H, W, 3]."""
     card = model.card
-    part = picture.pixels if region is None else region.cut(picture.pixels)
-    side_px = max(card.input_height_px, card.input_width_px)
-    return fit(halved(part, side_px, side_px), card.input_height_px, card.input_width_px, card.fit)
+    part = cut_crop(picture.pixels, region, max(card.input_height_px, card.input_width_px))
+    return fit(part, card.input_height_px, card.input_width_px, card.fit)
+
+
+def cut_crop(pixels: Pixels, region: Box | None, side_px: int) -> Pixels:
+    """The region of a decoded frame for an input of that longer side, before it is resized to it: uint8[H, W, 3].
+
+    In no more detail than it has in the smallest decoding (`decode_side_px`), whatever the frame was decoded at.
+    """
+    return halved(pixels if region is None else region.cut(pixels), side_px, side_px)
 
 
 def calibrated(model: Model, logits: FloatArray) -> FloatArray:

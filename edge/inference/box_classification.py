@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge.image.box import Box
+from edge.image.box import Box, square_around
 from edge.image.decode import DecodedFrame
 from edge.inference import attention_crop as look
 from edge.inference.decision import Candidate, Decider, Decision
@@ -121,12 +121,7 @@ def _looks(model: Model, picture: DecodedFrame, animals: Sequence[Detection]) ->
 
 def surroundings(box: Box, picture: DecodedFrame) -> Box:
     """The square around a box with its margin, moved inside the frame; not higher or wider than the frame."""
-    high, wide = picture.pixels.shape[:2]
-    side_px = max(box.width * wide, box.height * high) * (1 + 2 * MARGIN)
-    width, height = min(side_px / wide, 1.0), min(side_px / high, 1.0)
-    x = min(max(box.x + box.width / 2 - width / 2, 0.0), 1 - width)
-    y = min(max(box.y + box.height / 2 - height / 2, 0.0), 1 - height)
-    return Box(x, y, width, height)
+    return square_around(box, *picture.pixels.shape[:2], MARGIN)
 
 
 def _given_animal(model: Model, logs: FloatArray) -> FloatArray:
