@@ -121,7 +121,8 @@ def _looks(model: Model, picture: DecodedFrame, animals: Sequence[Detection]) ->
 
 def surroundings(box: Box, picture: DecodedFrame) -> Box:
     """The square around a box with its margin, moved inside the frame; not higher or wider than the frame."""
-    return square_around(box, *picture.pixels.shape[:2], MARGIN)
+    height_px, width_px = picture.pixels.shape[:2]
+    return square_around(box, height_px, width_px, MARGIN)
 
 
 def _given_animal(model: Model, logs: FloatArray) -> FloatArray:
