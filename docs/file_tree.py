@@ -1,23 +1,23 @@
-"""Prints one line for each source file, from its own first words; `make tree` puts it into the README."""
+"""Lists every source file with the first line of its docstring; `make tree` puts the list into docs/architecture.md."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("edge", "train", "export", "benchmarks")
+PAGE = ROOT / "docs" / "architecture.md"
+FOLDERS = ("edge", "train", "export", "benchmarks", "tests/support")
 BEGIN, END = "<!-- file tree: make tree -->", "<!-- end of file tree -->"
 
 
 def tree() -> str:
-    """The lines between the README's two marks."""
+    """The lines between the two marks of the page."""
     lines = ["```"]
-    for folder in FOLDERS:
-        lines.append(f"{folder}/")
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            first = _first_line(path)
-            if first:
-                name = path.relative_to(ROOT / folder).as_posix()
-                lines.append(f"  {name:<38} {first}")
+    for top in FOLDERS:
+        for folder in (ROOT / top, *sorted(path for path in (ROOT / top).rglob("*") if path.is_dir())):
+            files = [(path.name, first) for path in sorted(folder.glob("*.py")) if (first := _first_line(path))]
+            if files:
+                lines.append(f"{folder.relative_to(ROOT).as_posix()}/")
+                lines += [f"  {name:<26} {first}" for name, first in files]
     return "\n".join([*lines, "```"])
 
 
@@ -27,10 +27,10 @@ def _first_line(path: Path) -> str:
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    text = readme.read_text("utf-8")
+    """Replace the list on the page."""
+    text = PAGE.read_text("utf-8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{tree()}\n{END}{after}", "utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n{tree()}\n{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":
