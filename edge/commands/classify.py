@@ -36,19 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(arguments) == ["--version"]:  # answered before anything heavy is imported
         print(f"edge-classify {__version__}")
         return 0
+    from edge.commands.runner import run
     from edge.database.schema import SchemaError
     from edge.inference.model import ModelError
-    from edge.settings import SettingsError, read_settings
+    from edge.settings import read_settings
 
     given = _parser().parse_args(arguments)
-    try:
-        return _run(read_settings(given.config, vars(given)), given)
-    except (SettingsError, ModelError, SchemaError) as error:
-        print(f"edge-classify: {error}", file=sys.stderr)
-        return 2
-    except sqlite3.DatabaseError as error:
-        print(f"edge-classify: {given.db or 'detections.db'}: {error}; choose another file with --db", file=sys.stderr)
-        return 2
+    return run("edge-classify", lambda: _run(read_settings(given.config, vars(given)), given), ModelError, SchemaError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -181,7 +175,10 @@ def _sole_user(db: Path) -> Iterator[None]:
             raise SettingsError(
                 f"{db} is in use by another edge-classify; stop that one or choose another file with --db"
             ) from error
-        yield
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise SettingsError(f"{db}: {error}; choose another file with --db") from error
 
 
 if __name__ == "__main__":

@@ -1,44 +1,42 @@
-"""edge-db: looks after a database of detections."""
+"""`edge-db COMMAND`: back up, salvage, retime and prune a database of detections, or import into it."""
 
 import argparse
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 from edge import __version__
-from edge.database import backup, prune, retime
-from edge.database.imports import cli as imports
-from edge.database.schema import SchemaError
-
-DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One thing that `edge-db` does."""
-
-    name: str
-    summary: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
-    """Gives the exit code; `arguments.db` is the database."""
-
-
-COMMANDS = (
-    Command("backup", "copy the database, while it is in use", backup.add_arguments, backup.run),
-    Command("salvage", "read what can be read of a damaged database into a new one", backup.add_salvage_arguments,
-            backup.run_salvage),
-    Command("retime", "correct the clock of a whole deployment", retime.add_arguments, retime.run),
-    Command("prune", "make room: show, and with --yes delete, frames that are logged and not needed",
-            prune.add_arguments, prune.run),
-    Command("import", "take in boxes of a detector or labels of people", imports.add_arguments, imports.run),
-)  # fmt: skip
+from edge.commands.runner import ExitCode, run
+from edge.database.backup import back_up
+from edge.database.imports.camtrap_dp import import_package
+from edge.database.imports.import_result import ImportProblem
+from edge.database.imports.megadetector import import_file
+from edge.database.prune import PruneRules, prune
+from edge.database.recovery import find_damage
+from edge.database.retime import Correction, RetimeError, retime_deployment
+from edge.database.salvage import salvage
+from edge.database.schema import SchemaError, open_database
+from edge.settings import SettingsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
+    arguments = _parser().parse_args(argv)
+    return run("edge-db", lambda: _run(arguments), SchemaError, RetimeError, ImportProblem, OSError)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if not arguments.db.is_file():
+        raise SettingsError(f"{arguments.db} is not there; name the database with --db")
+    try:
+        return int(arguments.run(arguments))
+    except sqlite3.DatabaseError as error:
+        raise SettingsError(f"{arguments.db}: {error}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "edge-db",
         description="Look after a database of detections.",
@@ -46,23 +44,148 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"edge-db {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        own = commands.add_parser(command.name, help=command.summary, description=command.summary)
-        own.add_argument(
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(run=run)
+        command.add_argument(
             "--db", type=Path, default=Path("detections.db"), metavar="FILE", help="default: detections.db here"
         )
-        command.add_arguments(own)
-        own.set_defaults(run=command.run)
-    arguments = parser.parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except (SchemaError, OSError) as error:
-        print(f"edge-db: {error}", file=sys.stderr)
-    except sqlite3.DatabaseError as error:
-        print(f"edge-db: {arguments.db}: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return WRONG_USE
+        return command
+
+    backup = add("backup", _backup, "copy the database, while it is in use")
+    backup.add_argument("out", type=Path, metavar="OUT", help="file to write; it must not be there yet")
+    salvage = add("salvage", _salvage, "read what can be read of a damaged database into a new one")
+    salvage.add_argument("out", type=Path, metavar="OUT", help="new database; it must not be there yet")
+    _add_retime_arguments(add("retime", _retime, "correct the clock of a whole deployment"))
+    _add_prune_arguments(
+        add("prune", _prune, "make room: show, and with --yes delete, frames that are logged and not needed")
+    )
+    _add_import_arguments(add("import", _import, "import the boxes of a detector or the labels of people"))
+    return parser
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    db, out = arguments.db, arguments.out
+    _refuse_to_overwrite(out)
+    back_up(db, out)
+    if (damage := find_damage(out)) is not None:
+        print(f"edge-db: {out}: the copy is damaged as the database is ({damage}); try `edge-db salvage`")
+        return ExitCode.PROBLEM
+    with closing(open_database(out, read_only=True)) as copy:
+        (frames,) = copy.execute("SELECT count(*) FROM media WHERE status = 'classified'").fetchone()
+    print(f"{out}: {frames} frames, {out.stat().st_size:,} bytes, checked")
+    return ExitCode.DONE
+
+
+def _salvage(arguments: argparse.Namespace) -> int:
+    _refuse_to_overwrite(arguments.out)
+    with closing(open_database(arguments.out)) as fresh:
+        report = salvage(arguments.db, fresh)
+    print(f"{arguments.out}: {report}")
+    return ExitCode.PROBLEM if report.gaps else ExitCode.DONE
+
+
+def _refuse_to_overwrite(out: Path) -> None:
+    if out.exists():
+        raise SettingsError(f"{out} is there already; choose another name, nothing is written over")
+
+
+def _add_retime_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--deployment", required=True, metavar="ID")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--shift", metavar="TIME", help="such as +1h, -2d3h, +45m10s (write --shift=-2d3h)")
+    how.add_argument(
+        "--anchor",
+        nargs=2,
+        metavar=("FRAME", "TIME"),
+        help="a frame's file name or media id, and when it was really taken: '2024-05-01 13:45:10', in the"
+        " deployment's zone unless it has an offset",
+    )
+    parser.add_argument("--from", dest="first", metavar="TIME", help="only frames logged at or after this (UTC)")
+    parser.add_argument("--until", dest="last", metavar="TIME", help="only frames logged at or before this (UTC)")
+    parser.add_argument("--files-too", action="store_true", help="also frames without EXIF, whose time is the file's")
+    parser.add_argument("--note", metavar="TEXT", help="why, for those who read the database later")
+
+
+def _retime(arguments: argparse.Namespace) -> int:
+    correction = Correction(
+        arguments.deployment,
+        arguments.shift,
+        arguments.anchor and tuple(arguments.anchor),
+        arguments.first,
+        arguments.last,
+        arguments.files_too,
+        arguments.note,
+    )
+    with closing(open_database(arguments.db)) as connection:
+        done = retime_deployment(connection, correction)
+    sign = "-" if done.shift_s > 0 else ""
+    print(
+        f"{arguments.deployment}: {done.frames} frames moved by {done.shift_s:+,.0f} s, {done.events} events worked out"
+        f" anew; undo with --shift={sign}{abs(done.shift_s):g}s"
+    )
+    return ExitCode.DONE
+
+
+def _add_prune_arguments(parser: argparse.ArgumentParser) -> None:
+    rules = PruneRules()
+    parser.add_argument("--yes", action="store_true", help="delete; without it the list is shown and nothing deleted")
+    parser.add_argument("--free-bytes", type=int, metavar="N", help="stop when the disk has this much room")
+    parser.add_argument("--older-than-days", type=float, metavar="N", help="only frames received longer ago")
+    parser.add_argument(
+        "--keep-best", type=int, default=rules.keep_best, metavar="N", help="of each taxon (default %(default)s)"
+    )
+    parser.add_argument(
+        "--rare",
+        type=int,
+        default=rules.rare,
+        metavar="N",
+        help="keep all unreviewed frames of a taxon with at most N of them (default %(default)s)",
+    )
+    parser.add_argument("--unknown-too", action="store_true", help="also unreviewed frames whose decision is unknown")
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    rules = PruneRules(
+        arguments.keep_best, arguments.rare, arguments.unknown_too, arguments.older_than_days, arguments.free_bytes
+    )
+    files = file_bytes = failed = 0
+    with closing(open_database(arguments.db)) as connection:
+        for candidate, error in prune(connection, rules, delete=arguments.yes):
+            if error is not None:
+                print(f"edge-db: {candidate.path!a}: {error.strerror}", file=sys.stderr)
+                failed += 1
+                continue
+            if not arguments.yes:
+                print(f"{candidate.bytes:>12,}  {candidate.label}  {ascii(candidate.path)[1:-1]}")
+            files += 1
+            file_bytes += candidate.bytes
+    verb = "deleted" if arguments.yes else "could go; nothing was deleted, --yes does it"
+    print(f"{files} files, {file_bytes:,} bytes {verb} ({rules.describe()})")
+    return ExitCode.PROBLEM if failed else ExitCode.DONE
+
+
+def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "format",
+        choices=("megadetector", "camtrap-dp"),
+        help="megadetector: boxes (JSON); camtrap-dp: labels of people",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the JSON file, or the package's folder or zip")
+    parser.add_argument(
+        "--min-confidence", type=float, default=0.2, metavar="P", help="leave out boxes below P (default: 0.2)"
+    )
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    with closing(open_database(arguments.db)) as connection:
+        if arguments.format == "megadetector":
+            result = import_file(connection, arguments.file, arguments.min_confidence)
+        else:
+            result = import_package(connection, arguments.file)
+    print(result.describe())
+    return ExitCode.PROBLEM if result.not_found else ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -1,20 +1,21 @@
 """edge-doctor: is this host fit for months alone? Each check says what it found, and what to do when it is wrong."""
 
 import argparse
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from msgspec import structs
-
+from edge import __version__
+from edge.commands.runner import ExitCode, run
 from edge.host import status as heartbeat
 from edge.host.mounts import is_silent, mounts_of, read_mounts
 from edge.settings import Settings, SettingsError, add_arguments, read_settings
@@ -22,6 +23,8 @@ from edge.timestamps import now
 
 SERVICE_CONFIG = Path("/etc/edge-classify/config.toml")
 SERVICE_DATABASE = Path("/var/lib/edge-classify/detections.db")
+OPTIONS = ("watch", "db", "model", "detector", "time_zone", "species_list", "poll", "min_free_bytes", "heartbeat_s")
+"""What of the settings the checks use."""
 ROOMY_BYTES = 1_000_000_000
 HOT_C = 80.0  # a Raspberry Pi begins to slow itself down here
 _UNIT = "edge-classify.service"
@@ -272,29 +275,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         "edge-doctor",
-        description="Check whether this host is fit to classify for months alone.",
+        description="Check whether this device is fit to classify for months alone.",
         epilog=f"Without --config, {SERVICE_CONFIG} is taken where it exists, with the service's database."
-        " Exit codes: 0 nothing is wrong; 1 a problem was found; 2 wrong use or setup.",
+        " Exit codes: 0 nothing is wrong; 1 a problem was found; 2 wrong use or setup; 130 interrupted.",
     )
-    add_arguments(parser)
+    add_arguments(parser, only=OPTIONS)
+    parser.add_argument("--json", action="store_true", help="print one JSON object per check")
+    parser.add_argument("--version", action="version", version=f"edge-doctor {__version__}")
     given = parser.parse_args(arguments)
-    is_service = given.config is None and SERVICE_CONFIG.exists()
-    if is_service:
-        given.config = SERVICE_CONFIG
-    try:
-        settings = read_settings(given.config, vars(given))
-    except SettingsError as error:
-        print(f"edge-doctor: {error}", file=sys.stderr)
-        return 2
-    if is_service and given.db is None:
-        settings = structs.replace(settings, db=SERVICE_DATABASE)
-    trouble = False
+    return run("edge-doctor", lambda: _check(given.config, vars(given), given.json))
+
+
+def _check(config: Path | None, flags: Mapping[str, object], as_json: bool) -> int:
+    if config is None and SERVICE_CONFIG.exists():
+        settings = read_settings(SERVICE_CONFIG, {**flags, "db": flags["db"] or SERVICE_DATABASE})
+    else:
+        settings = read_settings(config, flags)
+    problem = False
     for finding in examine(settings, Host()):
-        trouble = trouble or finding.verdict == "problem"
+        problem = problem or finding.verdict == "problem"
+        if as_json:
+            print(json.dumps(asdict(finding), ensure_ascii=False))
+            continue
         print(f"{finding.verdict:<8} {finding.subject:<10} {finding.fact}")
         if finding.advice:
             print(f"{'':<8} {'':<10} -> {finding.advice}")
-    return int(trouble)
+    return ExitCode.PROBLEM if problem else ExitCode.DONE
 
 
 if __name__ == "__main__":

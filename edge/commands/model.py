@@ -1,42 +1,60 @@
 """edge-model: a model's card as a page for people, and the check that the file is what it was."""
 
 import argparse
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from edge import __version__
+from edge.commands.runner import ExitCode, run
 from edge.inference.card import Card, Gate
 from edge.inference.model import STARTER, Model, ModelError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `edge-model info | head` ends quietly
-    parser = argparse.ArgumentParser("edge-model", description="Look after a model.",
-                                     epilog="exit codes: 0 done; 1 the check found a problem; 2 wrong use")  # fmt: skip
+    parser = argparse.ArgumentParser(
+        "edge-model",
+        description="Look after a model.",
+        epilog="exit codes: 0 done; 1 the check found a problem; 2 wrong use; 130 interrupted",
+    )
+    parser.add_argument("--version", action="version", version=f"edge-model {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, help_ in (
-        ("info", "print what the model says about itself"),
-        ("verify", "check the file against its card and its .sha256"),
+    for name, command, help_ in (
+        ("info", _info, "print what the model says about itself"),
+        ("verify", _verify, "check the file against its card and its .sha256"),
     ):
-        command = commands.add_parser(name, help=help_)
-        command.add_argument("file", type=Path, nargs="?", default=STARTER, metavar="FILE",
-                             help="the model (default: the shipped starter model)")  # fmt: skip
+        own = commands.add_parser(name, help=help_, description=help_)
+        own.add_argument(
+            "file",
+            type=Path,
+            nargs="?",
+            default=STARTER,
+            metavar="FILE",
+            help="the model (default: the shipped starter model)",
+        )
+        own.set_defaults(run=command)
     given = parser.parse_args(arguments)
+    return run("edge-model", lambda: given.run(given), ModelError)
+
+
+def _info(given: argparse.Namespace) -> int:
+    model = Model(given.file)
+    print("\n".join(page(model.card, model.sha256, given.file.stat().st_size)))
+    return ExitCode.DONE
+
+
+def _verify(given: argparse.Namespace) -> int:
     try:
         model = Model(given.file)
     except ModelError as error:
         print(f"edge-model: {error}", file=sys.stderr)
-        return 2 if given.command == "info" else 1
-    if given.command == "info":
-        print("\n".join(page(model.card, model.sha256, given.file.stat().st_size)))
-    else:
-        beside = given.file.with_name(given.file.name + ".sha256")
-        compared = f"agrees with {beside.name}" if beside.exists() else f"no {beside.name} beside it to compare with"
-        print(f"{given.file}: card version {model.card.card_version}, {len(model.card.labels)} labels, {compared}")
-    return 0
+        return ExitCode.PROBLEM
+    beside = given.file.with_name(given.file.name + ".sha256")
+    compared = f"agrees with {beside.name}" if beside.exists() else f"no {beside.name} beside it to compare with"
+    print(f"{given.file}: card version {model.card.card_version}, {len(model.card.labels)} labels, {compared}")
+    return ExitCode.DONE
 
 
 def page(card: Card, sha256: str, size_bytes: int) -> Iterator[str]:

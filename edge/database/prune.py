@@ -1,20 +1,17 @@
-"""Make room on the card, by hand and with care: only frames that are logged, and never the best or the rare ones.
+"""Deletion of frames that are logged and not needed, to make room on the disk.
 
 Nothing else in this software deletes a capture. What goes leaves its rows and a tombstone (`pruned`).
 """
 
-import argparse
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from shutil import disk_usage
 
 from edge.capture.files import read_bytes, see
-from edge.database.schema import open_database
+from edge.database.schema import path_value
 from edge.image.decode import MAX_BYTES, digest
 from edge.timestamps import iso_utc, now
 
@@ -54,60 +51,54 @@ class Candidate:
     """Taxon, or the kind where there is none."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="delete; without it nothing is, and the list is shown")
-    parser.add_argument("--free-bytes", type=int, metavar="N", help="stop when the card has so much room")
-    parser.add_argument("--older-than-days", type=float, metavar="N", help="only frames received longer ago")
-    parser.add_argument("--keep-best", type=int, default=20, metavar="N", help="of each taxon (default 20)")
-    parser.add_argument("--rare", type=int, default=50, metavar="N", help="keep all unreviewed frames of a taxon with"
-                        " at most N of them (default 50)")  # fmt: skip
-    parser.add_argument("--unknown-too", action="store_true", help="also unreviewed frames that nobody could name")
+@dataclass(frozen=True, slots=True)
+class PruneRules:
+    """Which files may go."""
+
+    keep_best: int = 20
+    """So many frames of each taxon are kept: those that a person labelled, then the most confident."""
+    rare: int = 50
+    """Unreviewed frames of a taxon with at most so many frames are kept."""
+    unknown_too: bool = False
+    """Whether unreviewed frames whose decision is unknown may go."""
+    older_than_days: float | None = None
+    free_bytes: int | None = None
+    """Nothing more is deleted once the disk has so much room."""
+
+    def describe(self) -> str:
+        """The rules in one line; each tombstone keeps it."""
+        unknown = ", unknown too" if self.unknown_too else ""
+        age = "" if self.older_than_days is None else f", older than {self.older_than_days:g} days"
+        return f"keep-best {self.keep_best}, rare {self.rare}{unknown}{age}"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Show or delete; 0 done, 1 some could not be deleted, 2 wrong use."""
-    if not arguments.db.is_file():
-        print(f"edge-db: {arguments.db} is not there; name the database with --db", file=sys.stderr)
-        return 2
-    with closing(open_database(arguments.db)) as connection:
-        return _run(connection, arguments)
-
-
-def _run(connection: sqlite3.Connection, arguments: argparse.Namespace) -> int:
-    rule = (
-        f"keep-best {arguments.keep_best}, rare {arguments.rare}"
-        f"{', unknown too' if arguments.unknown_too else ''}"
-        f"{'' if arguments.older_than_days is None else f', older than {arguments.older_than_days:g} days'}"
-    )
-    went = went_bytes = failed = 0
-    for candidate in candidates(connection, arguments):
-        if (
-            arguments.free_bytes is not None
-            and _free_bytes(candidate.path, went_bytes, arguments) >= arguments.free_bytes
-        ):
-            break
+def prune(
+    connection: sqlite3.Connection, rules: PruneRules, delete: bool
+) -> Iterator[tuple[Candidate, OSError | None]]:
+    """Each file that may go, oldest first, with the error if it could not be deleted; deletes only with `delete`."""
+    pruned_bytes = 0
+    for candidate in _candidates(connection, rules):
+        if rules.free_bytes is not None:
+            # When nothing is really deleted, the room counts as if it were.
+            free_bytes = disk_usage(os.path.dirname(candidate.path)).free + (0 if delete else pruned_bytes)
+            if free_bytes >= rules.free_bytes:
+                return
         try:
-            if arguments.yes and not _delete(connection, candidate, rule):
+            if delete and not _delete(connection, candidate, rules.describe()):
                 continue
         except OSError as error:
-            print(f"edge-db: {candidate.path!a}: {error.strerror}", file=sys.stderr)
-            failed += 1
+            yield candidate, error
             continue
-        if not arguments.yes:
-            print(f"{candidate.bytes:>12,}  {candidate.label}  {ascii(candidate.path)[1:-1]}")
-        went += 1
-        went_bytes += candidate.bytes
-    verb = "deleted" if arguments.yes else "could go; nothing was deleted, --yes does it"
-    print(f"{went} files, {went_bytes:,} bytes {verb} ({rule})")
-    return 1 if failed else 0
+        pruned_bytes += candidate.bytes
+        yield candidate, None
 
 
-def candidates(connection: sqlite3.Connection, arguments: argparse.Namespace) -> Iterator[Candidate]:
-    """Files that may go, oldest first, and that are on the disk as they were logged."""
+def _candidates(connection: sqlite3.Connection, rules: PruneRules) -> Iterator[Candidate]:
+    """Files that may go and that are on the disk as they were logged."""
     before = None
-    if arguments.older_than_days is not None:
-        before = iso_utc(now() - timedelta(days=arguments.older_than_days))
-    values = {"best": arguments.keep_best, "rare": arguments.rare, "unknown": arguments.unknown_too, "before": before}
+    if rules.older_than_days is not None:
+        before = iso_utc(now() - timedelta(days=rules.older_than_days))
+    values = {"best": rules.keep_best, "rare": rules.rare, "unknown": rules.unknown_too, "before": before}
     for media, path, size, mtime_ns, content, kind, label in connection.execute(_MAY_GO, values).fetchall():
         candidate = Candidate(media, os.fsdecode(path), size, mtime_ns, content, kind, label)
         seen = see(candidate.path)
@@ -121,7 +112,7 @@ def _delete(connection: sqlite3.Connection, candidate: Candidate, rule: str) -> 
         return False  # the same size and time, and not the same frame
     connection.execute("BEGIN IMMEDIATE")
     tombstone = connection.execute(
-        _TOMBSTONE, (candidate.media, _stored(candidate.path), iso_utc(now()), rule)
+        _TOMBSTONE, (candidate.media, path_value(candidate.path), iso_utc(now()), rule)
     ).lastrowid
     connection.commit()
     try:
@@ -130,16 +121,3 @@ def _delete(connection: sqlite3.Connection, candidate: Candidate, rule: str) -> 
         connection.execute("DELETE FROM pruned WHERE rowid = ?", (tombstone,))
         raise
     return True
-
-
-def _free_bytes(path: str, went_bytes: int, arguments: argparse.Namespace) -> int:
-    """Of the card; when nothing is really deleted, as if it were."""
-    return disk_usage(os.path.dirname(path)).free + (0 if arguments.yes else went_bytes)
-
-
-def _stored(path: str) -> str | bytes:
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path

@@ -1,18 +1,15 @@
-"""Correct the clock of a whole deployment afterwards: every frame moves by the same time, and a row says so."""
+"""Correction of a deployment's clock afterwards: every frame moves by the same time, and a row records it."""
 
-import argparse
 import getpass
 import re
 import sqlite3
-import sys
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edge.capture.capture_time import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE
 from edge.database.event_table import update_events
-from edge.database.schema import open_database
 from edge.timestamps import iso_utc, now, zone_named
+from edge.vocabulary import ClockDoubt
 
 _SHIFT = re.compile(r"([+-]?)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _FRAMES = """
@@ -23,6 +20,8 @@ WHERE deployment = ? AND captured_at IS NOT NULL AND captured_at >= ? AND captur
 _MOVE = "UPDATE media SET captured_at = ?, clock_doubt = ? WHERE id = ?"
 _NOTE = 'INSERT INTO retime (deployment, shift_s, at, "by", note) VALUES (?, ?, ?, ?, ?)'
 _FIRST, _LAST = "0000", "9999"
+_ABOUT_THE_CLOCK = (ClockDoubt.BEFORE_2005, ClockDoubt.FUTURE, ClockDoubt.BACKWARDS)
+"""Doubts that a correction settles, or that are decided anew."""
 
 
 class RetimeError(ValueError):
@@ -38,52 +37,41 @@ class Retimed:
     events: int
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--deployment", required=True, metavar="ID")
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--shift", metavar="TIME", help="such as +1h, -2d3h, +45m10s (write --shift=-2d3h)")
-    how.add_argument("--anchor", nargs=2, metavar=("FRAME", "TIME"), help="a frame's file name or media id, and when"
-                     " it was really taken: '2024-05-01 13:45:10', in the deployment's zone unless it has an"
-                     " offset")  # fmt: skip
-    parser.add_argument("--from", dest="first", metavar="TIME", help="only frames logged at or after this (UTC)")
-    parser.add_argument("--until", dest="last", metavar="TIME", help="only frames logged at or before this (UTC)")
-    parser.add_argument("--files-too", action="store_true", help="also frames without EXIF, whose time is the file's")
-    parser.add_argument("--note", metavar="TEXT", help="why, for those who read the database later")
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A correction of a deployment's clock, as people write it: exactly one of `shift` and `anchor` is given."""
+
+    deployment: str
+    shift: str | None = None
+    """Such as `+1h` or `-2d3h`."""
+    anchor: tuple[str, str] | None = None
+    """A frame's file name or media id, and when it was really taken."""
+    first: str | None = None
+    """Only frames logged at or after this time (UTC)."""
+    last: str | None = None
+    """Only frames logged at or before this time (UTC)."""
+    files_too: bool = False
+    """Whether frames without EXIF, whose time is the file's, move too."""
+    note: str | None = None
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Correct `arguments.db`; 0 done, 2 wrong use."""
-    if not arguments.db.is_file():
-        print(f"edge-db: {arguments.db} is not there; name the database with --db", file=sys.stderr)
-        return 2
-    with closing(open_database(arguments.db)) as connection:
-        try:
-            done = retime_deployment(connection, arguments)
-        except RetimeError as error:
-            print(f"edge-db: {error}", file=sys.stderr)
-            return 2
-    sign = "-" if done.shift_s > 0 else ""
-    print(
-        f"{arguments.deployment}: {done.frames} frames moved by {done.shift_s:+,.0f} s, {done.events} events worked out"
-        f" anew; undo with --shift={sign}{abs(done.shift_s):g}s"
-    )
-    return 0
-
-
-def retime_deployment(connection: sqlite3.Connection, arguments: argparse.Namespace) -> Retimed:
+def retime_deployment(connection: sqlite3.Connection, correction: Correction) -> Retimed:
     """Move the frames of a deployment in one transaction. Raises `RetimeError`."""
-    name = arguments.deployment
+    name = correction.deployment
     connection.execute("BEGIN IMMEDIATE")
     try:
-        shift = parse_shift(arguments.shift) if arguments.shift else _anchored(connection, name, *arguments.anchor)
-        span = (_bound(arguments.first) or _FIRST, _bound(arguments.last) or _LAST)
-        frames = connection.execute(_FRAMES, (name, *span, arguments.files_too)).fetchall()
+        if correction.anchor is not None:
+            shift = _anchored(connection, name, *correction.anchor)
+        else:
+            shift = parse_shift(correction.shift or "")
+        span = (_bound(correction.first) or _FIRST, _bound(correction.last) or _LAST)
+        frames = connection.execute(_FRAMES, (name, *span, correction.files_too)).fetchall()
         if not frames:
             raise RetimeError(f"deployment {name!r} has no frames with a camera's time there; see --deployment, --from")
         for media, at, doubt, received_at in frames:
             moved = datetime.fromisoformat(at) + shift
             connection.execute(_MOVE, (iso_utc(moved), _doubts(doubt, moved, received_at), media))
-        note = "; ".join(filter(None, (arguments.note, _range_in_words(arguments))))
+        note = "; ".join(filter(None, (correction.note, _range_in_words(correction))))
         connection.execute(_NOTE, (name, shift.total_seconds(), iso_utc(now()), getpass.getuser(), note or None))
         events = update_events(connection, [media for media, *_ in frames])
         connection.commit()
@@ -136,17 +124,15 @@ def _bound(text: str | None) -> str | None:
 
 
 def _doubts(before: str | None, moved: datetime, received_at: str) -> str | None:
-    """What there is to doubt about the corrected time: a clock that was reset or ran ahead is answered for now."""
-    kept = [
-        doubt for doubt in (before or "").split(",") if doubt and doubt not in ("before_2005", "future", "backwards")
-    ]
+    """The doubts about a corrected time, as the database holds them."""
+    kept = [doubt for doubt in (before or "").split(",") if doubt and doubt not in _ABOUT_THE_CLOCK]
     if moved < EARLIEST_PLAUSIBLE:
-        kept.append("before_2005")
+        kept.append(ClockDoubt.BEFORE_2005)
     if moved > datetime.fromisoformat(received_at) + FUTURE_ALLOWANCE:
-        kept.append("future")
+        kept.append(ClockDoubt.FUTURE)
     return ",".join(kept) or None
 
 
-def _range_in_words(arguments: argparse.Namespace) -> str:
-    words = [f"{word} {value}" for word, value in (("from", arguments.first), ("until", arguments.last)) if value]
-    return " ".join([*words, *(["files too"] if arguments.files_too else [])])
+def _range_in_words(correction: Correction) -> str:
+    words = [f"{word} {value}" for word, value in (("from", correction.first), ("until", correction.last)) if value]
+    return " ".join([*words, *(["files too"] if correction.files_too else [])])

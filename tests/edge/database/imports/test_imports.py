@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from edge.commands.report import main
-from edge.database.imports.cli import import_into
+from edge.database.imports.camtrap_dp import import_package
 from edge.database.imports.import_result import ImportProblem
+from edge.database.imports.megadetector import import_file
 from edge.database.schema import open_database
 from edge.report.analysis.study import Study
 from edge.report.read.load import load
@@ -37,7 +38,7 @@ def test_boxes_of_a_detector_count_animals_and_hide_people(tmp_path: Path) -> No
     }  # fmt: skip
     (tmp_path / "md.json").write_text(json.dumps(results))
     for _ in range(2):  # a second time changes nothing
-        outcome = import_into(database.connection, "megadetector", tmp_path / "md.json")
+        outcome = import_file(database.connection, tmp_path / "md.json")
         assert outcome.describe() == (
             "3 observations for 2 frames, 1 entries passed over, 1 not found here (first: C/other.jpg)"
         )
@@ -53,7 +54,7 @@ def test_a_name_that_fits_two_frames_fits_none(tmp_path: Path) -> None:
     database.frame(5, "impala", path="/b/IMG_1.JPG")
     images = [{"file": "IMG_1.JPG", "detections": []}]
     (tmp_path / "md.json").write_text(json.dumps({"info": {}, "detection_categories": {}, "images": images}))
-    assert import_into(database.connection, "megadetector", tmp_path / "md.json").not_found == ["IMG_1.JPG"]
+    assert import_file(database.connection, tmp_path / "md.json").not_found == ["IMG_1.JPG"]
 
 
 def test_what_is_not_of_the_format_changes_nothing(tmp_path: Path) -> None:
@@ -65,12 +66,12 @@ def test_what_is_not_of_the_format_changes_nothing(tmp_path: Path) -> None:
     document = {"info": {}, "detection_categories": {"1": "animal"}, "images": images}
     (tmp_path / "md.json").write_text(json.dumps(document))
     with pytest.raises(ImportProblem, match="nothing was imported"):
-        import_into(database.connection, "megadetector", tmp_path / "md.json")
+        import_file(database.connection, tmp_path / "md.json")
     assert database.connection.execute("SELECT count(*) FROM observation").fetchone() == (1,)
     for text in ("no json", "[]", '{"images": 3}'):
         (tmp_path / "md.json").write_text(text)
         with pytest.raises(ImportProblem):
-            import_into(database.connection, "megadetector", tmp_path / "md.json")
+            import_file(database.connection, tmp_path / "md.json")
 
 
 @pytest.mark.parametrize("level", ["media", "event"])
@@ -96,7 +97,7 @@ def test_labels_of_people_come_back_from_camtrap_dp(tmp_path: Path, level: str) 
         writer.writerows([*observations, line])
     shutil.make_archive(str(tmp_path / "dp"), "zip", tmp_path / "dp")
     connection = open_database(tmp_path / "d.db")
-    outcome = import_into(connection, "camtrap-dp", tmp_path / "dp.zip")
+    outcome = import_package(connection, tmp_path / "dp.zip")
     expected = 1 if level == "media" else sum(
         o["observationLevel"] == "media" and o["eventID"] == wanted["eventID"] for o in observations
     )  # fmt: skip
