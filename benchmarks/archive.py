@@ -1,6 +1,6 @@
-"""A card of a million files: how long until the first row, at what rate it goes on, and how much memory it holds.
+"""Measures a memory card of a million files: seconds until the first row, files per second after it, and memory.
 
-Files are hard links to a few small frames, in folders of 10,000 as cameras make them.
+The files are hard links to a few small frames, in folders of 10,000 as cameras make them.
 
 python -m benchmarks.archive [--files 1000000] [--seconds 60] [--model FILE]
 """
@@ -9,7 +9,6 @@ import argparse
 import os
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
+from benchmarks.backlog import classify_command
 from edge.inference.model import STARTER
 
 A_FOLDER = 10_000
@@ -28,36 +28,25 @@ TICK_S = 0.02
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long to look on after the first row")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to measure after the first row")
     parser.add_argument("--model", type=Path, default=STARTER)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         archive, db = Path(name) / "archive", Path(name) / "detections.db"
         _fill(archive, given.files)
-        command = [
-            sys.executable,
-            "-m",
-            "edge.commands.classify",
-            str(archive),
-            "-q",
-            "--db",
-            str(db),
-            "--model",
-            str(given.model),
-        ]
         begun = time.monotonic()
-        with subprocess.Popen(command) as process:
+        with subprocess.Popen(classify_command(db, given.model, archive, "-q")) as process:
             while (first := _logged(db)) == 0:
                 time.sleep(TICK_S)
             started_s = time.monotonic() - begun
             time.sleep(2.0)
             early, later, memory = _logged(db), first, [_rss_mb(process.pid)]
-            looked_on = time.monotonic()
-            while time.monotonic() - looked_on < given.seconds and process.poll() is None:
+            measured_from = time.monotonic()
+            while time.monotonic() - measured_from < given.seconds and process.poll() is None:
                 time.sleep(given.seconds / 20)
                 memory.append(_rss_mb(process.pid))
             later = _logged(db)
-            rate = (later - early) / (time.monotonic() - looked_on)
+            rate = (later - early) / (time.monotonic() - measured_from)
             process.terminate()
     print(f"{given.files:,} files: first row after {started_s:.2f} s, then {rate:,.0f} files/s")
     print(

@@ -1,11 +1,12 @@
-"""A backlog of real frames, and what a command costs to work through it.
+"""Makes a backlog of real frames, and measures time and memory of the command that works through it.
 
-Files are repeated with changed bytes: a few are appended behind the end marker, so that each is a frame of its own
-with the same picture.
+Frames are repeated. Each copy has a few bytes more behind the end marker, so that it counts as a frame of its own,
+although the image is the same.
 """
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +18,17 @@ import simplejpeg
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one run of a command."""
+    """Processor time, time and memory of one run of a command."""
 
     cpu_s: float
     wall_s: float
     peak_bytes: int
+
+
+def classify_command(db: Path, model: Path, *words: object, python: Path | str = sys.executable) -> list[str]:
+    """The command line of `edge-classify`, run from this checkout."""
+    command = [str(python), "-m", "edge.commands.classify", *map(str, words)]
+    return [*command, "--model", str(model), "--db", str(db)]
 
 
 def make_backlog(sources: Sequence[Path], folder: Path, count: int) -> None:
@@ -33,7 +40,7 @@ def make_backlog(sources: Sequence[Path], folder: Path, count: int) -> None:
 
 
 def field_frames(folder: Path, at_least_mp: float = 0.0) -> list[Path]:
-    """JPEG files below `folder` with at least that many million pixels, in order of their names."""
+    """JPEG files below `folder` with at least that many million pixels, in the order of their names."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     return [path for path in paths if at_least_mp <= 0 or _megapixels(path) >= at_least_mp]
 
@@ -44,7 +51,7 @@ def _megapixels(path: Path) -> float:
 
 
 def cost(command: Sequence[str], cores: Sequence[int] | None = None) -> Cost:
-    """Run `command` to its end, on the given cores only. Raises `subprocess.CalledProcessError` when it fails."""
+    """Run `command` to its end, on the given cores only. Raises `subprocess.CalledProcessError` if it fails."""
     begun = time.monotonic()
     process = subprocess.Popen(
         command,

@@ -1,7 +1,7 @@
-"""Whether decoding at a scale changes any decision, or how good they are, against decoding every pixel.
+"""Counts the decisions that change when frames are decoded at a reduced scale instead of every pixel.
 
-The model's thresholds were placed where few of the frames that they were fitted on change their answer, so the same is
-counted with everything fitted on other sequences' frames.
+The model's thresholds were placed where few frames of the fitting set change their decision. For a fair count,
+everything is therefore also fitted on the frames of other sequences.
 
 python -m benchmarks.decode_scale ../shared/data/field [--model FILE]
 """
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge.image import decode as frame
-from edge.inference import attention_crop as look
+from edge.inference import attention_crop
 from edge.inference.decision import Decider, Decision
 from edge.inference.model import STARTER, Model
 from edge.inference.predictor import answer
@@ -41,8 +41,8 @@ def main() -> None:
     for scene in scenes:
         said: dict[str, Decision] = {}
         for name, side_px in sides.items():
-            picture = frame.decode(scene.path.read_bytes(), side_px)
-            said[name] = answer(models, look.view(model, picture)).decision
+            decoded = frame.decode(scene.path.read_bytes(), side_px)
+            said[name] = answer(models, attention_crop.view(model, decoded)).decision
             verdict = "unknown" if said[name].kind == "unknown" else judge(said[name], scene, tree)
             verdicts[name][verdict] += 1
         if len({(decision.kind, decision.taxon) for decision in said.values()}) > 1:
@@ -59,14 +59,14 @@ def main() -> None:
 
 
 def _fitted_elsewhere(model: Model, scenes: Sequence[LabelledFrame]) -> int:
-    """How many decisions are the same."""
+    """The number of equal decisions."""
     card, plan = model.card, model.card.calibration.second_look
     fraction = plan.region_fraction if plan else 0.5
     scaled, in_full = (take_outputs(model, scenes, fraction, in_full=full) for full in (False, True))
     same = 0
     for test, fitted in calibrations(card, scaled, scenes, prior_of(card), fraction, [in_full]):
         decider = Decider(replace(card, calibration=fitted))
-        rows = (looks.at(test).under(card, fitted) for looks in (scaled, in_full))
+        rows = (outputs.at(test).under(card, fitted) for outputs in (scaled, in_full))
         for pair in zip(*rows, strict=True):
             one, other = map(decider.decide, pair)
             same += (one.kind, one.taxon) == (other.kind, other.taxon)

@@ -1,9 +1,10 @@
-"""How good the answers are on labelled frames, with and without the second look, by source and light.
+"""Prints a table of right and wrong decisions on labelled frames, with and without the attention crop.
 
 python -m benchmarks.field_table ../shared/data/field [--model FILE]
 
-Everything that is fitted (temperature, weights, thresholds) is fitted on the other sequences' frames. "best" counts the
-most probable taxon of a rank, whether or not it would be said; the answers' figures count what is said.
+There is one row for each source of frames and one for each kind of light. Everything that is fitted (temperature,
+weights, thresholds) is fitted on the frames of other sequences. The columns "best" count the most probable taxon of a
+rank, whether or not the model decides for it; the other columns count decisions.
 """
 
 import argparse
@@ -39,15 +40,15 @@ def main() -> None:
     scenes = read_labelled_frames(given.data, card.labels)
     plan = card.calibration.second_look
     fraction = plan.region_fraction if plan else 0.5
-    looks = take_outputs(model, scenes, fraction)
+    outputs = take_outputs(model, scenes, fraction)
     in_full = take_outputs(model, scenes, fraction, in_full=True)
     known = prior_of(card)
-    for title, second in (("one look", False), ("two looks", True)):
-        seen, other = ((each if second else replace(each, second=None)) for each in (looks, in_full))
+    for title, second in (("whole frame only", False), ("whole frame and attention crop", True)):
+        seen, other = ((each if second else replace(each, second=None)) for each in (outputs, in_full))
         decisions, logs = cross_validated(card, seen, scenes, known, fraction, [other])
         print(f"\n{title}")
         _table(card, scenes, decisions, np.exp(logs.astype(np.float64)))
-    _boxes(given.data / "boxes.csv", scenes, looks)
+    _boxes(given.data / "boxes.csv", scenes, outputs)
 
 
 def _table(card: Card, scenes: Sequence[LabelledFrame], decisions: Sequence[Decision], p: NDArray[np.float64]) -> None:
@@ -63,8 +64,14 @@ def _table(card: Card, scenes: Sequence[LabelledFrame], decisions: Sequence[Deci
         print(f"{name:12}{len(places):7}" + _row(card, tree, scenes, decisions, p, places))
 
 
-def _row(card: Card, tree: Tree, scenes: Sequence[LabelledFrame], decisions: Sequence[Decision], p: NDArray[np.float64],
-         places: list[int]) -> str:  # fmt: skip
+def _row(
+    card: Card,
+    tree: Tree,
+    scenes: Sequence[LabelledFrame],
+    decisions: Sequence[Decision],
+    p: NDArray[np.float64],
+    places: list[int],
+) -> str:
     empty = np.array([scenes[n].kind == "blank" for n in places])
     blank = [label.kind == "blank" for label in card.labels]
     auc = f"{roc_auc_score(empty, p[places][:, blank].sum(axis=1)):.3f}" if 0 < empty.sum() < len(places) else "-"
@@ -106,10 +113,10 @@ def _share(right: int, judged: int) -> str:
     return f"{right / judged:.0%} ({interval.low:.0%}-{interval.high:.0%})"
 
 
-def _boxes(path: Path, scenes: Sequence[LabelledFrame], looks: ModelOutputs) -> None:
+def _boxes(path: Path, scenes: Sequence[LabelledFrame], outputs: ModelOutputs) -> None:
     if not path.is_file():
         return
-    regions = {str(scene.path.resolve()): region for scene, region in zip(scenes, looks.regions, strict=True)}
+    regions = {str(scene.path.resolve()): region for scene, region in zip(scenes, outputs.regions, strict=True)}
     inside = total = 0
     with path.open(newline="") as table:
         for row in csv.DictReader(table):
@@ -119,7 +126,7 @@ def _boxes(path: Path, scenes: Sequence[LabelledFrame], looks: ModelOutputs) -> 
             x, y = (float(row[at]) + float(row[size]) / 2 for at, size in (("x", "width"), ("y", "height")))
             total += 1
             inside += region.x <= x <= region.x + region.width and region.y <= y <= region.y + region.height
-    print(f"\nbox centres inside the region of the second look: {inside} of {total}")
+    print(f"\nbox centres inside the attention crop: {inside} of {total}")
 
 
 if __name__ == "__main__":

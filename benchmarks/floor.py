@@ -1,4 +1,4 @@
-"""The floor: reading, strict scaled decoding and one run of the network for each file, and nothing else.
+"""The floor of a benchmark: it reads, decodes and runs the network once for each file, and does nothing else.
 
 python -m benchmarks.floor FOLDER [--model FILE]
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.capture.files import files_below
 from edge.image import decode as frame
-from edge.inference import attention_crop as look
+from edge.inference.attention_crop import decode_side_px
 from edge.inference.model import STARTER, Model
 
 
@@ -20,10 +20,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=STARTER)
     given = parser.parse_args()
     model = Model(given.model)
-    side_px = look.decode_side_px(model)
+    side_px = decode_side_px(model)
     for seen in files_below(str(given.folder.absolute())):
-        picture = frame.decode(Path(seen.path).read_bytes(), side_px, seen.path)
-        model.run(np.asarray(model.pixels(picture))[None])
+        decoded = frame.decode(Path(seen.path).read_bytes(), side_px, seen.path)
+        model.run(np.asarray(model.pixels(decoded))[None])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""CPU for each new frame, and of a start with nothing to do, with 1,000, 10,000 and 100,000 frames logged before.
+"""Measures how the cost of a new frame and of a start grows with 1,000, 10,000 and 100,000 logged frames.
 
 python -m benchmarks.growth ../shared/data/field/frames [--frames 300] [--rounds 3] [--model FILE]
 """
@@ -6,12 +6,11 @@ python -m benchmarks.growth ../shared/data/field/frames [--frames 300] [--rounds
 import argparse
 import shutil
 import sqlite3
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks.backlog import cost, field_frames, make_backlog
+from benchmarks.backlog import classify_command, cost, field_frames, make_backlog
 from edge.inference.model import STARTER
 
 # A logged frame, repeated: the same columns with another path, digest and time.
@@ -54,23 +53,25 @@ def main() -> None:
         sources = field_frames(given.source)
         make_backlog(sources, frames, given.frames + 1)
         next(iter(sorted(frames.iterdir()))).rename(first / "first.jpg")
-        edge = [sys.executable, "-m", "edge.commands.classify", "-q", "--model", str(given.model), "--db"]
         for count in logged_counts:
-            cost([*edge, f"{folder}/{count}.db", str(first)])
+            cost(classify_command(folder / f"{count}.db", given.model, "-q", first))
             _fill(folder / f"{count}.db", count)
         for _ in range(given.rounds):
             for count in logged_counts:
-                shutil.copy(folder / f"{count}.db", folder / "run.db")
-                start_s = cost([*edge, f"{folder}/run.db", str(empty)]).cpu_s
+                db = folder / "run.db"
+                shutil.copy(folder / f"{count}.db", db)
+                start_s = cost(classify_command(db, given.model, "-q", empty)).cpu_s
                 starts[count].append(start_s)
-                whole_s = cost([*edge, f"{folder}/run.db", str(frames)]).cpu_s
+                whole_s = cost(classify_command(db, given.model, "-q", frames)).cpu_s
                 figures[count].append((whole_s - start_s) / given.frames)
-                (folder / "run.db").unlink()
+                db.unlink()
     least = median(figures[logged_counts[0]])
     print(f"{given.frames} new frames, {given.rounds} rounds, medians")
     for count, values in figures.items():
-        print(f"{count:>9,} logged  {median(values) * 1e3:6.2f} ms CPU/frame  {median(values) / least:.3f}"
-              f"   start {median(starts[count]):.2f} s CPU")  # fmt: skip
+        frame_s, start_s = median(values), median(starts[count])
+        print(
+            f"{count:>9,} logged  {frame_s * 1e3:6.2f} ms CPU/frame  {frame_s / least:.3f}   start {start_s:.2f} s CPU"
+        )
 
 
 def _fill(path: Path, count: int) -> None:

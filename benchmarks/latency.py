@@ -1,4 +1,4 @@
-"""From a frame's close to its committed row, with an idle daemon, beside the floor of a single frame.
+"""Measures the time from the closing of a frame's file to its committed row, while the daemon is idle.
 
 python -m benchmarks.latency ../shared/data/field/frames [--frames 200] [--model FILE]
 """
@@ -6,18 +6,17 @@ python -m benchmarks.latency ../shared/data/field/frames [--frames 200] [--model
 import argparse
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmarks.backlog import field_frames
+from benchmarks.backlog import classify_command, field_frames
 from edge.image import decode as frame
-from edge.inference import attention_crop as look
+from edge.inference.attention_crop import decode_side_px
 from edge.inference.model import STARTER, Model
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 def main() -> None:
@@ -34,8 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         captures, db = Path(folder) / "captures", Path(folder) / "detections.db"
         captures.mkdir()
-        command = [sys.executable, "-m", "edge.commands.classify", "--watch", str(captures), "--db", str(db),
-                   "--model", str(given.model)]  # fmt: skip
+        command = classify_command(db, given.model, "--watch", captures)
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as daemon:
             assert daemon.stderr is not None
             next(line for line in daemon.stderr if "watching" in line)
@@ -46,8 +44,8 @@ def main() -> None:
                 path.write_bytes(data)
                 closed = time.monotonic()
                 while reader.execute("SELECT count(*) FROM observation").fetchone()[0] <= number:
-                    if time.monotonic() - closed > PATIENCE_S:
-                        raise SystemExit(f"{path.name} was not logged within {PATIENCE_S:.0f} s")
+                    if time.monotonic() - closed > TIMEOUT_S:
+                        raise SystemExit(f"{path.name} was not logged within {TIMEOUT_S:.0f} s")
                     time.sleep(0.0001)
                 latencies.append(time.monotonic() - closed)
             daemon.terminate()
@@ -60,7 +58,7 @@ def main() -> None:
 
 def _floor_s(model: Model, data: bytes) -> float:
     begun = time.monotonic()
-    model.run(model.pixels(frame.decode(data, look.decode_side_px(model)))[None])
+    model.run(model.pixels(frame.decode(data, decode_side_px(model)))[None])
     return time.monotonic() - begun
 
 

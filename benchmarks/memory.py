@@ -1,17 +1,16 @@
-"""Peak memory of the whole process at 24 MP frames, baseline and progressive.
+"""Measures the peak memory of the whole process with frames of 24 megapixels, baseline and progressive JPEG.
 
 python -m benchmarks.memory ../shared/data/field/frames [--frames 60] [--model FILE]
 """
 
 import argparse
 import io
-import sys
 import tempfile
 from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.backlog import cost, field_frames, make_backlog
+from benchmarks.backlog import classify_command, cost, field_frames, make_backlog
 from edge.inference.model import STARTER
 
 WIDTH_PX, HEIGHT_PX = 6000, 4000
@@ -32,16 +31,15 @@ def main() -> None:
             for path in sources:
                 (large / path.name).write_bytes(_enlarged(path, progressive=kind == "progressive"))
             make_backlog(sorted(large.iterdir()), frames, given.frames)
-            run = cost([sys.executable, "-m", "edge.commands.classify", str(frames), "-q", "--model", str(given.model),
-                        "--db", f"{name}/detections.db"])  # fmt: skip
-            print(f"{kind:12} {given.frames} frames of 24 MP: peak {run.peak_bytes / 1e6:.0f} MB, "
-                  f"{run.cpu_s / given.frames * 1e3:.0f} ms CPU/frame")  # fmt: skip
+            run = cost(classify_command(Path(name) / "detections.db", given.model, frames, "-q"))
+            peak_mb, cpu_ms = run.peak_bytes / 1e6, run.cpu_s / given.frames * 1e3
+            print(f"{kind:12} {given.frames} frames of 24 MP: peak {peak_mb:.0f} MB, {cpu_ms:.0f} ms CPU/frame")
 
 
 def _enlarged(path: Path, progressive: bool) -> bytes:
     out = io.BytesIO()
-    with Image.open(path) as picture:
-        large = picture.convert("RGB").resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC)
+    with Image.open(path) as frame:
+        large = frame.convert("RGB").resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC)
     large.save(out, "JPEG", quality=90, progressive=progressive)
     return out.getvalue()
 

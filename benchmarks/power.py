@@ -1,4 +1,4 @@
-"""What frames that come one by one cost the processor, with and without `--power`, in turns.
+"""Measures processor time for frames that come one by one, with and without `--power`, in turns.
 
 python -m benchmarks.power ../shared/data/field/frames [--frames 60] [--every-s 2] [--rounds 2] [--model FILE]
 """
@@ -7,17 +7,16 @@ import argparse
 import os
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.backlog import field_frames, make_backlog
+from benchmarks.backlog import classify_command, field_frames, make_backlog
 from edge.inference.model import STARTER
 
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
 def main() -> None:
@@ -28,7 +27,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--model", type=Path, default=STARTER)
     given = parser.parse_args()
-    modes: dict[str, tuple[str, ...]] = {"as ever": (), "--power": ("--power",)}
+    modes: dict[str, tuple[str, ...]] = {"default": (), "--power": ("--power",)}
     costs: dict[str, list[float]] = {name: [] for name in modes}
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "frames"
@@ -39,29 +38,19 @@ def main() -> None:
                 place = Path(folder) / f"{turn}{name.strip('-')}"
                 place.mkdir()
                 costs[name].append(_cpu_s(sorted(frames.iterdir()), place, given.every_s, given.model, words))
-    ever = median(costs["as ever"])
+    default_s = median(costs["default"])
     print(f"{given.frames} frames, one every {given.every_s:g} s, {given.rounds} rounds, medians, start left out")
     for name, seconds in costs.items():
         each_ms = 1e3 * median(seconds) / given.frames
-        print(f"{name:10} {each_ms:7.2f} ms CPU a frame, waiting included   {median(seconds) / ever:.3f} x")
+        print(f"{name:10} {each_ms:7.2f} ms CPU a frame, waiting included   {median(seconds) / default_s:.3f} x")
 
 
 def _cpu_s(frames: Sequence[Path], folder: Path, every_s: float, model: Path, words: Sequence[str]) -> float:
     """CPU seconds of a daemon from its readiness to the last frame's row."""
     captures, db = folder / "captures", folder / "detections.db"
     captures.mkdir()
-    command = [
-        sys.executable,
-        "-m",
-        "edge.commands.classify",
-        "--watch",
-        str(captures),
-        "--db",
-        str(db),
-        "--model",
-        str(model),
-    ]
-    with subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as daemon:
+    command = classify_command(db, model, "--watch", captures, *words)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as daemon:
         assert daemon.stderr is not None
         next(line for line in daemon.stderr if "watching" in line)
         before_s = _spent_s(daemon.pid)
@@ -69,10 +58,10 @@ def _cpu_s(frames: Sequence[Path], folder: Path, every_s: float, model: Path, wo
             (captures / path.name).write_bytes(path.read_bytes())
             time.sleep(every_s)
         reader = sqlite3.connect(f"file:{db}?mode=ro", uri=True, isolation_level=None)
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + TIMEOUT_S
         while reader.execute("SELECT count(*) FROM observation").fetchone()[0] < len(frames):
             if time.monotonic() > end:
-                raise SystemExit(f"the frames were not logged within {PATIENCE_S:.0f} s")
+                raise SystemExit(f"the frames were not logged within {TIMEOUT_S:.0f} s")
             time.sleep(0.1)
         spent_s = _spent_s(daemon.pid) - before_s
         daemon.terminate()

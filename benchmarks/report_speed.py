@@ -1,6 +1,8 @@
-"""Time and memory of every report on one database (see `tests.support.made_survey` for one of a million frames).
+"""Measures time and memory of every report on one database.
 
 python -m benchmarks.report_speed million.db [--config study.toml]
+
+`python -m tests.support.made_survey` makes a database of a million frames.
 """
 
 import argparse
@@ -10,10 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-FORMATS = (
-    "html", "csv", "events", "jsonl", "parquet", "megadetector", "wildlife-insights", "camtrap-dp",
-    "detection-history", "activity", "health", "digest",
-)  # fmt: skip
+FORMATS = ["html", "csv", "events", "jsonl", "parquet", "megadetector", "wildlife-insights", "camtrap-dp"]
+FORMATS += ["detection-history", "activity", "health", "digest"]
 
 
 def main() -> None:

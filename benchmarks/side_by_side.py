@@ -1,14 +1,14 @@
-"""The whole pipeline beside the bare loops that most people write: same frames, same network, same run.
+"""Compares the whole pipeline with the bare loops that most people write: same frames, network and run.
 
 python -m benchmarks.side_by_side ../shared/data/field/frames --checkpoint starter.pt [--model FILE] [--frames 300]
     [--rounds 3] [--loop-frames 300] [--edge PYTHON] [--sparrow PYTHON]
 
-The bare loops are timed from their first frame to their last, without imports and loading, and so need fewer frames;
-the pipeline's figure is everything, from its start to its end. The loop with Pillow is a script of its own that imports
-nothing else: beside torch, memory that it gives back stays with the process, and it would save a third of its time.
-`--edge` names the Python of an environment with what a device installs, `--sparrow` of one with sparrow-engine. Two
-further rows are decoding alone: at the pipeline's scale, and at an eighth, where hardly more is done than reading the
-bits, which no scale spares.
+The bare loops are timed from their first frame to their last, without imports and loading, and therefore need fewer
+frames. The pipeline is timed from its start to its end, all included. The loop with Pillow is a script of its own that
+imports nothing else: in a process that also imports torch, freed memory stays with the process, and the loop would save
+a third of its time. `--edge` is the Python of an environment with what a device installs, `--sparrow` the Python of one
+with sparrow-engine. Two more rows measure decoding alone: at the pipeline's scale, and at an eighth, where hardly more
+is done than reading the bits, which every scale has to do.
 """
 
 import argparse
@@ -24,8 +24,8 @@ import onnx
 import simplejpeg
 from onnx import TensorProto, helper
 
-from benchmarks.backlog import cost, field_frames, make_backlog
-from edge.inference import attention_crop as look
+from benchmarks.backlog import classify_command, cost, field_frames, make_backlog
+from edge.inference.attention_crop import decode_side_px
 from edge.inference.model import STARTER, Model
 from export.graph import float_graph
 from train.model.checkpoint import Checkpoint
@@ -44,8 +44,8 @@ options.intra_op_num_threads = 1  # a second thread only spins beside the work
 session = onnxruntime.InferenceSession(model, options)
 side = session.get_inputs()[0].shape[1]
 def classify(path):
-    picture = Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-    session.run(["logits"], {"pixels": np.asarray(picture, np.uint8)[None]})
+    frame = Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    session.run(["logits"], {"pixels": np.asarray(frame, np.uint8)[None]})
 classify(paths[0])
 begun = time.process_time()
 for path in paths:
@@ -116,29 +116,20 @@ def main() -> None:
         if given.sparrow:
             _write_sparrow_model(floats, folder / "models" / "same")
         for turn in range(given.rounds):
-            edge = [
-                str(given.edge),
-                "-m",
-                "edge.commands.classify",
-                str(frames),
-                "-q",
-                "--model",
-                str(given.model),
-                "--db",
-            ]
-            for looks, flags in (("one look", ["--no-second-look"]), ("two looks", [])):
-                whole = cost([*edge, f"{folder}/{looks}{turn}.db", *flags]).cpu_s / given.frames
-                figures.setdefault(f"edge-classify, {looks}", []).append(whole)
+            for crops, flags in (("whole frame only", ["--no-second-look"]), ("with crop", [])):
+                db = folder / f"{crops}{turn}.db"
+                command = classify_command(db, given.model, frames, "-q", *flags, python=given.edge)
+                figures.setdefault(f"edge-classify, {crops}", []).append(cost(command).cpu_s / given.frames)
             command = [str(given.edge), "-c", PILLOW_LOOP, str(floats), str(frames), str(given.loop_frames)]
             figures.setdefault("Pillow, ONNX Runtime", []).append(float(subprocess.check_output(command)))
             for loop in LOOPS:
-                command = [sys.executable, "-m", "benchmarks.side_by_side", str(frames), "--loop", loop,
-                           "--checkpoint", str(given.checkpoint), "--model", str(given.model),
-                           "--loop-frames", str(given.loop_frames)]  # fmt: skip
+                command = [sys.executable, "-m", "benchmarks.side_by_side", str(frames), "--loop", loop]
+                command += ["--loop-frames", str(given.loop_frames)]
+                command += ["--checkpoint", str(given.checkpoint), "--model", str(given.model)]
                 figures.setdefault(loop, []).append(float(subprocess.check_output(command)))
             if given.sparrow:
-                command = [str(given.sparrow), "-c", SPARROW_LOOP, f"{name}/models", str(frames),
-                           str(given.loop_frames)]  # fmt: skip
+                command = [str(given.sparrow), "-c", SPARROW_LOOP, f"{name}/models", str(frames)]
+                command.append(str(given.loop_frames))
                 figures.setdefault("sparrow-engine", []).append(float(subprocess.check_output(command).split()[-1]))
     ours = {name: median(values) for name, values in figures.items() if name.startswith("edge-classify")}
     print(f"{'':26} {'CPU/frame':>10}  " + "  ".join(f"x {name.removeprefix('edge-classify, ')}" for name in ours))
@@ -157,23 +148,23 @@ def _torchvision_loop(given: argparse.Namespace) -> Classify:
     loaded = Checkpoint.load(given.checkpoint)
     network = loaded.build_network().eval()
     side = loaded.input_height_px
-    fit = v2.Compose([v2.Resize((side, side), antialias=True), v2.ToDtype(torch.float32),
-                      v2.Normalize([127.0] * 3, [128.0] * 3)])  # fmt: skip
+    resize = v2.Resize((side, side), antialias=True)
+    transform = v2.Compose([resize, v2.ToDtype(torch.float32), v2.Normalize([127.0] * 3, [128.0] * 3)])
 
     def classify(path: Path) -> None:
         with torch.inference_mode():
-            network(fit(decode_image(str(path), ImageReadMode.RGB))[None])
+            network(transform(decode_image(str(path), ImageReadMode.RGB))[None])
 
     return classify
 
 
 def _decode_loop(given: argparse.Namespace) -> Classify:
     """Strict decoding at the pipeline's scale, and nothing else."""
-    return _decoding(look.decode_side_px(Model(given.model)))
+    return _decoding(decode_side_px(Model(given.model)))
 
 
 def _decode_eighth_loop(given: argparse.Namespace) -> Classify:
-    """The same at the smallest scale that there is: one pixel for each block of 8 x 8."""
+    """Strict decoding at the smallest scale that there is: one pixel for each block of 8 x 8."""
     return _decoding(1)
 
 

@@ -1,4 +1,4 @@
-"""How long until the command answers: its version, and a watcher that is ready to classify.
+"""Measures how long the command needs until it prints its version, and until it is ready to classify.
 
 python -m benchmarks.start_up [--rounds 9] [--model FILE]
 """
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+from benchmarks.backlog import classify_command
 from edge.inference.model import STARTER
 
 Spent = tuple[float, float]
@@ -22,14 +23,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--model", type=Path, default=STARTER)
     given = parser.parse_args()
-    command = [sys.executable, "-m", "edge.commands.classify"]
     figures: dict[str, list[Spent]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for turn in range(given.rounds):
-            watch = [*command, "--watch", name, "--model", str(given.model), "--db", f"{folder}/{turn}.db"]
+            watch = classify_command(folder / f"{turn}.db", given.model, "--watch", name)
             for what, words, line in (
-                ("--version", [*command, "--version"], "edge-classify"),
+                ("--version", [sys.executable, "-m", "edge.commands.classify", "--version"], "edge-classify"),
                 ("ready, a new database", watch, "watching"),
                 ("ready, the same database again", watch, "watching"),
             ):
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _spent_until(word: str, command: list[str]) -> Spent:
-    """Seconds until a line with `word` comes; those of the processor are of the whole process, ended at once then."""
+    """Seconds until a line with `word` comes, and processor seconds of the process, which is then ended at once."""
     begun = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None

@@ -1,13 +1,13 @@
-"""Training throughput beside torchvision's reference recipe: same pictures, backbone, size and batch, turn by turn.
+"""Compares training throughput with torchvision's reference recipe: same images, backbone, size and batch.
 
 python -m benchmarks.training_speed ../shared/data/cub100 [--size 224] [--batch 32] [--steps 6] [--rounds 3]
     [--threads N]
 
 The reference is the data path and step of pytorch/vision `references/classification` (`train.py`, `presets.py`): class
-folders read by PIL, RandomResizedCrop, flip, PILToTensor, float, normalise; cross-entropy, SGD with momentum. Ours is
-the loop of `train/` with the same techniques, and then with the augmentation of the recipe `porini`. Each runs in a
-process of its own, started as its users start it: ours with the memory settings of docs/train.md.
-Rounds alternate, so that a machine that is shared is as slow for each; what counts is the ratio.
+folders read by PIL, RandomResizedCrop, flip, PILToTensor, float, normalise; cross-entropy, SGD with momentum. It is
+compared with the loop of `train/` with the same techniques, and with the augmentation of the recipe `porini`. Each runs
+in a process of its own, started as its users start it: ours with the memory settings of docs/train.md. Rounds
+alternate, so that a shared machine is equally slow for each of them; only the ratio counts.
 """
 
 import argparse
@@ -114,15 +114,15 @@ def _reference(
             v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ]
     )
-    pictured = ImageFolder(str(folder), transform)
-    loader = DataLoader(pictured, options.batch, shuffle=True, drop_last=True)
-    network = build(NetworkSpec(), len(pictured.classes)).to(device).train()
+    images = ImageFolder(str(folder), transform)
+    loader = DataLoader(images, options.batch, shuffle=True, drop_last=True)
+    network = build(NetworkSpec(), len(images.classes)).to(device).train()
     optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     loss_of = nn.CrossEntropyLoss()
     while True:
         began, seen = time.perf_counter(), 0
-        for pictures, labels in loader:
-            loss = loss_of(network(pictures.to(device)).logits, labels.to(device))
+        for batch, labels in loader:
+            loss = loss_of(network(batch.to(device)).logits, labels.to(device))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -140,8 +140,8 @@ def _ours(
     task = Task(tuple(samples), labels, (None,) * len(labels), source)
     training = _Training(recipe, task, Processes(0, 1, device))
     order = BatchOrder(samples, recipe.data.balance, options.batch, 0)
-    pictures = TrainingPictures(samples, labels, source, recipe.augment, options.size)
-    loader: DataLoader[Any] = DataLoader(pictures, batch_sampler=order)
+    dataset = TrainingPictures(samples, labels, source, recipe.augment, options.size)
+    loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=order)
     progress = _Silent()
     epoch = 0
     while True:
@@ -154,7 +154,7 @@ def _ours(
 
 class _Silent:
     def step(self, epoch: float, images: int, loss: float, rate: float) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What happens to the files: reads that fail, files that grow, shrink and move while they are read, wrong clocks."""
+"""Attacks on the files: reads that fail, files that grow, shrink and move while they are read, wrong clocks."""
 
 import glob
 import os
@@ -54,7 +54,7 @@ def test_a_card_that_fails_to_give_its_bytes_for_a_while(
 def test_a_folder_renamed_in_mid_burst(
     tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]
 ) -> None:
-    """Cameras and people rename folders while frames come; the writer's open files move with them."""
+    """Cameras and people rename folders while frames come. The files that are open for writing move with them."""
     daemon = DaemonProcess(tmp_path, tiny_model).start()
     daemon.wait_for_log("INFO watching")
     folder = daemon.captures / "100CANON"
@@ -91,14 +91,14 @@ def test_files_that_grow_shrink_and_swap_while_they_are_read(
         with path.open("wb", buffering=0) as file:
             for start in range(0, len(data), len(data) // 15 + 1):
                 file.write(data[start : start + len(data) // 15 + 1])
-                pause.wait(chance.uniform(0.0, 0.5))  # stands still for longer than the daemon waits, now and then
+                pause.wait(chance.uniform(0.0, 0.5))  # sometimes longer than the daemon waits for more bytes
 
     writers = []
     for number, data in enumerate(chosen[:10]):
         writers.append(threading.Thread(target=write_slowly, args=(number, data)))
         whole.add(digest(data))
         writers[-1].start()
-    for number, data in enumerate(chosen[10:20]):  # the whole length at once, then the content, as some copiers do
+    for number, data in enumerate(chosen[10:20]):  # some programs allocate the whole length first
         path = daemon.captures / f"allocated{number}.jpg"
         with path.open("wb", buffering=0) as file:
             os.posix_fallocate(file.fileno(), 0, len(data))
@@ -139,10 +139,9 @@ def test_a_clock_that_jumps_while_the_daemon_runs(
     if not found:
         pytest.skip("libfaketime sets the daemon's clock (apt-get install faketime)")
     clock = tmp_path / "clock"
-    environment = {
-        "LD_PRELOAD": found[0], "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
-    }  # fmt: skip
+    environment = {"LD_PRELOAD": found[0], "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    switches = ("FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC", "DONT_FAKE_MONOTONIC", "NO_FAKE_STAT")
+    environment |= dict.fromkeys(switches, "1")
     jumps = ("-56y", "+0", "-3y", "+9y", "-400d", "+0")
     clock.write_text(jumps[0], "ascii")
     daemon = DaemonProcess(tmp_path, tiny_model, environment=environment).start("--heartbeat-s", "1")
@@ -227,7 +226,7 @@ def test_a_start_reads_no_file_that_is_logged(
     daemon.wait_for({digest(data) for data in chosen[:40]})
     daemon.stop()
     (daemon.captures / "new.jpg").write_bytes(chosen[40])
-    (daemon.captures / "07.jpg").touch()  # looks changed: its content tells
+    (daemon.captures / "07.jpg").touch()  # its time has changed, its content has not
     trace = tmp_path / "trace"
     daemon.wrapper = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=openat", "-e", "signal=none"]
     daemon.start()
@@ -250,7 +249,7 @@ def test_permission_that_is_denied_for_a_while(
         or subprocess.run([*nobody, sys.executable, "-c", "import edge"], capture_output=True, check=False).returncode
     ):
         pytest.skip("nobody without rights can run the daemon here")
-    home = Path(tempfile.mkdtemp(prefix="edge-faults-", dir="/tmp"))  # pytest's own folders let nobody else in
+    home = Path(tempfile.mkdtemp(prefix="edge-faults-", dir="/tmp"))  # other users cannot enter pytest's own folders
     try:
         model = home / "tiny.onnx"
         shutil.copyfile(tiny_model, model)
@@ -280,8 +279,8 @@ def test_permission_that_is_denied_for_a_while(
         shutil.rmtree(home)
 
 
-def test_signs_of_life(tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]) -> None:
-    """While nothing comes, while something waits, and while the folder is away."""
+def test_heartbeats(tmp_path: Path, tiny_model: Path, burst: Burst, report: Callable[[Tally], None]) -> None:
+    """Heartbeats are written while the daemon is idle, while a file waits, and while the folder is gone."""
     daemon = DaemonProcess(tmp_path, tiny_model).start("--heartbeat-s", "0.3")
     daemon.wait_for_log("INFO watching")
 
@@ -291,7 +290,7 @@ def test_signs_of_life(tmp_path: Path, tiny_model: Path, burst: Burst, report: C
     wait_until(lambda: beats("backlog = 0 AND free_bytes > 0") >= 3, 30, "heartbeats of an idle device")
     half = burst.take()
     (daemon.captures / "half.jpg").write_bytes(half[:-100])
-    wait_until(lambda: beats("backlog > 0") >= 1, 30, "a heartbeat that tells of what waits")
+    wait_until(lambda: beats("backlog > 0") >= 1, 30, "a heartbeat with a backlog")
     daemon.captures.rename(tmp_path / "away")
     daemon.wait_for_log("waiting for")
     before = beats("1")

@@ -1,4 +1,4 @@
-"""What people and bad luck do to the database: old copies put back, logs that are not its own, repairs broken off."""
+"""Attacks on the database: older copies put back, a write-ahead log of another copy, interrupted repairs."""
 
 import shutil
 import sqlite3
@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.daemon_process import DaemonProcess, Tally, digest, wait_until
 from tests.support.places import REPOSITORY
-from tests.support.requirements import mounted, needs_root, needs_strace
+from tests.support.requirements import mounted, needs_root, needs_strace, strace_injecting
 
 _INDEXED_OTHERWISE = """
 SELECT count(*) FROM media NOT INDEXED WHERE status = 'classified'
@@ -33,9 +33,14 @@ def _write(daemon: DaemonProcess, frames: list[bytes], first: int, count: int) -
     return {digest(data) for data in frames[first : first + count]}
 
 
+def _back_up(database: Path, copy: Path) -> None:
+    command = [sys.executable, "-m", "edge.commands.db", "backup", str(copy), "--db", str(database)]
+    subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": str(REPOSITORY)})
+
+
 @pytest.fixture
 def many(frames: list[bytes]) -> list[bytes]:
-    """Small frames, all different by the bytes after their end."""
+    """Small frames, each with other bytes after its end marker."""
     smallest = sorted(frames, key=len)[:4]
     return [smallest[number % 4] + b"%d" % number for number in range(400)]
 
@@ -61,9 +66,8 @@ def test_an_older_copy_put_back_while_the_daemon_is_stopped(
     if way == "without its log":
         shutil.copyfile(daemon.database, old)
     else:
-        command = [sys.executable, "-m", "edge.commands.db", "backup", str(old), "--db", str(daemon.database)]
-        subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": str(REPOSITORY)})
-    # So many that the log was begun anew meanwhile: what it holds now does not fit what the old copy holds.
+        _back_up(daemon.database, old)
+    # After so many frames the write-ahead log has started again, so it does not fit the older copy.
     later = 340 if way == "with the log of a newer one" else 60
     whole |= _write(daemon, many, 40, later)
     daemon.wait_for(whole)
@@ -77,7 +81,7 @@ def test_an_older_copy_put_back_while_the_daemon_is_stopped(
         if way != "with the log of a newer one":
             for path in _companions(daemon.database):
                 path.unlink(missing_ok=True)
-        shutil.copyfile(old, daemon.database)  # people copy the one file that they see
+        shutil.copyfile(old, daemon.database)  # people copy only the file that they see
     daemon.start()
     daemon.wait_for_log("INFO watching", 2)
     daemon.wait_for(whole)
@@ -166,15 +170,14 @@ def test_a_repair_that_is_killed_at_random_moments(
 def test_a_repair_that_is_killed_at_each_step(
     tmp_path: Path, tiny_model: Path, many: list[bytes], report: Callable[[Tally], None]
 ) -> None:
-    """Killed at every renaming: the damaged file goes aside and the new one comes into its place."""
+    """The repair is killed at every rename: of the damaged file to another name, and of the new one to its place."""
     first, whole, damaged = _damaged(tmp_path, tiny_model, many)
     steps = 0
     while True:
         daemon = DaemonProcess(tmp_path / str(steps), tiny_model)
         daemon.folder.mkdir()
         daemon.database.write_bytes(damaged)
-        daemon.wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e",
-                       f"inject=rename:signal=SIGKILL:when={steps + 1}"]  # fmt: skip
+        daemon.wrapper = strace_injecting(f"rename:signal=SIGKILL:when={steps + 1}")
         daemon.start(watch=first.captures)
         wait_until(lambda: daemon.has_ended or "INFO watching" in daemon.log, 60, daemon.log)  # noqa: B023
         if not daemon.has_ended:
@@ -225,7 +228,7 @@ def test_a_damaged_database_on_a_disk_without_room_for_another(
 def test_readers_and_backups_beside_the_daemon(
     tmp_path: Path, tiny_model: Path, many: list[bytes], report: Callable[[Tally], None]
 ) -> None:
-    """One reader that never ends, others that come and go, and a backup in the middle: nobody waits for anybody."""
+    """A reader that never ends its transaction, short readers and a backup: none of them blocks another."""
     daemon = DaemonProcess(tmp_path, tiny_model).start()
     whole = _write(daemon, many, 0, 10)
     daemon.wait_for(whole)
@@ -242,24 +245,15 @@ def test_readers_and_backups_beside_the_daemon(
             except sqlite3.Error as error:
                 problems.append(str(error))
 
-    with closing(sqlite3.connect(f"{daemon.database.as_uri()}?mode=ro", uri=True)) as patient:
-        patient.execute("BEGIN")
-        before = patient.execute("SELECT count(*) FROM media").fetchone()
+    with closing(sqlite3.connect(f"{daemon.database.as_uri()}?mode=ro", uri=True)) as reading:
+        reading.execute("BEGIN")
+        before = reading.execute("SELECT count(*) FROM media").fetchone()
         reader = threading.Thread(target=read_again_and_again)
         reader.start()
         whole |= _write(daemon, many, 10, 100)
-        command = [
-            sys.executable,
-            "-m",
-            "edge.commands.db",
-            "backup",
-            str(tmp_path / "copy.db"),
-            "--db",
-            str(daemon.database),
-        ]
-        subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": str(REPOSITORY)})
+        _back_up(daemon.database, tmp_path / "copy.db")
         daemon.wait_for(whole)
-        assert patient.execute("SELECT count(*) FROM media").fetchone() == before
+        assert reading.execute("SELECT count(*) FROM media").fetchone() == before
         end.set()
         reader.join()
     assert not problems
@@ -267,14 +261,14 @@ def test_readers_and_backups_beside_the_daemon(
     daemon.stop()
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    report(Tally.of("readers and a backup beside the daemon", len(longest), whole, daemon,
-                    f"slowest read {1000 * max(longest):.0f} ms"))  # fmt: skip
+    slowest = f"slowest read {1000 * max(longest):.0f} ms"
+    report(Tally.of("readers and a backup beside the daemon", len(longest), whole, daemon, slowest))
 
 
 def test_a_database_inside_the_watched_folder(
     tmp_path: Path, tiny_model: Path, many: list[bytes], report: Callable[[Tally], None]
 ) -> None:
-    """Where one changes into the folder and starts there; whoever opens and closes the files drops SQLite's locks."""
+    """The daemon watches the folder of its own database; if it opened the database's files it would drop its locks."""
     daemon = DaemonProcess(tmp_path, tiny_model)
     whole = _write(daemon, many, 0, 5)
     daemon.start("--poll", "0.5", "--heartbeat-s", "0.2", watch=tmp_path)

@@ -1,4 +1,4 @@
-"""The database's disk: full at every write, failing, without room, turned read-only; the file taken away or damaged."""
+"""Attacks on the database's disk: full, failing, turned read-only; and its file removed, replaced or damaged."""
 
 import os
 import random
@@ -8,12 +8,13 @@ import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon_process import DaemonProcess, Tally, digest, wait_until
-from tests.support.requirements import LONG, mounted, needs_root, needs_strace
+from tests.support.requirements import LONG, mounted, needs_root, needs_strace, strace_injecting
 
 FRAMES = 6
 
@@ -48,8 +49,7 @@ def test_errors_at_every_call(
         daemon = DaemonProcess(tmp_path / str(first), tiny_model)
         whole = _fill(daemon, frames)
         files = [option for end in ("", "-wal", "-journal") for option in ("-P", f"{daemon.database}{end}")]
-        daemon.wrapper = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e",
-                       f"inject={call}:error={error}:when={first}..{first + 2}", *files]  # fmt: skip
+        daemon.wrapper = strace_injecting(f"{call}:error={error}:when={first}..{first + 2}", "--seccomp-bpf", *files)
         daemon.start()
         # A database that cannot even be opened ends the start with one line; whoever started it starts it again.
         wait_until(lambda: daemon.has_ended or whole <= set(daemon.classified()), 90, daemon.log)  # noqa: B023
@@ -62,9 +62,14 @@ def test_errors_at_every_call(
         daemon.kill(15)
         assert daemon.query("PRAGMA integrity_check") == [("ok",)]
         one = Tally.of(tally.attack, 1, whole, daemon)
-        tally = Tally(tally.attack, tally.cases + 1, tally.survived + one.survived, tally.lost + one.lost,
-                      tally.duplicated + one.duplicated, f"{refused} starts refused with one line")  # fmt: skip
-    report(tally)
+        tally = replace(
+            tally,
+            cases=tally.cases + 1,
+            survived=tally.survived + one.survived,
+            lost=tally.lost + one.lost,
+            duplicated=tally.duplicated + one.duplicated,
+        )
+    report(replace(tally, note=f"{refused} starts refused with one line"))
 
 
 @needs_root
@@ -84,7 +89,7 @@ def test_a_disk_that_fills_up_and_gets_room_again(
         daemon.wait_for_log("watching")
         ballast.unlink()
         daemon.wait_for(whole)
-        assert daemon.log.count("trying again") == 1, daemon.log  # said once
+        assert daemon.log.count("trying again") == 1, daemon.log  # logged once
         assert "writing again" in daemon.log
         daemon.stop()
         assert daemon.query("PRAGMA integrity_check") == [("ok",)]
@@ -114,7 +119,7 @@ def test_a_file_system_turned_read_only_and_back(
         trigger.write_text("a test", "ascii")
         whole |= _fill(daemon, frames, FRAMES, 10)
         daemon.wait_for_log("trying again")
-        daemon.stop()  # it obeys although its frames wait
+        daemon.stop()  # it ends although its frames wait
     subprocess.run(["fsck.ext4", "-p", str(image)], capture_output=True, check=False)
     with mounted(tmp_path / "state", "-o", "loop", str(image)):
         daemon.start()
@@ -207,8 +212,8 @@ def test_a_damaged_database_is_set_aside_and_salvaged(
     assert aside.read_bytes() == bytes(content)
     assert daemon.query("PRAGMA integrity_check") == [("ok",)]
     people = daemon.query("SELECT count(*) FROM observation WHERE method = 'human'")[0][0]
-    machine = [str(name) for (name,) in daemon.query(
-        "SELECT m.digest FROM media m JOIN observation o ON o.media = m.id WHERE o.method = 'machine'")]  # fmt: skip
+    by_machine = "SELECT m.digest FROM media m JOIN observation o ON o.media = m.id WHERE o.method = 'machine'"
+    machine = [str(name) for (name,) in daemon.query(by_machine)]
     lost, twice = len(whole - set(machine)), len(machine) - len(set(machine))
     saved = re.search(r"(\d+) frames and \d+ observations by people were saved", daemon.log)
     assert saved is not None

@@ -1,4 +1,4 @@
-"""What happens to the folder: events lost or never sent, the card pulled and put back, the folder gone or renamed."""
+"""Attacks on the watched folder: lost or missing kernel events, a card pulled and put back, a renamed folder."""
 
 import os
 import shutil

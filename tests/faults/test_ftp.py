@@ -1,4 +1,4 @@
-"""A real FTP server on loopback: slow uploads that stall, break off and are resumed, beside fifty fast ones."""
+"""A real FTP server on loopback: slow uploads that stall, stop and are resumed, beside fifty fast ones."""
 
 import ftplib
 import io
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(find_spec("pyftpdlib") is None, reason="pyftpdli
 
 @contextmanager
 def ftp_server(folder: Path) -> Iterator[int]:
-    """Serves uploads into `folder`; gives the port."""
+    """Serves uploads into `folder`; yields the port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -54,28 +54,29 @@ def _upload(port: int, name: str, data: bytes) -> None:
 
 
 def _upload_slowly(port: int, name: str, data: bytes, pauses: int, pause_s: float) -> None:
-    """In pieces with silence between them, as over a cellular link; one connection from start to end."""
-    silence = threading.Event()
+    """Uploads in pieces with pauses between them, as over a cellular link, in one connection."""
+    pause = threading.Event()
     with _login(port) as ftp:
         channel = ftp.transfercmd(f"STOR {name}")
         piece = len(data) // (pauses + 1) + 1
         for start in range(0, len(data), piece):
             channel.sendall(data[start : start + piece])
-            silence.wait(pause_s)
+            pause.wait(pause_s)
         channel.close()
         ftp.voidresp()
 
 
 def _upload_in_two(port: int, name: str, data: bytes, daemon: DaemonProcess) -> None:
-    """The link breaks in the middle; the camera comes back when half of it was already looked at, and goes on."""
+    """The link breaks in the middle; the camera goes on after the daemon has read the incomplete file."""
     half = len(data) // 2
     ftp = _login(port)
     channel = ftp.transfercmd(f"STOR {name}")
     channel.sendall(data[:half])
     channel.close()
     ftp.close()
-    wait_until(lambda: bool(daemon.query(f"SELECT 1 FROM media WHERE path LIKE '%{name}'")), 60, "half a frame, seen")
-    assert daemon.query(f"SELECT status FROM media WHERE path LIKE '%{name}'") == [("pending",)]
+    status = f"SELECT status FROM media WHERE path LIKE '%{name}'"
+    wait_until(lambda: bool(daemon.query(status)), 60, "the incomplete file to be known")
+    assert daemon.query(status) == [("pending",)]
     with _login(port) as ftp:
         there = ftp.size(name)
         assert there is not None

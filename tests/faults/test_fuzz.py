@@ -1,4 +1,4 @@
-"""Mutated frames through decoding and EXIF: no crash, no hang, nothing that lacks its end or warns is let through."""
+"""Mutated files through decoding and EXIF: no crash, no hang, and no incomplete or damaged file is accepted."""
 
 import io
 import random
@@ -20,6 +20,7 @@ from edge.image import decode as frame
 from edge.image.thumbnail_check import contradicts
 from edge.timestamps import iso_utc
 from tests.support.daemon_process import Tally
+from tests.support.made_images import encoded
 from tests.support.requirements import LONG
 
 INPUTS = 21_000 if LONG else 300
@@ -27,17 +28,17 @@ OTHERS = 16_000 if LONG else 320
 SIDE_PX = 224
 HANG_S = 2.0
 _END = b"\xff\xd9"
-_HURT_LEVELS = 10.0  # mean change of the picture, in grey levels, that nobody would call the same picture
+_HURT_LEVELS = 10.0  # mean change in grey levels above which a person sees a different image
 
 
 def _scan_begin(data: bytes) -> int:
-    """Where the picture's own compressed data begins: after the last scan header before the bulk of the file."""
+    """Offset of the image's own compressed data: after the last scan header before the bulk of the file."""
     thumbnail_end = data.find(_END, 0, 65_600)
     return data.find(b"\xff\xda", max(thumbnail_end, 0)) + 14
 
 
 def _end(data: bytes) -> int:
-    """Where the picture's own end marker is; cameras append previews that have one too."""
+    """Offset of the image's own end marker; cameras append previews that have one too."""
     return data.find(_END, _scan_begin(data))
 
 
@@ -69,7 +70,7 @@ def _noise_in_head(data: bytes, chance: random.Random) -> bytes:
 
 
 def _cut(data: bytes, chance: random.Random) -> bytes:
-    """At a marker, or anywhere."""
+    """The file ends at a marker, or anywhere."""
     last = _end(data)
     markers = [match.start() for match in re.finditer(rb"\xff[\xc0-\xfe]", data[:last])]
     at = chance.choice(markers) + chance.choice((0, 1, 2, 4)) if chance.random() < 0.7 else chance.randrange(last)
@@ -77,7 +78,7 @@ def _cut(data: bytes, chance: random.Random) -> bytes:
 
 
 def _hole(data: bytes, chance: random.Random) -> bytes:
-    """A piece is missing, as after a lost packet."""
+    """Bytes are missing in the middle, as after a lost packet."""
     begin = chance.randrange(_scan_begin(data), _end(data) - 10)
     return data[:begin] + data[begin + chance.randrange(1, len(data) - begin) :]
 
@@ -107,21 +108,21 @@ def test_mutated_frames(frames: list[bytes], report: Callable[[Tally], None]) ->
         mutant = way(data, chance)
         began = time.process_time()
         try:
-            picture = frame.decode(mutant, SIDE_PX)
+            decoded = frame.decode(mutant, SIDE_PX)
         except frame.BadFrame:
             seen[f"{way.__name__} refused"] += 1
-            picture = None
+            decoded = None
         slowest_s = max(slowest_s, time.process_time() - began)
-        if picture is None:
+        if decoded is None:
             if way in (_flip, _zeros) and _passes_decoder(mutant):
                 seen[f"{way.__name__} refused by its thumbnail"] += 1
             continue
         seen[f"{way.__name__} accepted"] += 1
         assert _END in mutant
         assert _passes_decoder(mutant)
-        iso_utc(capture_time(picture.exif, 0.0, None, datetime.now(UTC)).at)
-        assert way is not _cut, "half a frame was let through"
-        change = picture.pixels.astype(np.int16)
+        iso_utc(capture_time(decoded.exif, 0.0, None, datetime.now(UTC)).at)
+        assert way is not _cut, "an incomplete file was accepted"
+        change = decoded.pixels.astype(np.int16)
         if change.shape == whole[data].shape and np.abs(change - whole[data]).mean() >= _HURT_LEVELS:
             seen[f"{way.__name__} accepted and changed"] += 1
     assert slowest_s < HANG_S
@@ -135,21 +136,17 @@ def test_mutated_frames(frames: list[bytes], report: Callable[[Tally], None]) ->
 
 
 def _other_formats(data: bytes) -> dict[str, bytes]:
-    """One frame, small, in every way that is let in beside a baseline colour JPEG."""
+    """One small frame in every accepted format and mode other than a baseline colour JPEG."""
     with Image.open(io.BytesIO(data)) as opened:
-        picture = opened.convert("RGB").resize((320, 240))
-    made = {}
-    ways: tuple[tuple[str, str, dict[str, Any]], ...] = (
-        ("PNG", "RGB", {}), ("PNG", "P", {}), ("PNG", "RGBA", {}), ("BMP", "RGB", {}), ("BMP", "P", {}),
-        ("WEBP", "RGB", {}), ("WEBP", "RGBA", {}), ("WEBP", "RGB", {"lossless": True}),
-        *(("TIFF", "RGB", {"compression": name}) for name in (None, "tiff_lzw", "tiff_deflate", "jpeg", "packbits")),
-        ("JPEG", "CMYK", {}), ("JPEG", "L", {}), ("JPEG", "RGB", {"progressive": True}),
-    )  # fmt: skip
-    for format_, mode, options in ways:
-        out = io.BytesIO()
-        picture.convert(mode).save(out, format_, **options)
-        made[f"{format_} {mode} {options}"] = out.getvalue()
-    return made
+        image = opened.convert("RGB").resize((320, 240))
+    modes = {"PNG": ("RGB", "P", "RGBA"), "BMP": ("RGB", "P"), "WEBP": ("RGB", "RGBA"), "JPEG": ("CMYK", "L")}
+    ways: list[tuple[str, str, dict[str, Any]]] = [(name, mode, {}) for name, many in modes.items() for mode in many]
+    ways += [("WEBP", "RGB", {"lossless": True}), ("JPEG", "RGB", {"progressive": True})]
+    compressions = (None, "tiff_lzw", "tiff_deflate", "jpeg", "packbits")
+    ways += [("TIFF", "RGB", {"compression": name}) for name in compressions]
+    return {
+        f"{name} {mode} {options}": encoded(np.asarray(image), name, mode, **options) for name, mode, options in ways
+    }
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged tags
@@ -178,15 +175,15 @@ def test_mutated_files_of_other_formats(frames: list[bytes], report: Callable[[T
             pass
         else:
             accepted += 1
-            assert way != 2, "half a picture was let through"
+            assert way != 2, "an incomplete file was accepted"
         slowest_s = max(slowest_s, time.process_time() - began)
     assert slowest_s < HANG_S
-    report(Tally("mutated PNG, TIFF, WebP, BMP, other JPEG", OTHERS, OTHERS, 0, 0,
-                 f"{accepted} accepted, no cut one among them; slowest {1000 * slowest_s:.0f} ms"))  # fmt: skip
+    note = f"{accepted} accepted, no cut one among them; slowest {1000 * slowest_s:.0f} ms"
+    report(Tally("mutated PNG, TIFF, WebP, BMP, other JPEG", OTHERS, OTHERS, 0, 0, note))
 
 
 def _passes_decoder(data: bytes) -> bool:
-    """Whether the strict decoder, at full size, has nothing to say against it."""
+    """Whether the strict decoder accepts it at full size."""
     try:
         simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError:

@@ -14,7 +14,7 @@ _LATEST_KILL_S = 0.2
 
 
 class Stream(threading.Thread):
-    """Writes frames the ways that cameras and uploaders do, a few at a time, until it is told to stop."""
+    """Writes frames as cameras and uploading programs do, a few at a time, until it is told to stop."""
 
     def __init__(self, folder: Path, frames: list[bytes], seed: int) -> None:
         super().__init__(daemon=True)
@@ -32,7 +32,7 @@ class Stream(threading.Thread):
         while not self.end.is_set():
             if not self.go_on.acquire(timeout=0.1):
                 continue
-            # Bytes after the end marker make another content of the same picture, so the stream never ends.
+            # Bytes after the end marker make new content of the same image, so the stream never ends.
             self._write(number, self._frames[number % len(self._frames)] + b"%d" % (number // len(self._frames)))
             number += 1
         for path, data in self._halves:
@@ -51,7 +51,7 @@ class Stream(threading.Thread):
             path.write_bytes(data[:cut])
             with path.open("ab") as file:
                 file.write(data[cut:])
-        elif way == 2:  # half of it now, the rest when the stream ends
+        elif way == 2:  # half of the file now, the rest when the stream ends
             path.write_bytes(data[: self._random.randrange(1, len(data) - 2)])
             self._halves.append((path, data))
         elif way == 3:  # the same content under two names

@@ -1,4 +1,4 @@
-"""Frames that crash or hang whoever decodes them, models that are no good, files that are no frames."""
+"""Attacks by content: frames that crash or hang the decoder, bad models, files that are no images."""
 
 import io
 import os

@@ -73,7 +73,7 @@ def test_power_loss_at_any_instant(
 def _recover(
     folder: Path, wreck: Wreck, said: set[str], captures: Path, model: Path, whole: set[str] | None
 ) -> tuple[int, int]:
-    """How many announced frames are missing, and how many are there twice; with `whole`, after a restart."""
+    """The number of announced frames that are missing and of frames logged twice; with `whole`, after a restart."""
     folder.mkdir()
     database = folder / "detections.db"
     for name, content in wreck.files.items():

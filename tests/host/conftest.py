@@ -1,4 +1,4 @@
-"""Hosts to boot. They are made once and kept under $EDGE_HOST_CACHE; each test gets its own changes over them."""
+"""Hosts that boot. They are made once and kept under $EDGE_HOST_CACHE; each test gets its own changes over them."""
 
 import os
 import shutil
@@ -66,7 +66,7 @@ def boot(tmp_path: Path) -> Iterator[Callable[..., FieldHost]]:
 
 @pytest.fixture
 def bare_host(boot: Callable[..., FieldHost], base: Path, stick: Path, tiny_model: Path) -> FieldHost:
-    """A Debian with a USB stick in it, and nothing of ours."""
+    """A Debian with a USB stick in it, on which nothing is installed yet."""
     host = boot(base)
     shutil.copytree(stick, host.root / "media/stick")
     shutil.copyfile(tiny_model, host.root / "root/tiny.onnx")

@@ -1,4 +1,4 @@
-"""Models and versions that change on a running host."""
+"""Changes of the model and of the version on a running host."""
 
 import re
 import shutil
@@ -27,10 +27,10 @@ def newer_wheel(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
     shutil.copytree(REPOSITORY / "edge", source / "edge")
-    init = source / "edge/__init__.py"
-    text, changed = re.subn(r'__version__ = "[^"]*"', '__version__ = "99.0"', init.read_text())
+    version = source / "edge/version.py"
+    text, changed = re.subn(r'__version__ = "[^"]*"', '__version__ = "99.0"', version.read_text())
     assert changed == 1
-    init.write_text(text)
+    version.write_text(text)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
     subprocess.run([*pip, "--wheel-dir", str(source), str(source)], check=True)
     return next(source.glob("edge_classify-99.0-*.whl"))
@@ -47,7 +47,7 @@ def put_on_stick(host: FieldHost, wheel: Path) -> None:
 
 
 def models(host: FieldHost) -> list[object]:
-    """The model that answered each frame, in the order of the answers."""
+    """The model that classified each frame, in the order of the observations."""
     rows = host.query("SELECT m.sha256 FROM observation o JOIN model m ON m.id = o.model ORDER BY o.id")
     return [sha256 for (sha256,) in rows]
 
@@ -59,24 +59,24 @@ def test_a_model_is_swapped_while_it_runs(host: FieldHost, frames: list[Path], o
     shutil.copyfile(other_tiny_model, host.root / "root/other.onnx")
     host.run(INSTALL, "--model", "/root/other.onnx", "--no-start")
     host.systemctl("reload", "edge-classify")
-    until(lambda: host.said("from now on"), "the new model is taken")
+    until(lambda: host.has_logged("from now on"), "the new model is taken")
     host.drop(frames[FRAMES:])
     until(lambda: host.logged_once(2 * FRAMES), "the later frames are logged")
-    answered = models(host)
-    assert len(set(answered[:FRAMES])) == len(set(answered[FRAMES:])) == 1
-    assert answered[0] != answered[-1]
+    used = models(host)
+    assert len(set(used[:FRAMES])) == len(set(used[FRAMES:])) == 1
+    assert used[0] != used[-1]
     assert host.daemon_pid() == pid
 
 
 def test_a_bad_model_is_refused_and_the_old_one_goes_on(host: FieldHost, frames: list[Path]) -> None:
     pid = host.daemon_pid()
     (host.root / "root/bad.onnx").write_bytes((host.root / "root/tiny.onnx").read_bytes()[:2000])
-    said = host.run(INSTALL, "--model", "/root/bad.onnx", check=False)
-    assert "the model is refused; nothing was changed" in said
+    output = host.run(INSTALL, "--model", "/root/bad.onnx", check=False)
+    assert "the model is refused; nothing was changed" in output
     # Past the installer, as when a copy went wrong on the device itself.
     host.run("cp", "--remove-destination", "/root/bad.onnx", "/opt/edge-classify/current/model.onnx")
     host.systemctl("reload", "edge-classify")
-    until(lambda: host.said("is refused, the old one goes on"), "the daemon refuses it")
+    until(lambda: host.has_logged("is refused, the old one goes on"), "the daemon refuses it")
     host.drop(frames)
     until(lambda: host.logged_once(len(frames)), "the old model classifies")
     assert (host.daemon_pid(), host.property("ActiveState")) == (pid, "active")
@@ -109,8 +109,8 @@ def test_a_version_that_does_not_start_is_left_again_by_itself(host: FieldHost, 
     unit = host.root / "media/stick/systemd/edge-classify.service"
     unit.write_text(unit.read_text().replace("ExecStart=", "ExecStart=/bin/false "))
     host.run("rm", "/media/stick/SHA256SUMS")
-    said = host.run(INSTALL, check=False)
-    assert "going back to the one before" in said
+    output = host.run(INSTALL, check=False)
+    assert "going back to the one before" in output
     assert host.property("ActiveState") == "active"
     assert "99.0" not in host.run("edge-classify", "--version")
 

@@ -1,4 +1,4 @@
-"""How the service behaves beside its work: what it says, and what the installed host is like."""
+"""The installed service beside its work: its units, its journal and what the doctor finds."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_the_journal_has_fields_and_no_line_per_frame_under_a_backlog(
 
 def test_the_doctor_finds_the_installed_service_well(host: FieldHost) -> None:
     until(lambda: host.query("SELECT 1 FROM heartbeat"), "the first heartbeat")
-    said = host.run("runuser", "-u", "edge-classify", "--", "edge-doctor", check=False)
-    problems = [line for line in said.splitlines() if line.startswith("problem")]
+    output = host.run("runuser", "-u", "edge-classify", "--", "edge-doctor", check=False)
+    problems = [line for line in output.splitlines() if line.startswith("problem")]
     # A container has neither a time service nor a clock of its own, and the doctor says so.
-    assert [line.split()[1] for line in problems] in ([], ["clock"]), said
+    assert [line.split()[1] for line in problems] in ([], ["clock"]), output

@@ -1,4 +1,4 @@
-"""docs/deploy.md, word by word: its commands are taken from its text and typed into a fresh Debian."""
+"""Types the commands of docs/deploy.md, taken from its text, into a fresh Debian."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
 def commands(section: str) -> list[str]:
-    """The shell blocks of the section whose title begins so."""
+    """The shell blocks of the section whose title begins with `section`."""
     found = re.search(rf"^## {section}.*?(?=^## )", MANUAL.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"section {section} is gone"
     return BLOCK.findall(found[0])
@@ -36,8 +36,8 @@ def test_every_command_of_the_manual_is_tried() -> None:
     assert BLOCK.findall(MANUAL.read_text()) == tried
     # The stick that the tests install from is this command's, for this machine's processor.
     dry_run = ["make", "--dry-run", *collect.split()[1:]]
-    said = subprocess.run(dry_run, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert "systemd/wheelhouse.sh aarch64" in said
+    output = subprocess.run(dry_run, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "systemd/wheelhouse.sh aarch64" in output
 
 
 def test_the_manual_works_word_by_word(bare_host: FieldHost, field_frames: list[Path]) -> None:
@@ -52,9 +52,9 @@ def test_the_manual_works_word_by_word(bare_host: FieldHost, field_frames: list[
     shutil.copyfile(field_frames[0], host.root / "root/IMG_0042.JPG")
 
     install, as_service = commands("3")
-    said = type_in(host, install.replace("/dev/sda1", "--bind /dev-sda1"))
-    assert "is running with starter.onnx" in said
-    assert "problem  service" not in said
+    output = type_in(host, install.replace("/dev/sda1", "--bind /dev-sda1"))
+    assert "is running with starter.onnx" in output
+    assert "problem  service" not in output
     assert "ok       database" in type_in(host, as_service) or "note     database" in type_in(host, as_service)
 
     (first,) = commands("4")

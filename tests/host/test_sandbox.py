@@ -1,4 +1,4 @@
-"""What the service cannot do, tried from inside its own sandbox on a booted host."""
+"""The service's sandbox, tried from inside on a booted host."""
 
 import json
 import shutil
@@ -11,12 +11,11 @@ from tests.support.field_host import FieldHost
 
 OWN = "/var/lib/edge-classify"
 PRIVATE = ("/tmp", "/var/tmp")  # its own copies, gone with it
-CLOSED = (
-    "/", "/etc", "/etc/edge-classify", "/usr", "/opt/edge-classify", "/srv", "/srv/captures", "/srv/everyone", "/var",
-    "/var/log", "/var/lib", "/home", "/root", "/run", "/run/user", "/boot", "/dev", "/sys", "/proc/sys/kernel",
-)  # fmt: skip
-FILES = ("/home/ranger/world-readable", "/root/secret", "/srv/private", "/etc/shadow", "/proc/1/environ", "/proc/kcore",
-         "/dev/kmsg", "/run/host/os-release", "/etc/edge-classify/config.toml")  # fmt: skip
+CLOSED = ["/", "/etc", "/etc/edge-classify", "/usr", "/opt/edge-classify", "/srv", "/srv/captures", "/srv/everyone"]
+CLOSED += ["/var", "/var/log", "/var/lib", "/home", "/root", "/run", "/run/user", "/boot", "/dev", "/sys"]
+CLOSED += ["/proc/sys/kernel"]
+FILES = ["/home/ranger/world-readable", "/root/secret", "/srv/private", "/etc/shadow", "/proc/1/environ", "/proc/kcore"]
+FILES += ["/dev/kmsg", "/run/host/os-release", "/etc/edge-classify/config.toml"]
 
 
 @pytest.fixture

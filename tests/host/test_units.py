@@ -1,4 +1,4 @@
-"""The files in systemd/ by themselves: clean, hardened, in agreement with each other and with the settings."""
+"""The files in systemd/: valid, hardened, and in agreement with each other and with the settings."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The real daemon as a process of its own, to be attacked from outside."""
+"""Starts the real daemon as a process, watches its log and database, and counts what an attack lost."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.support.places import REPOSITORY
 
 STARTED: "list[subprocess.Popen[bytes]]" = []
-"""Every daemon of the test at hand, so that none outlives it."""
+"""Every daemon of the current test, so that none outlives it."""
 
 
 def digest(data: bytes) -> str:
@@ -24,7 +24,7 @@ def digest(data: bytes) -> str:
 
 
 def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
-    """Look every few milliseconds; fails the test when `true` never holds."""
+    """Check every few milliseconds; fails the test if `true` does not hold in time."""
     end = time.monotonic() + seconds
     pause = threading.Event()
     while not true():
@@ -40,7 +40,7 @@ class DaemonProcess:
     model: Path
     flags: Sequence[str] = ("--settle-s", "0.3", "--give-up-s", "60", "--min-free-bytes", "0", "--json")
     wrapper: Sequence[str] = ()
-    """What the daemon runs under, such as strace."""
+    """The command line in front of the daemon's, such as strace."""
     environment: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -63,30 +63,35 @@ class DaemonProcess:
         command += ["--watch", str(watch or self.captures)]
         command += ["--db", str(self.database), "--model", str(self.model), *self.flags, *more]
         with (self.folder / "daemon.log").open("ab") as log, (self.folder / "daemon.out").open("ab") as out:
+            environment = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **self.environment}
             self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=out, stderr=log, start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **self.environment},
-            )  # fmt: skip
+                command,
+                cwd=self.folder,
+                stdout=out,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
         STARTED.append(self.process)
         return self
 
-    def wait_for_log(self, word: str, times: int = 1, seconds: float = 30.0) -> None:
-        """Until the daemon has said `word` so often."""
-        wait_until(lambda: self.log.count(word) >= times, seconds, f"{word!r} in the log:\n{self.log[-2000:]}")
+    def wait_for_log(self, text: str, times: int = 1, seconds: float = 30.0) -> None:
+        """Wait until `text` is in the daemon's log that many times."""
+        wait_until(lambda: self.log.count(text) >= times, seconds, f"{text!r} in the log:\n{self.log[-2000:]}")
 
     @property
     def has_ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
 
     def kill(self, number: int = signal.SIGKILL) -> int:
-        """Send a signal to the daemon and to all that it started, as a power cut would, and wait for its end."""
+        """Send a signal to the daemon and to the processes that it started, and wait for its end."""
         assert self.process is not None
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
         return self.process.wait(60)
 
     def stop(self) -> None:
-        """End it as the service manager does; it has to obey."""
+        """End the daemon as the service manager does; it must exit with 0."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.terminate()
@@ -97,7 +102,7 @@ class DaemonProcess:
             return connection.execute(sql).fetchall()
 
     def classified(self) -> list[str]:
-        """Digests of the frames that are logged, once for each of their own observations."""
+        """The digest of each logged frame, once for each of its observations."""
         if not self.database.exists():
             return []
         try:
@@ -105,11 +110,11 @@ class DaemonProcess:
                 "SELECT m.digest FROM media m JOIN observation o ON o.media = m.id WHERE m.status = 'classified'"
             )
         except sqlite3.DatabaseError:
-            return []  # not made yet, or damaged by the test
+            return []  # it does not exist yet, or the test has damaged it
         return [str(name) for (name,) in rows]
 
     def wait_for(self, digests: set[str], seconds: float = 60.0) -> None:
-        """Until the daemon has logged all of these; fails with what it said when it ends or takes too long."""
+        """Wait until the daemon has logged all of these; fails with its log if it ends or takes too long."""
 
         def done() -> bool:
             assert self.process is None or self.process.poll() is None, f"the daemon ended:\n{self.log[-3000:]}"
@@ -122,7 +127,7 @@ class DaemonProcess:
 
 @dataclass(frozen=True)
 class Tally:
-    """What is said of one attack in one line."""
+    """The outcome of one attack, printed as one line."""
 
     attack: str
     cases: int
@@ -140,7 +145,7 @@ class Tally:
 
     @classmethod
     def of(cls, attack: str, cases: int, whole: set[str], daemon: DaemonProcess, note: str = "") -> "Tally":
-        """Compare what is logged with the digests of the whole frames that were written."""
+        """Compare the logged frames with the digests of the whole frames that were written."""
         logged = daemon.classified()
         halves = len(set(logged) - whole)
         lost = len(whole - set(logged))
@@ -155,14 +160,14 @@ class Tally:
 
 
 class Burst:
-    """Frames that are written one after the other, under new names."""
+    """Frames to write one after the other, under new names."""
 
     def __init__(self, frames: list[bytes]) -> None:
         self._frames = iter(sorted(frames, key=len))
         self.whole: set[str] = set()
 
     def take(self) -> bytes:
-        """The next frame's bytes, for a test that writes them in its own way."""
+        """The next frame's bytes, for a test that writes the file itself."""
         data = next(self._frames)
         self.whole.add(digest(data))
         return data

@@ -1,4 +1,4 @@
-"""A Debian that boots its own systemd in a container: what a field box is to the service, without the forest."""
+"""Boots a Debian with its own systemd in a container, which is to the service what a field computer is."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from pathlib import Path
 
 from tests.support.places import REPOSITORY
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 DATABASE = "var/lib/edge-classify/detections.db"
 CAPTURES = "srv/captures"
 PACKAGES = "systemd,systemd-sysv,dbus,python3,procps"
-"""What Raspberry Pi OS Lite has as well; notably no pip and no python3-venv."""
+"""Packages that Raspberry Pi OS Lite has as well; notably without pip and python3-venv."""
 INSIDE = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
 
@@ -49,13 +49,13 @@ def usb_stick(platform: str) -> Path:
     return REPOSITORY / "dist" / f"edge-classify-{platform}"
 
 
-def until(true: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Wait for a condition; a failed test says which one never came."""
-    end = time.monotonic() + patience_s
+def until(true: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Wait for a condition; a failed test names the one that did not come."""
+    end = time.monotonic() + timeout_s
     pause = threading.Event()
     while not true():
         if time.monotonic() > end:
-            raise AssertionError(f"not within {patience_s:.0f} s: {what}")
+            raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
         pause.wait(0.05)
 
 
@@ -82,8 +82,8 @@ class FieldHost:
         self._container: subprocess.Popen[bytes] | None = None
 
     def boot(self) -> None:
-        command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network",
-                   "--console=pipe", f"--machine=edge-{os.getpid()}", f"--directory={self.root}"]  # fmt: skip
+        command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network"]
+        command += ["--console=pipe", f"--machine=edge-{os.getpid()}", f"--directory={self.root}"]
         self._container = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -138,8 +138,8 @@ class FieldHost:
         lines = self.run("journalctl", "--unit", unit, "--output", "json", "--no-pager").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
-    def said(self, words: str, unit: str = "edge-classify") -> bool:
-        return any(words in str(entry.get("MESSAGE", "")) for entry in self.journal(unit))
+    def has_logged(self, text: str, unit: str = "edge-classify") -> bool:
+        return any(text in str(entry.get("MESSAGE", "")) for entry in self.journal(unit))
 
     def query(self, sql: str, database: str = DATABASE) -> list[tuple[object, ...]]:
         path = self.root / database
@@ -158,14 +158,14 @@ class FieldHost:
         return int(str(rows[0][0])) if rows else 0
 
     def logged_once(self, frames: int) -> bool:
-        """Whether each of so many distinct frames has one media row and one answer, and nothing else is there."""
-        media, digests, answers = self.query(
+        """Whether this many distinct frames have one media row and one observation each, and nothing else is logged."""
+        media, digests, observations = self.query(
             "SELECT count(*), count(DISTINCT digest), (SELECT count(*) FROM observation) FROM media"
         )[0]
-        return media == digests == answers == frames
+        return media == digests == observations == frames
 
     def drop(self, frames: Sequence[Path], folder: Path | None = None) -> None:
-        """Frames arrive, each under a name of its own."""
+        """Copy frames into the watched folder, each under a name of its own."""
         for frame in frames:
             shutil.copyfile(frame, (folder or self.captures) / f"{frame.parent.name}-{frame.name}")
 
@@ -175,17 +175,17 @@ class FieldHost:
     def reboot(self) -> None:
         assert self._container is not None
         self.systemctl("reboot", check=False)
-        self._container.wait(PATIENCE_S)
+        self._container.wait(TIMEOUT_S)
         self.boot()
 
     def pull_the_plug(self) -> None:
-        """Everything inside is gone at once, as its init is; nothing is asked to stop."""
+        """Kill the container's init, so that everything inside ends at once without being asked to."""
         assert self._container is not None
         if (leader := self._leader) is not None:
             os.kill(int(leader), signal.SIGKILL)
         else:
             self._container.kill()
-        self._container.wait(PATIENCE_S)
+        self._container.wait(TIMEOUT_S)
         self._container = None
 
     def close(self) -> None:

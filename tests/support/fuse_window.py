@@ -1,4 +1,4 @@
-"""A FUSE file system that shows a folder: no events for what others write, and reading errors on demand."""
+"""A FUSE file system that shows another folder, without kernel events and with read errors on demand."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ FUSE(Window(sys.argv[1], sys.argv[3]), sys.argv[2], foreground=True, ro=True, di
 
 @contextmanager
 def fuse_window(behind: Path, shown: Path, fails: Path) -> Iterator[None]:
-    """Show `behind` at `shown`; while the file `fails` exists, files with `bad` in their names give only their head."""
+    """Show `behind` at `shown`; while the file `fails` exists, files with `bad` in the name end in a read error."""
     if find_spec("fuse") is None or not os.path.exists("/dev/fuse"):
         pytest.skip("FUSE shows the folder (pip install fusepy)")
     command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, str(behind), str(shown), str(fails)]

@@ -1,10 +1,10 @@
-"""What a disk can hold after the power failed: rebuilt from the writes and syncs that the real daemon made.
+"""Rebuilds what a disk can hold after a power failure from the writes and syncs that the real daemon made.
 
-strace records every call that changes a file of the database. A crash point is a place between two calls. What was
-written before the last sync of its file is on the disk. Of what came after, a disk may have taken any part in any
-order: any subset of the writes, the last of them torn at a sector. Names are the folder's content: a new file may be
-without its name, and a removed one may be back, until the folder itself was synced. (File systems promise more than
-this, most of them by far; SQLite's shared-memory file is left out because it is made anew after every start.)
+strace records every call that changes a file of the database. A crash point is a place between two calls. Whatever was
+written before the last sync of its file is on the disk. Of later writes the disk may hold any subset, the last of them
+torn at a sector. A folder is a list of names: until the folder itself was synced, a new file may lack its name, and a
+removed file may be back. (Most file systems promise far more than this. SQLite's shared-memory file is left out: it is
+made new at every start.)
 """
 
 import random
@@ -45,26 +45,13 @@ class _File:
 
 def strace(trace: Path) -> list[str]:
     """The command line in front of the daemon's."""
-    return [
-        "strace",
-        "-ff",
-        "-o",
-        str(trace),
-        "-y",
-        "-xx",
-        "-s",
-        "1000000",
-        "-e",
-        f"trace={CALLS}",
-        "-e",
-        "signal=none",
-    ]
+    return f"strace -ff -o {trace} -y -xx -s 1000000 -e trace={CALLS} -e signal=none".split()
 
 
 def read_trace(trace: Path, database: Path) -> list[Call]:
-    """The changes that the daemon made to its database, in order, and what it said meanwhile.
+    """The changes that the daemon made to its database, and the frames that it announced, in order.
 
-    One thread makes them all, so its file alone holds the whole order.
+    One thread makes all changes, so the trace of that thread holds the whole order.
     """
     found: dict[Path, list[Call]] = {}
     for path in trace.parent.glob(f"{trace.name}.*"):
@@ -151,8 +138,15 @@ def wrecks(calls: list[Call], points: set[int], seed: int, subsets: int) -> Iter
             files[call.name].pending.append(call)
 
 
-def _wreck(files: dict[str, _File], names: set[str], name_changes: list[Call], said: set[str], kind: str, number: int,
-           chance: random.Random) -> Wreck:  # fmt: skip
+def _wreck(
+    files: dict[str, _File],
+    names: set[str],
+    name_changes: list[Call],
+    said: set[str],
+    kind: str,
+    number: int,
+    chance: random.Random,
+) -> Wreck:
     count = {"none": 0, "all": len(name_changes)}.get(kind, chance.randint(0, len(name_changes)))
     there = _named(names, name_changes[:count])
     content = {}

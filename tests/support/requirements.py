@@ -1,4 +1,4 @@
-"""What a test needs of the machine it runs on: root, strace, mounts; and whether the long form was asked for."""
+"""What tests need of the machine: root, strace, mounts, user namespaces; and whether to run the long form."""
 
 import os
 import shutil
@@ -13,6 +13,11 @@ LONG = os.environ.get("FAULTS", "") == "long"
 """Whether the daemon is attacked for an hour instead of a minute (`make faults`)."""
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace injects the errors (apt-get install)")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+def strace_injecting(what: str, *options: str) -> list[str]:
+    """The command line in front of the daemon's, so that some of its system calls fail (see `inject=` in strace(1))."""
+    return ["strace", "-f", "-qq", "-o", "/dev/null", *options, "-e", "signal=none", "-e", f"inject={what}"]
 
 
 @contextmanager

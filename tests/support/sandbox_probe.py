@@ -1,6 +1,6 @@
-"""Run inside the service's sandbox, as the service: tries what it should not be able to do, and writes what it could.
+"""Tries, inside the service's sandbox, what the service must not be able to do, and writes the outcomes as JSON.
 
-Run as a module it takes the file to write as its argument. Needs nothing but Python.
+Run as a module it takes the file to write as its argument. It needs nothing but Python.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Makes small models whose answers are known: a detector with given boxes of any layout, a classifier of colours."""
+"""Makes small models with known outputs: a detector with given boxes of any layout, and a classifier of colours."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,9 +75,17 @@ def write_known_detector(
         [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
     )
     card = Card(
-        name, "1", "2026-01-01T00:00:00Z", DETECTOR_LABELS, SIDE_PX, SIDE_PX, Calibration(1.0, {"species": 0.5}),
-        fit=fit, task="detect", boxes=Boxes(layout),  # type: ignore[arg-type]
-    )  # fmt: skip
+        name,
+        "1",
+        "2026-01-01T00:00:00Z",
+        DETECTOR_LABELS,
+        SIDE_PX,
+        SIDE_PX,
+        Calibration(1.0, {"species": 0.5}),
+        fit=fit,  # type: ignore[arg-type]
+        task="detect",
+        boxes=Boxes(layout),
+    )
     return _write(path, graph, card)
 
 
@@ -91,8 +99,8 @@ def write_colour_classifier(path: Path, card: Card | None = None) -> Path:
     side = own.input_width_px
     weights = np.zeros((3, len(LABELS)), np.float32)
     weights[0, 0] = weights[1, 1] = weights[2, 4] = 24.0
-    constants = {"scale": np.float32(1 / 255), "zero": np.uint8(0), "weights": weights,
-                 "bias": np.array([0, 0, -9, -9, 0, 9], np.float32)}  # fmt: skip
+    bias = np.array([0, 0, -9, -9, 0, 9], np.float32)
+    constants = {"scale": np.float32(1 / 255), "zero": np.uint8(0), "weights": weights, "bias": bias}
     nodes = [
         helper.make_node("DequantizeLinear", ["pixels", "scale", "zero"], ["colours"]),
         helper.make_node("ReduceMean", ["colours"], ["mean"], axes=[1, 2], keepdims=0),

@@ -1,6 +1,6 @@
-"""Makes a small, real model for tests: an ONNX file with a card, that answers in well under a millisecond.
+"""Makes a small, real model for tests: an ONNX file with a model card, which runs in well under a millisecond.
 
-Its weights are random (from a seed), so its answers mean nothing; they are always the same for the same frame.
+Its weights are random (from a seed), so its predictions mean nothing, but the same frame always gets the same ones.
 """
 
 from pathlib import Path
@@ -19,23 +19,19 @@ _CHANNELS = 16  # of the embedding
 _MAPS = 4
 
 
-def _species(name: str, common_name: str, class_: str, order: str, family: str) -> Taxon:
-    return Taxon(name, "species", common_name, class_, order, family, name.split()[0], name)
+def _species(name: str, common_name: str, class_: str, order: str, family: str) -> Label:
+    taxon = Taxon(name, "species", common_name, class_, order, family, name.split()[0], name)
+    return Label(common_name.replace(" ", "_"), "animal", common_name, taxon)
 
 
 LABELS = (
-    Label("roe_deer", "animal", "roe deer",
-          _species("Capreolus capreolus", "roe deer", "Mammalia", "Artiodactyla", "Cervidae")),
-    Label("red_deer", "animal", "red deer",
-          _species("Cervus elaphus", "red deer", "Mammalia", "Artiodactyla", "Cervidae")),
-    Label("wild_boar", "animal", "wild boar",
-          _species("Sus scrofa", "wild boar", "Mammalia", "Artiodactyla", "Suidae")),
-    Label("red_fox", "animal", "red fox",
-          _species("Vulpes vulpes", "red fox", "Mammalia", "Carnivora", "Canidae")),
-    Label("tawny_owl", "animal", "tawny owl",
-          _species("Strix aluco", "tawny owl", "Aves", "Strigiformes", "Strigidae")),
+    _species("Capreolus capreolus", "roe deer", "Mammalia", "Artiodactyla", "Cervidae"),
+    _species("Cervus elaphus", "red deer", "Mammalia", "Artiodactyla", "Cervidae"),
+    _species("Sus scrofa", "wild boar", "Mammalia", "Artiodactyla", "Suidae"),
+    _species("Vulpes vulpes", "red fox", "Mammalia", "Carnivora", "Canidae"),
+    _species("Strix aluco", "tawny owl", "Aves", "Strigiformes", "Strigidae"),
     Label("blank", "blank", "blank"),
-)  # fmt: skip
+)
 
 
 def tiny_card(name: str = "tiny", version: str = "1") -> Card:
@@ -73,7 +69,7 @@ def tiny_card(name: str = "tiny", version: str = "1") -> Card:
 
 
 def write_tiny_model(path: Path, card: Card | None = None, seed: int = 0, sharpness: float = 8.0) -> Path:
-    """Write the model to `path`; `sharpness` scales the logits (NaN makes a model that answers nothing finite)."""
+    """Write the model to `path`; `sharpness` scales the logits (NaN makes a model without a finite output)."""
     random = np.random.default_rng(seed)
     cell_px = SIDE_PX // _CELLS
     filters = random.normal(0, 0.3, (_CHANNELS, 3, cell_px, cell_px)).astype(np.float32)

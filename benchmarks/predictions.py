@@ -1,7 +1,7 @@
-"""A model's decisions and logits on real frames as a file, and the comparison of two such files.
+"""Writes a model's logits and decisions on real frames to a file, and compares two such files.
 
-Made to compare processors: `python -m benchmarks.answers take` on each of them, then `compare` anywhere. Needs only
-what a device has.
+It compares processors: run `python -m benchmarks.predictions write` on each of them, then `compare` anywhere. It needs
+only what a device has installed.
 """
 
 import argparse
@@ -19,23 +19,23 @@ from edge.inference.model import STARTER, Model
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser("python -m benchmarks.answers", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.predictions", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    take = commands.add_parser("take", help="answer frames and write what was said")
-    take.add_argument("frames", type=Path, help="a folder, searched at any depth for .jpg")
-    take.add_argument("--model", type=Path, default=STARTER)
-    take.add_argument("--count", type=int, default=100)
-    take.add_argument("--out", type=Path, required=True, help="an .npz file")
-    compare = commands.add_parser("compare", help="two files of `take`")
+    write = commands.add_parser("write", help="classify frames and write the predictions")
+    write.add_argument("frames", type=Path, help="a folder, searched at any depth for .jpg")
+    write.add_argument("--model", type=Path, default=STARTER)
+    write.add_argument("--count", type=int, default=100)
+    write.add_argument("--out", type=Path, required=True, help="an .npz file")
+    compare = commands.add_parser("compare", help="compare two files of `write`")
     compare.add_argument("a", type=Path)
     compare.add_argument("b", type=Path)
     given = parser.parse_args(argv)
-    if given.command == "take":
-        return _take(given.frames, given.model, given.count, given.out)
+    if given.command == "write":
+        return _write(given.frames, given.model, given.count, given.out)
     return _compare(given.a, given.b)
 
 
-def _take(folder: Path, path: Path, count: int, out: Path) -> int:
+def _write(folder: Path, path: Path, count: int, out: Path) -> int:
     model = Model(path)
     decider = Decider(model.card)
     frames = sorted(folder.rglob("*.jpg"))
@@ -46,9 +46,9 @@ def _take(folder: Path, path: Path, count: int, out: Path) -> int:
         seen = view(model, decode(frame.read_bytes(), decode_side_px(model), frame.name))
         pixels.append(int(seen.whole.sum(dtype=np.int64)))
         logits.append(model.run(seen.whole[None]).logits[0])
-        answer = look(model, [seen])[0]
-        decision = decider.decide(answer.log_probabilities, answer.familiarity)
-        logs.append(answer.log_probabilities)
+        prediction = look(model, [seen])[0]
+        decision = decider.decide(prediction.log_probabilities, prediction.familiarity)
+        logs.append(prediction.log_probabilities)
         decisions.append(f"{decision.kind} {decision.taxon} {decision.reason}")
     np.savez(out, names=[frame.name for frame in chosen], pixels=pixels, logits=logits, logs=logs, decisions=decisions)
     print(f"{len(chosen)} frames in {time.perf_counter() - began:.0f} s -> {out}")
@@ -58,7 +58,7 @@ def _take(folder: Path, path: Path, count: int, out: Path) -> int:
 def _compare(first: Path, second: Path) -> int:
     with np.load(first) as a, np.load(second) as b:
         if not np.array_equal(a["names"], b["names"]):
-            print("the two files hold answers to different frames", file=sys.stderr)
+            print("the two files hold predictions of different frames", file=sys.stderr)
             return 2
         same = a["decisions"] == b["decisions"]
         print(f"frames                       {len(same)}")
