@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,27 +15,43 @@ def logs(*p: float) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
     return np.log(np.array(p, np.float32))
 
 
-def test_two_looks_combine_to_probabilities() -> None:
+def test_two_predictions_combine_to_probabilities() -> None:
     mixed = np.exp(combine(logs(0.5, 0.2, 0.3), logs(0.1, 0.8, 0.1), PLAN, BLANK))
     assert mixed.sum() == pytest.approx(1.0, abs=1e-6)
 
 
-def test_what_it_is_follows_the_closer_look_and_whether_it_is_anything_the_weights() -> None:
-    whole, close = logs(0.45, 0.05, 0.5), logs(0.05, 0.85, 0.1)
-    mixed = np.exp(combine(whole, close, PLAN, BLANK))
-    assert mixed[1] > mixed[0]
-    # log-odds of blank: 0.75 * log(1) + 0.25 * log(1/9)
-    assert mixed[2] == pytest.approx(1 / (1 + 9**0.25), abs=1e-5)
+def test_species_of_frame_and_crop_are_mixed_by_the_weight() -> None:
+    whole, crop = logs(0.45, 0.05, 0.5), logs(0.05, 0.85, 0.1)
+    mixed = np.exp(combine(whole, crop, PLAN, BLANK))
+    # The odds of the two species are 9 : 1 in the whole frame and 1 : 17 in the crop.
+    assert mixed[0] / mixed[1] == pytest.approx(9**0.2 / 17**0.8, rel=1e-5)
+    other_blank_weight = np.exp(combine(whole, crop, replace(PLAN, blank_weight=0.9), BLANK))
+    assert other_blank_weight[0] / other_blank_weight[1] == pytest.approx(mixed[0] / mixed[1], rel=1e-5)
 
 
-def test_the_same_look_twice_changes_nothing() -> None:
+def test_blank_of_frame_and_crop_is_mixed_by_the_blank_weight() -> None:
+    whole, crop = logs(0.25, 0.05, 0.7), logs(0.05, 0.85, 0.1)
+    blank = np.exp(combine(whole, crop, PLAN, BLANK))[2]
+    # The odds of blank are 7 : 3 in the whole frame and 1 : 9 in the crop.
+    assert blank / (1 - blank) == pytest.approx((7 / 3) ** 0.75 / 9**0.25, rel=1e-5)
+    assert np.exp(combine(whole, crop, replace(PLAN, weight=0.1), BLANK))[2] == pytest.approx(blank, rel=1e-5)
+
+
+def test_several_blank_labels_keep_their_shares_of_the_whole_frame() -> None:
+    blank = np.array([False, True, True])
+    mixed = np.exp(combine(logs(0.2, 0.2, 0.6), logs(0.4, 0.5, 0.1), PLAN, blank))
+    assert mixed[2] / mixed[1] == pytest.approx(3, rel=1e-5)
+    assert mixed.sum() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_same_prediction_twice_changes_nothing() -> None:
     once = logs(0.6, 0.3, 0.1)
     assert np.exp(combine(once, once, PLAN, BLANK)) == pytest.approx(np.exp(once), abs=1e-6)
 
 
-def test_without_a_blank_label_all_labels_mix_alike() -> None:
-    mixed = np.exp(combine(logs(0.9, 0.1), logs(0.1, 0.9), PLAN, np.array([False, False])))
-    assert mixed[1] > 0.5
+def test_without_a_blank_label_all_labels_are_mixed_by_the_weight() -> None:
+    mixed = np.exp(combine(logs(0.9, 0.1), logs(0.2, 0.8), PLAN, np.array([False, False])))
+    assert mixed[0] / mixed[1] == pytest.approx(9**0.2 / 4**0.8, rel=1e-5)
     assert mixed.sum() == pytest.approx(1.0, abs=1e-6)
 
 
@@ -84,7 +102,7 @@ def test_a_model_without_attention_has_no_region() -> None:
     assert attention_crops(None, [(10, 10), (20, 20)], 0.5) == [None, None]
 
 
-def test_a_box_cuts_its_part_of_the_picture() -> None:
+def test_a_box_cuts_its_part_of_the_image() -> None:
     pixels = np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3)
     part = Box(0.5, 0.2, 0.25, 0.5).cut(pixels)
     assert part.shape == (5, 5, 3)
