@@ -13,12 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge.image import decode as frame
-from edge.inference import attention_crop
 from edge.inference.decision import Decider, Decision
 from edge.inference.model import STARTER, Model
-from edge.inference.predictor import answer
+from edge.inference.predictor import Models, classify
 from edge.inference.taxonomy import Tree
-from edge.service.model_reload import Models
 from export.validation.calibrate import calibrations, prior_of
 from export.validation.labelled_frames import LabelledFrame, read_labelled_frames
 from export.validation.model_outputs import take_outputs
@@ -42,7 +40,7 @@ def main() -> None:
         said: dict[str, Decision] = {}
         for name, side_px in sides.items():
             decoded = frame.decode(scene.path.read_bytes(), side_px)
-            said[name] = answer(models, attention_crop.view(model, decoded)).decision
+            said[name] = classify(models, decoded).decision
             verdict = "unknown" if said[name].kind == "unknown" else judge(said[name], scene, tree)
             verdicts[name][verdict] += 1
         if len({(decision.kind, decision.taxon) for decision in said.values()}) > 1:

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=STARTER)
     given = parser.parse_args()
     model = Model(given.model)
-    side_px = decode_side_px(model)
+    side_px = decode_side_px(model.card)
     for seen in files_below(str(given.folder.absolute())):
         decoded = frame.decode(Path(seen.path).read_bytes(), side_px, seen.path)
         model.run(np.asarray(model.pixels(decoded))[None])

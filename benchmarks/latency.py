@@ -58,7 +58,7 @@ def main() -> None:
 
 def _floor_s(model: Model, data: bytes) -> float:
     begun = time.monotonic()
-    model.run(model.pixels(frame.decode(data, decode_side_px(model)))[None])
+    model.run(model.pixels(frame.decode(data, decode_side_px(model.card)))[None])
     return time.monotonic() - begun
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from edge.image.decode import decode
-from edge.inference.attention_crop import decode_side_px, look, view
+from edge.inference.attention_crop import decode_side_px
 from edge.inference.decision import Decider
+from edge.inference.frame_classification import classify_frames, network_input
 from edge.inference.model import STARTER, Model
 
 
@@ -43,10 +44,10 @@ def _write(folder: Path, path: Path, count: int, out: Path) -> int:
     began = time.perf_counter()
     pixels, logits, logs, decisions = [], [], [], []
     for frame in chosen:
-        seen = view(model, decode(frame.read_bytes(), decode_side_px(model), frame.name))
+        seen = network_input(model, decode(frame.read_bytes(), decode_side_px(model.card), frame.name))
         pixels.append(int(seen.whole.sum(dtype=np.int64)))
         logits.append(model.run(seen.whole[None]).logits[0])
-        prediction = look(model, [seen])[0]
+        prediction = classify_frames(model, [seen])[0]
         decision = decider.decide(prediction.log_probabilities, prediction.familiarity)
         logs.append(prediction.log_probabilities)
         decisions.append(f"{decision.kind} {decision.taxon} {decision.reason}")

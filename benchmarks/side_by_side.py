@@ -160,7 +160,7 @@ def _torchvision_loop(given: argparse.Namespace) -> Classify:
 
 def _decode_loop(given: argparse.Namespace) -> Classify:
     """Strict decoding at the pipeline's scale, and nothing else."""
-    return _decoding(decode_side_px(Model(given.model)))
+    return _decoding(decode_side_px(Model(given.model).card))
 
 
 def _decode_eighth_loop(given: argparse.Namespace) -> Classify:

@@ -3,15 +3,13 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from edge.image import decode as frame
-from edge.inference import attention_crop as look
+from edge.image.decode import decode
 from edge.inference.card import Card
 from edge.inference.decision import Decider, Decision
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, classifier
-from edge.inference.predictor import answer
+from edge.inference.predictor import Models, classify
 from edge.inference.thresholds import check_thresholds
-from edge.service.model_reload import Models
 
 
 class Classifier:
@@ -20,13 +18,12 @@ class Classifier:
     Args:
         model: ONNX file with a card inside; the shipped starter model by default.
         species: allowed taxa (scientific names of any rank); every taxon by default.
-        thresholds: least probability for an answer, by rank, kind or label name, in place of the model's own.
-        second_look: look again at the region that drew attention, where the model's card gives a plan for it.
-        detector: ONNX file of a detector with a card inside; the frame is then decided by its boxes.
+        thresholds: least probability for a decision, by rank, kind or label name; they override the model's own.
+        second_look: classify the attention crop too, where the model card plans one.
+        detector: ONNX file of a detector with a card inside; the frame is then decided by its bounding boxes.
 
     Raises:
         edge.inference.model.ModelError: the file is no model with a card, or is damaged.
-        edge.settings.SettingsError: a threshold names nothing that this model knows, or is not from 0 to 1.
     """
 
     def __init__(
@@ -54,11 +51,10 @@ class Classifier:
         """Classify one whole image: a path, or the bytes of a file.
 
         Raises:
-            edge.image.decode.BadFrame: half a frame, a damaged one, or no image; its `reason` says which.
+            edge.image.decode.BadFrame: an incomplete frame, a damaged one, or no image; its `reason` says which.
             OSError: the file cannot be read.
         """
         name = "" if isinstance(source, bytes) else str(source)
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        picture = frame.decode(data, self._models.decode_side_px, name)
-        view = look.view(self._models.classifier, picture)
-        return answer(self._models, view, self._second_look, self._least_blank).decision
+        frame = decode(data, self._models.decode_side_px, name)
+        return classify(self._models, frame, self._second_look, self._least_blank).decision

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from edge.inference.attention_crop import familiarity
 from edge.inference.card import Calibration, Card, Gate, Rejection
 from edge.inference.decision import Decider
+from edge.inference.frame_classification import familiarity
 from edge.inference.model import Outputs
 from export import ExportError
 from export.model_file import opened

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from zoneinfo import ZoneInfo
 
-from edge.image.decode import Exif
+from edge.image.exif import Exif
 from edge.timestamps import zone_named
 
 EARLIEST_PLAUSIBLE = datetime(2005, 1, 1, tzinfo=UTC)  # no digital camera trap is older; a reset clock is

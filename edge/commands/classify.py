@@ -70,7 +70,7 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
     from edge.service.crash_guard import CrashGuard
     from edge.service.frame_processor import FrameProcessor
     from edge.service.model_reload import choose_models
-    from edge.service.pipeline import Pipeline
+    from edge.service.pipeline import Hooks, Pipeline
 
     manager = ServiceManager()
     configure_logging(given.verbose, given.quiet)
@@ -80,18 +80,18 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
         store = Store(settings.db, models, settings)
         try:
             announcer = Console(sys.stdout, given.quiet, store.detection if settings.json else None)
-            log.info("model %s %s, database %s", models.name, models.card.version, settings.db.absolute())
-            suspicion = CrashGuard(settings, store.ended_badly, store.has_crashed)
-            examiner = FrameProcessor(models, settings, store.is_logged, suspicion.fault, store.logged_at)
-            pipeline = Pipeline(examiner, store, settings, announcer, suspicion)
+            log.info("model %s, database %s", models.title, settings.db.absolute())
             stop = _stop_on_signals()
             gc.freeze()  # what is there by now stays; looking through it for garbage would cost each frame 2 % more
             if settings.watch is not None:
                 from edge.service.daemon import Daemon
 
-                Daemon(settings, store, models, pipeline, announcer, manager).run(stop)
+                Daemon(settings, store, models, announcer, manager).run(stop)
             else:
-                _once(settings, given.paths, store, pipeline, announcer, stop)
+                guard = CrashGuard(settings, store.ended_badly, store.has_crashed)
+                processor = FrameProcessor(models, settings, store, guard)
+                pipeline = Pipeline(processor, store, settings, guard, Hooks(announcer))
+                _once(given.paths, store, pipeline, announcer, stop)
             manager.stopping()
             store.end()
             announcer.finish()
@@ -115,7 +115,7 @@ def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
             raise SettingsError(f"{path} does not exist; expected a file or a folder")
 
 
-def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline: "Pipeline",
+def _once(paths: Sequence[Path], store: "Store", pipeline: "Pipeline",
           announcer: "Console", stop: threading.Event) -> None:  # fmt: skip
     from edge.capture.files import STEP, files_below, see
 
@@ -141,7 +141,7 @@ def _once(settings: "Settings", paths: Sequence[Path], store: "Store", pipeline:
             announcer.pass_by(len(some) - len(unknown))
             yield from unknown
 
-    pipeline.run(new(), stop, lambda failure: True)
+    pipeline.run(new(), stop)
 
 
 def _stop_on_signals() -> threading.Event:

@@ -1,5 +1,6 @@
-"""What becomes of one file: an answer, a failure with its reason, or content that is logged already."""
+"""What becomes of one file: a classified frame, content that is logged already, or a failure with its reason."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,68 +9,89 @@ from numpy.typing import NDArray
 from edge.capture.capture_time import CaptureTime
 from edge.capture.files import FileState
 from edge.image.box import Box
-from edge.image.decode import Reason
 from edge.image.resize import Pixels
 from edge.inference.box_classification import Subject
 from edge.inference.decision import Decision
+from edge.vocabulary import FileReason, MediaStatus
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifiedFrame:
-    """A whole frame with its answer, ready to be logged."""
+class Conclusion:
+    """What is logged of a whole frame beside its file."""
 
-    seen: FileState
-    digest: str
-    width_px: int
-    height_px: int
     captured: CaptureTime
-    deployment: str | None
     decision: Decision
     log_probabilities: NDArray[np.float32] | None
     """float32[L]; `None` where a detector found no animal to classify."""
-    region: Box | None
-    """Where the attention went, when no detector looked."""
+    crop: Box | None
+    """The attention crop; `None` with a detector or without attention."""
     infrared: bool
     scene: Pixels
     """uint8[12, 16], see `edge.image.scene_features`."""
     subjects: tuple[Subject, ...] = ()
-    """A detector's boxes."""
+    """The detector's bounding boxes, strongest first."""
 
     @property
     def count(self) -> int | None:
-        """How many boxes show what the frame is said to be; `None` without a box: a classifier counts nothing."""
+        """Number of bounding boxes of the decision's kind; `None` without one: a classifier counts nothing."""
         return sum(subject.decision.kind == self.decision.kind for subject in self.subjects) or None
+
+
+@dataclass(slots=True)
+class ClassifiedFrame:
+    """A whole frame that went through the networks.
+
+    Its conclusion is worked out when it is first asked for: these are many small steps, whose code has left the
+    processor's cache after each frame that was decoded. Asked for a group of frames in a row, they take a fraction of
+    the time (docs/results/device.md).
+    """
+
+    file: FileState
+    digest: str
+    width_px: int
+    height_px: int
+    deployment: str | None
+    _conclusion: Conclusion | Callable[[], Conclusion]
+
+    @property
+    def conclusion(self) -> Conclusion:
+        if not isinstance(self._conclusion, Conclusion):
+            self._conclusion = self._conclusion()
+        return self._conclusion
 
 
 @dataclass(frozen=True, slots=True)
 class FailedFile:
-    """A file that cannot be scored, now or ever."""
+    """A file that cannot be classified, now or ever."""
 
-    seen: FileState
+    file: FileState
     digest: str | None
-    reason: Reason
+    reason: FileReason
     detail: str
+    """One line for people."""
     final: bool
-    """False while it may still be growing."""
+    """False while the file may still be growing."""
     deployment: str | None = None
     tries: int = 1
     """How often it was tried for this result."""
+    retry_after_s: float | None = None
+    """When an incomplete file is to be tried again; `None` when it is final or its command tries nothing again."""
 
     @property
-    def status(self) -> str:
-        if self.reason == "unsupported_format":
-            return "unsupported"
-        return "unreadable" if self.final else "pending"
+    def status(self) -> MediaStatus:
+        if self.reason == FileReason.UNSUPPORTED_FORMAT:
+            return MediaStatus.UNSUPPORTED
+        return MediaStatus.UNREADABLE if self.final else MediaStatus.PENDING
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
     """Content that is logged already, seen at another path or at another time."""
 
-    seen: FileState
+    file: FileState
     digest: str
     grown_from: str | None = None
-    """Digest under which the frame was logged before its file went on growing after the end of the picture."""
+    """Digest under which the frame was logged before its file went on growing after the end of the image."""
 
 
-Result = ClassifiedFrame | FailedFile | Duplicate
+FrameResult = ClassifiedFrame | FailedFile | Duplicate

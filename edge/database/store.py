@@ -1,66 +1,60 @@
-"""Rows of a frame, never split over two transactions. The database is the only state that the daemon has."""
+"""The one writer of the detections database: rows of a frame, never split over two transactions.
+
+The database is the only state that the daemon has.
+"""
 
 import json
 import logging
 import os
-import re
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import disk_usage
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import __version__
 from edge.capture.files import FileState
 from edge.database.clock_rollback import ClockRollback
-from edge.database.event_table import make_grouper, update_events
-from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, Result
+from edge.database.disk_guard import DatabaseWaits, DiskGuard
+from edge.database.event_schedule import BACKLOG_S, EventSchedule
+from edge.database.event_table import make_grouper
+from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult
+from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
 from edge.database.recovery import open_or_repair
 from edge.host.status import HostStatus
 from edge.image.box import Box
 from edge.inference.decision import Decision
-from edge.service.model_reload import Models
+from edge.inference.predictor import Models
 from edge.settings import Deployment, Settings
 from edge.timestamps import iso_utc, now
+from edge.version import __version__
+from edge.vocabulary import BoxSource, ClockDoubt, Kind
 
 log = logging.getLogger(__name__)
 
-KNOWN = """
-SELECT f.path, f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reason
-FROM file f JOIN media m ON m.id = f.media WHERE f.path IN ({})
-"""
 DETECTION = "SELECT d.* FROM file f JOIN detections d ON d.media = f.media WHERE f.path = ?"
-CLASSIFIED = "SELECT id FROM media WHERE digest = ? AND status = 'classified'"
-ANSWERED = "SELECT 1 FROM observation WHERE media = ? AND model = ? AND method = 'machine' AND subject = 0"
-UNSCORED_AT = "SELECT id FROM media WHERE path = ? AND status <> 'classified'"
-UNSCORED_WITH = "SELECT id, path FROM media WHERE digest = ? AND status <> 'classified'"
-CRASHED = "SELECT 1 FROM media WHERE digest = ? AND status <> 'classified' AND reason = 'crashed_decoder'"
+UNCLASSIFIED_AT = "SELECT id FROM media WHERE path = ? AND status <> 'classified'"
+UNCLASSIFIED_WITH = "SELECT id, path FROM media WHERE digest = ? AND status <> 'classified'"
 SAW_FILE = """
 INSERT INTO file (path, bytes, mtime_ns, ctime_ns, media, seen_at) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
     media = excluded.media, seen_at = excluded.seen_at
 """
 NEW_MEDIA = "INSERT INTO media (path, bytes, received_at, status) VALUES (?, ?, ?, 'pending')"
-FAILED = """
+FAILED_FILE = """
 UPDATE media SET path = ?, digest = ?, bytes = ?, status = ?, reason = ?, attempts = attempts + ?, deployment = ?
 WHERE id = ?
 """
-SCORED = """
+CLASSIFIED_FRAME = """
 UPDATE media SET path = ?, digest = ?, bytes = ?, width_px = ?, height_px = ?, captured_at = ?, captured_at_raw = ?,
     time_zone = ?, clock_doubt = ?, status = 'classified', reason = NULL, attempts = attempts + 1, deployment = ?,
     infrared = ?, scene = ?
 WHERE id = ?
 """
 GREW = "UPDATE media SET digest = ?, bytes = ? WHERE digest = ? AND status = 'classified'"
-LOGGED_AT = """
-SELECT m.bytes, m.digest FROM file f JOIN media m ON m.id = f.media WHERE f.path = ? AND m.status = 'classified'
-"""
 MOVED = "UPDATE media SET path = ? WHERE id = ?"
 FORGET_PLACEHOLDER = "DELETE FROM media WHERE id = ? AND status <> 'classified'"
 NEW_OBSERVATION = """
@@ -76,15 +70,11 @@ ON CONFLICT (sha256) DO UPDATE SET card = excluded.card WHERE card = '{}' -- wha
 NEW_RUN = "INSERT INTO run (started_at, software_version, model, settings) VALUES (?, ?, ?, ?)"
 END_RUN = "UPDATE run SET ended_at = ? WHERE id = ?"
 LAST_RUN = "SELECT ended_at FROM run ORDER BY id DESC LIMIT 1"
-BEAT = """
+HEARTBEAT = """
 INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronised) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (at) DO NOTHING
 """
 NEWEST_FRAMES = "SELECT path FROM media WHERE status = 'classified' ORDER BY id DESC LIMIT ?"
-NEWEST_OF_NO_EVENT = """
-SELECT id FROM media WHERE status = 'classified' AND id > (SELECT coalesce(max(media), 0) FROM event_media)
-ORDER BY id DESC LIMIT 5000
-"""
 PENDING = "SELECT id, path FROM media WHERE status = 'pending'"
 SAVE_DEPLOYMENT = """
 INSERT INTO deployment (id, latitude, longitude, time_zone, start, "end", folder) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -93,51 +83,38 @@ ON CONFLICT (id) DO UPDATE SET latitude = coalesce(excluded.latitude, latitude),
     start = coalesce(excluded.start, start), "end" = coalesce(excluded."end", "end"),
     folder = coalesce(excluded.folder, folder)
 """
-OWN_ENDS = re.compile(r"|-wal|-shm|-journal|\.lock|\.(damaged-|salvag).*", re.DOTALL)
-LONGEST_STRETCH = 20_000  # frames without a silence between visits: more would need the memory of a small box
-BACKLOG_S = 1.0  # how often events are brought up to date while more frames are on their way
-SLOW_S, UNHURRIED = 0.2, 20
-"""What takes longer than `SLOW_S` is done again after `UNHURRIED` times its duration at the earliest."""
-
-
-class DatabaseWaits(RuntimeError):
-    """The database cannot be written now (full, read-only, locked): one line that says why."""
 
 
 class Store:
     """Writes frames to the database at `path`; one process at a time holds it.
 
-    Raises `SchemaError` for a file that is none of ours. A damaged one is set aside and what can be read of it is
-    brought into a new one.
+    Raises `SchemaError` for a file that is not ours. A damaged one is set aside, and what can be read of it is brought
+    into a new one.
     """
 
     def __init__(self, path: Path, models: Models, settings: Settings) -> None:
         self._path = path.resolve()  # a link leads to the files that lie beside the database
         self._settings = settings
-        self._used_models = models
+        self._models = models
         self._run: int | None = None
-        self._observed: list[int] = []
-        self._unplaced: list[int] = []
-        """Logged frames whose events are not up to date yet."""
-        self._placed_at = self._next_placing = 0.0
+        self._disk = DiskGuard(self._path, settings.min_free_bytes)
         self.times_opened = 0
         """More than 1 when the file was replaced under the running process: what is logged has to be asked anew."""
         self._open()
 
     def _open(self) -> None:
         self._connection = open_or_repair(self._path)
-        self._file = _identity(self._path)
-        self._clock_order = ClockRollback(self._connection)
+        self._disk.opened()
+        self._clock_rollback = ClockRollback(self._connection)
         last = self._connection.execute(LAST_RUN).fetchone()
         self.ended_badly = last is not None and last[0] is None
         """Whether the run before this one crashed or lost its power."""
-        unplaced = self._connection.execute(NEWEST_OF_NO_EVENT).fetchall() if self.ended_badly else []
-        self._unplaced = [media for (media,) in unplaced]
-        self._begin_run(self._used_models)
+        self._events: EventSchedule | None = None
+        self._begin_run(self._models)
         self.times_opened += 1
 
     def begin_run(self, models: Models) -> None:
-        """Answers come from `models` from now on. Raises `DatabaseWaits`."""
+        """Decisions come from `models` from now on. Raises `DatabaseWaits`."""
         try:
             self._begin_run(models)
         except sqlite3.Error as error:
@@ -146,23 +123,27 @@ class Store:
     def _begin_run(self, models: Models) -> None:
         with self._transaction():
             self._write(NEW_MODEL, models.sha256, models.name, models.card.version, models.card.to_json())
-            model_id = self._one("SELECT id FROM model WHERE sha256 = ?", models.sha256)
-            run = self._write(NEW_RUN, iso_utc(now()), __version__, model_id, _settings_json(self._settings, models))
+            (model,) = self._connection.execute("SELECT id FROM model WHERE sha256 = ?", (models.sha256,)).fetchone()
+            run = self._write(NEW_RUN, iso_utc(now()), __version__, model, _settings_json(self._settings, models))
             if self._run is not None:
                 self._write(END_RUN, iso_utc(now()), self._run)
             for deployment in self._settings.deployments:
                 self._save(deployment)
-        self._used_models, self._model, self._run = models, model_id, run
-        self._grouper = make_grouper(self._connection, {model_id: models.decider})
-        self._model_name = f"{models.name} {models.card.version}"
+        self._models, self._model, self._run = models, model, run
+        self._known = KnownFiles(self._connection, self._path, self._settings, model)
+        grouper = make_grouper(self._connection, {model: models.decider})
+        if self._events is None:
+            self._events = EventSchedule(self._connection, grouper, self.ended_badly)
+        self._events.grouper = grouper
 
     def end(self) -> None:
-        """Say that the run ended as it should; without that, the next one looks twice at what was in hand."""
+        """Note that the run ended as it should; without that, the next one tries what was in hand with care."""
+        assert self._events is not None
         try:
             with self._transaction():
-                self._next_placing = 0.0
-                self._place(self._unplaced)
+                waiting = self._events.update(at_once=True)
                 self._write(END_RUN, iso_utc(now()), self._run)
+            self._events.committed(waiting)
         except sqlite3.Error as error:
             log.warning("database: %s: %s", self._path, error)
 
@@ -170,222 +151,179 @@ class Store:
         self._connection.close()
 
     def unknown(self, files: Sequence[FileState]) -> list[FileState]:
-        """Those of some files that need a visit; a few hundred at once cost little more than one."""
-        files = [seen for seen in files if not self._is_own(seen.path)]
-        paths = [_path_value(seen.path) for seen in files]
-        try:
-            rows = self._connection.execute(KNOWN.format(",".join("?" * len(paths))), paths).fetchall()
-        except sqlite3.DatabaseError as error:
-            log.debug("database: %s: %s", self._path, error)
-            return list(files)  # what is not known is only read once more
-        known = {row[0]: row[1:] for row in rows}
-        return [seen for seen, path in zip(files, paths, strict=True) if not self._is_as_logged(seen, known.get(path))]
-
-    def _is_own(self, path: str) -> bool:
-        """Whether it is one of the database's files, in the folder that is watched.
-
-        Nobody else in this process may open and close them: that would give up the locks that SQLite holds on them.
-        """
-        folder, name = os.path.split(path)
-        if not name.startswith(self._path.name) or not OWN_ENDS.fullmatch(name[len(self._path.name) :]):
-            return False
-        return os.path.realpath(folder) == str(self._path.parent)
-
-    def _is_as_logged(self, seen: FileState, row: tuple[Any, ...] | None) -> bool:
-        if row is None:
-            return False
-        size, mtime_ns, status, media, ctime_ns, digest, reason = row
-        if (size, mtime_ns) != (seen.bytes, seen.mtime_ns) or status == "pending":
-            return False
-        if status == "classified":
-            return not self._settings.reclassify or self._answered(media)
-        if status == "unreadable" and self._settings.watch is None:
-            return False  # whoever asks about this file gets an answer about this file
-        if status == "unreadable" and digest is None and reason != "permission":
-            return False  # a card that failed to give its bytes may give them next time
-        return ctime_ns in (None, seen.ctime_ns)
+        """Those of some files that have to be processed."""
+        return self._known.unknown(files)
 
     def is_logged(self, digest: str) -> bool:
-        """Whether this content needs no second look."""
-        row = self._ask(CLASSIFIED, digest)
-        return row is not None and (not self._settings.reclassify or self._answered(row[0]))
-
-    def detection(self, seen: FileState) -> dict[str, Any]:
-        """A logged file's row of the view `detections`, by column."""
-        cursor = self._connection.execute(DETECTION, (_path_value(seen.path),))
-        return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
+        """Whether this content needs no classification."""
+        return self._known.is_logged(digest)
 
     def logged_at(self, path: str) -> tuple[int, str] | None:
-        """Size and digest of the frame that was logged at this path last."""
-        row = self._ask(LOGGED_AT, _path_value(path))
-        return None if row is None else (row[0], row[1])
+        """Size in bytes and digest of the frame that was logged at this path last."""
+        return self._known.logged_at(path)
 
     def has_crashed(self, digest: str) -> bool:
         """Whether this content has ended the process or the decoder before."""
-        return self._ask(CRASHED, digest) is not None
+        return self._known.has_crashed(digest)
+
+    def detection(self, file: FileState) -> dict[str, Any]:
+        """A logged file's row of the view `detections`, by column."""
+        cursor = self._connection.execute(DETECTION, (path_value(file.path),))
+        return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
 
     def newest_frames(self, count: int) -> list[str]:
         """Paths of the frames that were classified last."""
         rows = self._connection.execute(NEWEST_FRAMES, (count,)).fetchall()
         return [os.fsdecode(path) for (path,) in rows]
 
-    def record(self, results: Sequence[Result], more_follow: bool = False) -> None:
+    def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> None:
         """Log a group of frames in one transaction, on the disk when this returns. Raises `DatabaseWaits`.
 
-        With `more_follow` their events may wait for those that come after: frames of one visit are grouped together.
+        With `more_follow` their events may wait for those that come after: frames of one event are grouped together.
         """
-        with self._writing():
-            self._observed.clear()
-            for result in results:
-                self._record(result)
-            placed = self._place([*self._unplaced, *self._observed], BACKLOG_S if more_follow else 0.0)
-        self._unplaced = [] if placed else [*self._unplaced, *self._observed]
+        with self._writing() as events:
+            answered = [media for result in results if (media := self._record(result)) is not None]
+            waiting = events.update(answered, BACKLOG_S if more_follow else 0.0)
+        events.committed(waiting)
 
-    def _place(self, media: list[int], every_s: float = 0.0) -> bool:
-        """Bring the events of frames up to date, or give False: not now.
-
-        A visit of weeks (a herd that stays, a time-lapse) is looked through as a whole for each new frame of it. That
-        may not take the time of the frames themselves, so it is done now and then.
-        """
-        began = time.monotonic()
-        if began < max(self._next_placing, self._placed_at + every_s):
-            return False
-        # Events can be made anew from the frames at any time (reports do it where they are missing): a fault in the
-        # grouping is said, and no frame is lost for it.
-        try:
-            update_events(self._connection, media, grouper=self._grouper, most_frames=LONGEST_STRETCH)
-        except sqlite3.Error:
-            raise
-        except Exception:
-            log.exception("events of media %s could not be updated", media)
-        self._placed_at = time.monotonic()
-        took_s = self._placed_at - began
-        if took_s > SLOW_S:
-            self._next_placing = self._placed_at + UNHURRIED * took_s
-        return True
-
-    def beat(self, pulse: HostStatus) -> None:
-        """Log that the box is alive. Raises `DatabaseWaits`."""
-        with self._writing():
-            self._write(BEAT, iso_utc(pulse.at), pulse.backlog, pulse.free_bytes, pulse.temperature_c,
-                        None if pulse.clock_synchronised is None else int(pulse.clock_synchronised))  # fmt: skip
+    def heartbeat(self, status: HostStatus) -> None:
+        """Log that the device is alive. Raises `DatabaseWaits`."""
+        synchronised = None if status.clock_synchronised is None else int(status.clock_synchronised)
+        with self._writing() as events:
+            self._write(
+                HEARTBEAT, iso_utc(status.at), status.backlog, status.free_bytes, status.temperature_c, synchronised
+            )
             for media, path in self._connection.execute(PENDING).fetchall():
-                # Half a frame that was taken away, renamed or finished under another name; a missing folder is
+                # An incomplete file that was taken away, renamed or finished under another name; a missing folder is
                 # something else: a card that is out for a moment.
                 if not os.path.lexists(path) and os.path.isdir(os.path.dirname(path)):
                     self._write(FORGET_PLACEHOLDER, media)
-            placed = self._place(self._unplaced)
-        if placed:
-            self._unplaced = []
+            waiting = events.update()
+        events.committed(waiting)
 
     def free_bytes(self) -> int:
-        """Of the file system that holds the database."""
-        return disk_usage(self._path.parent).free
+        """Free bytes of the file system that holds the database."""
+        return self._disk.free_bytes()
 
-    def _record(self, result: Result) -> None:
-        path = _path_value(result.seen.path)
-        placeholder = self._ask(UNSCORED_AT, path)
+    def _record(self, result: FrameResult) -> int | None:
+        """Write one file's rows; gives the frame's media id when it got a new observation."""
+        path = path_value(result.file.path)
+        placeholder = self._known.ask(UNCLASSIFIED_AT, path)
         if isinstance(result, FailedFile):
-            media = placeholder[0] if placeholder else self._unscored(result)
-            self._write(FAILED, path, result.digest, result.seen.bytes, result.status, result.reason, result.tries,
-                        result.deployment, media)  # fmt: skip
-            self._saw(result.seen, media)
-            return
+            media = placeholder[0] if placeholder else self._unclassified(result)
+            self._write(
+                FAILED_FILE,
+                *(path, result.digest, result.file.bytes, result.status, result.reason, result.tries),
+                *(result.deployment, media),
+            )
+            self._saw(result.file, media)
+            return None
         logged = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
         if logged is None and isinstance(result, Duplicate) and result.grown_from is not None:
-            self._write(GREW, result.digest, result.seen.bytes, result.grown_from)
+            self._write(GREW, result.digest, result.file.bytes, result.grown_from)
             logged = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
         if logged is None and isinstance(result, Duplicate):
-            # Only when the database was replaced meanwhile; the folder is looked through again then.
-            log.warning("%s was logged in a database that is gone; it is looked at again", ascii(result.seen.path))
-            return
+            # Only when the database was replaced meanwhile; the folder is scanned again then.
+            log.warning("%s was logged in a database that is gone; it is classified again", ascii(result.file.path))
+            return None
         if logged is not None:
             media = logged[0]
             self._write(MOVED, path, media)
         else:
-            media = placeholder[0] if placeholder else self._new_media(result.seen)
-        self._saw(result.seen, media)
+            media = placeholder[0] if placeholder else self._new_media(result.file)
+        self._saw(result.file, media)
         if placeholder and media != placeholder[0]:
             self._write(FORGET_PLACEHOLDER, placeholder[0])
-        if isinstance(result, ClassifiedFrame):
-            if logged is None:
-                at = iso_utc(result.captured.at)
-                doubts = result.captured.doubts
-                if self._clock_order.runs_backwards(path, at, result.captured):
-                    doubts = (*doubts, "backwards")
-                self._write(SCORED, path, result.digest, result.seen.bytes, result.width_px, result.height_px,
-                            at, result.captured.raw or None, result.captured.zone, ",".join(doubts) or None,
-                            result.deployment, int(result.infrared), result.scene.tobytes(), media)  # fmt: skip
-            if not self._answered(media):
-                self._observe(media, result)
-                self._observed.append(media)
+        if not isinstance(result, ClassifiedFrame):
+            return None
+        if logged is None:
+            self._classified(path, media, result)
+        if self._known.has_answer(media):
+            return None
+        self._observe(media, result)
+        return int(media)
 
-    def _unscored(self, failed: FailedFile) -> int:
-        """A row for a file that cannot be scored: the one of the same bytes when these were renamed, else a new one."""
+    def _classified(self, path: str | bytes, media: int, frame: ClassifiedFrame) -> None:
+        captured = frame.conclusion.captured
+        at = iso_utc(captured.at)
+        doubts = captured.doubts
+        if self._clock_rollback.runs_backwards(path, at, captured):
+            doubts = (*doubts, ClockDoubt.BACKWARDS)
+        self._write(
+            CLASSIFIED_FRAME,
+            *(path, frame.digest, frame.file.bytes, frame.width_px, frame.height_px),
+            *(at, captured.raw or None, captured.zone, ",".join(doubts) or None, frame.deployment),
+            *(int(frame.conclusion.infrared), frame.conclusion.scene.tobytes(), media),
+        )
+
+    def _unclassified(self, failed: FailedFile) -> int:
+        """A row for an unclassifiable file: that of the same bytes when these were renamed, else a new one."""
         if failed.digest is not None:
-            for media, path in self._connection.execute(UNSCORED_WITH, (failed.digest,)):
+            for media, path in self._connection.execute(UNCLASSIFIED_WITH, (failed.digest,)):
                 if not os.path.lexists(path):
                     return int(media)
-        return self._new_media(failed.seen)
+        return self._new_media(failed.file)
 
-    def _observe(self, media: int, scored: ClassifiedFrame) -> None:
-        shown = scored.region if scored.decision.kind not in ("blank", "unknown") else None
-        self._answer(media, 0, scored.decision, scored.count, shown, "attention", scored.log_probabilities)
-        for subject, seen in enumerate(scored.subjects, 1):
-            self._answer(media, subject, seen.decision, 1, seen.box, "detector", seen.log_probabilities)
+    def _observe(self, media: int, frame: ClassifiedFrame) -> None:
+        concluded = frame.conclusion
+        decision = concluded.decision
+        crop = concluded.crop if decision.kind not in (Kind.BLANK, Kind.UNKNOWN) else None
+        self._observation(media, 0, decision, concluded.count, crop, BoxSource.ATTENTION, concluded.log_probabilities)
+        for number, subject in enumerate(concluded.subjects, 1):
+            self._observation(
+                media, number, subject.decision, 1, subject.box, BoxSource.DETECTOR, subject.log_probabilities
+            )
 
-    def _answer(self, media: int, subject: int, decision: Decision, count: int | None, box: Box | None,
-                box_source: str, log_probabilities: NDArray[np.float32] | None) -> None:  # fmt: skip
+    def _observation(
+        self,
+        media: int,
+        subject: int,
+        decision: Decision,
+        count: int | None,
+        box: Box | None,
+        box_source: BoxSource,
+        log_probabilities: NDArray[np.float32] | None,
+    ) -> None:
         drawn = (None,) * 5 if box is None else (box.x, box.y, box.width, box.height, box_source)
         logs = None if log_probabilities is None else log_probabilities.astype(np.float16).tobytes()
-        observation = self._write(NEW_OBSERVATION, media, self._run, self._model, subject, decision.kind,
-                                  decision.taxon, decision.rank, decision.common_name, count, decision.confidence,
-                                  decision.reason, *drawn, self._model_name, iso_utc(now()), logs)  # fmt: skip
+        observation = self._write(
+            NEW_OBSERVATION,
+            *(media, self._run, self._model, subject, decision.kind, decision.taxon, decision.rank),
+            *(decision.common_name, count, decision.confidence, decision.reason, *drawn),
+            *(self._models.title, iso_utc(now()), logs),
+        )
         for place, candidate in enumerate(decision.candidates, 1):
             self._write(NEW_CANDIDATE, observation, place, candidate.name, candidate.rank, candidate.probability)
 
-    def _saw(self, seen: FileState, media: int) -> None:
-        self._write(SAW_FILE, _path_value(seen.path), seen.bytes, seen.mtime_ns, seen.ctime_ns, media,
-                    iso_utc(now()))  # fmt: skip
+    def _saw(self, file: FileState, media: int) -> None:
+        self._write(SAW_FILE, path_value(file.path), file.bytes, file.mtime_ns, file.ctime_ns, media, iso_utc(now()))
 
-    def _new_media(self, seen: FileState) -> int:
-        return self._write(NEW_MEDIA, _path_value(seen.path), seen.bytes, iso_utc(now()))
-
-    def _answered(self, media: int) -> bool:
-        return self._ask(ANSWERED, media, self._model) is not None
+    def _new_media(self, file: FileState) -> int:
+        return self._write(NEW_MEDIA, path_value(file.path), file.bytes, iso_utc(now()))
 
     def _save(self, deployment: Deployment) -> None:
-        self._write(SAVE_DEPLOYMENT, deployment.id, deployment.latitude, deployment.longitude, deployment.time_zone,
-                    deployment.start, deployment.end,
-                    None if deployment.folder is None else str(deployment.folder))  # fmt: skip
+        folder = None if deployment.folder is None else str(deployment.folder)
+        self._write(
+            SAVE_DEPLOYMENT,
+            *(deployment.id, deployment.latitude, deployment.longitude, deployment.time_zone),
+            *(deployment.start, deployment.end, folder),
+        )
 
     def _write(self, sql: str, *values: Any) -> int:
         return int(self._connection.execute(sql, values).lastrowid or 0)
 
-    def _one(self, sql: str, *values: Any) -> Any:
-        return self._connection.execute(sql, values).fetchone()[0]
-
-    def _ask(self, sql: str, *values: Any) -> Any:
-        """One row or `None`; also `None` when the disk fails, because what is not known is only read once more."""
-        try:
-            return self._connection.execute(sql, values).fetchone()
-        except sqlite3.DatabaseError as error:
-            log.debug("database: %s: %s", self._path, error)
-            return None
-
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[EventSchedule]:
         """A transaction on the file that is at the path now, in a healthy database, on a disk with room."""
-        least = self._settings.min_free_bytes
         try:
-            if _identity(self._path) != self._file:
+            if self._disk.was_replaced():
                 log.error("database: %s was removed or replaced while in use; going on with what is there", self._path)
                 self._reopen()
-            if (free := self.free_bytes()) < least:
-                raise DatabaseWaits(f"{self._path}: {free:,} bytes are free on its disk, min_free_bytes is {least:,}")
+            self._disk.demand_room()
+            assert self._events is not None
             try:
                 with self._transaction():
-                    yield
+                    yield self._events
             except sqlite3.DatabaseError as error:
                 if type(error) is not sqlite3.DatabaseError:
                     raise
@@ -397,38 +335,21 @@ class Store:
 
     def _reopen(self) -> None:
         self._connection.close()
-        self._file = (0, 0)  # no file's, so that a failure here leads here again
+        self._disk.closed()  # so that a failure here leads here again
         self._run = None  # it is not in the file that is there now
         self._open()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            yield self._connection
+            yield
             self._connection.commit()
         except BaseException:
             # After some errors (a full disk) SQLite has rolled back by itself.
             if self._connection.in_transaction:
                 self._connection.rollback()
             raise
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _path_value(path: str) -> str | bytes:
-    """TEXT when the name is UTF-8, else the raw bytes."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
 
 
 def _settings_json(settings: Settings, models: Models) -> str:

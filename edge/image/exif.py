@@ -1,32 +1,93 @@
-"""EXIF of a JPEG as cameras write it, read in microseconds; what is unusual in any way is left to Pillow."""
+"""EXIF metadata: the few fields that a record needs.
 
+A JPEG as cameras write it is read in microseconds; whatever is unusual in any way is left to Pillow.
+"""
+
+import io
 import struct
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 Folder = dict[int, str | int]
+"""Tags of one EXIF folder by their number."""
 
 _APP1, _START_OF_SCAN, _END = 0xE1, 0xDA, 0xD9
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/"
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _ASCII, _SHORT, _LONG = 2, 3, 4
 _INNER, _ORIENTATION = 0x8769, 0x0112
+_MAKE, _MODEL, _DATE_TIME = 0x010F, 0x0110, 0x0132
+_DATE_TIME_ORIGINAL, _SUB_SECONDS, _OFFSET_ORIGINAL = 0x9003, 0x9291, 0x9011
+_TAGS = frozenset({_ORIENTATION, _MAKE, _MODEL, _DATE_TIME, _DATE_TIME_ORIGINAL, _SUB_SECONDS, _OFFSET_ORIGINAL})
+PARSER_ERRORS = (
+    *(OSError, ValueError, SyntaxError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError),
+    *(RecursionError, NotImplementedError, MemoryError, Warning, struct.error, zlib.error),
+)
+"""What Pillow's parsers have been seen to raise on damaged bytes; a warning is one where warnings are errors."""
+FLIPS: dict[int, tuple[bool, int | None]] = {
+    1: (False, None),
+    2: (False, 1),
+    3: (False, -1),
+    4: (False, 0),
+    5: (True, None),
+    6: (True, 1),
+    7: (True, -1),
+    8: (True, 0),
+}
+"""How each EXIF orientation is turned upright: whether to transpose first, then OpenCV's flip code or `None`."""
 
 
-class UnusualError(ValueError):
-    """Not written as cameras write it: ask a parser that knows everything."""
+@dataclass(frozen=True, slots=True)
+class Exif:
+    """The few fields that a record needs, as the camera wrote them; empty when absent."""
+
+    date_time_original: str = ""
+    """`YYYY:MM:DD HH:MM:SS`, in the camera's own time."""
+    sub_seconds: str = ""
+    offset: str = ""
+    """Offset of `date_time_original` from UTC as `+HH:MM`, when the camera knows it."""
+    camera: str = ""
+    """Make and model."""
+    orientation: int = 1
+    """1..8, EXIF's numbers for the ways to turn an image upright."""
+
+
+class UnusualExif(ValueError):
+    """EXIF that is not written the usual way, so that Pillow has to read it."""
+
+
+def read_jpeg_exif(data: bytes) -> Exif:
+    """EXIF of a JPEG, by the short way where it can be used."""
+    try:
+        return _exif(*read_folders(data, _TAGS))
+    except UnusualExif:
+        return read_exif(data)
+
+
+def read_exif(data: bytes) -> Exif:
+    """EXIF of any image. Damaged EXIF counts as absent: it is a witness, and never a reason to refuse a frame."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            tags = image.getexif()
+            return _exif(tags, tags.get_ifd(_INNER))
+    except PARSER_ERRORS:
+        return Exif()
 
 
 def read_folders(data: bytes, wanted: frozenset[int]) -> tuple[Folder, Folder]:
-    """The `wanted` tags of the outer and the inner folder of EXIF, those that are there.
+    """Those of the `wanted` tags that the outer and the inner EXIF folder of a JPEG hold.
 
-    Raises `UnusualError`, also where XMP may hold an orientation that EXIF lacks.
+    Raises `UnusualExif`, also where XMP may hold an orientation that EXIF lacks.
     """
     segments = list(_app1_segments(data))
     blocks = [segment[len(_EXIF) :] for segment in segments if segment.startswith(_EXIF)]
     outer: Folder = {}
     inner: Folder = {}
     if len(blocks) > 1:
-        raise UnusualError("EXIF in several segments")
+        raise UnusualExif("EXIF in several segments")
     for block in blocks:
         try:
             order = _ORDERS[block[:4]]
@@ -34,25 +95,25 @@ def read_folders(data: bytes, wanted: frozenset[int]) -> tuple[Folder, Folder]:
             if (place := outer.pop(_INNER, None)) is not None:
                 inner = _read_folder(block, order, int(place), wanted)
         except (struct.error, KeyError, ValueError) as error:
-            raise UnusualError("damaged, or of a rare kind") from error
+            raise UnusualExif("damaged, or of a rare kind") from error
     if _ORIENTATION not in outer and any(segment.startswith(_XMP) for segment in segments):
-        raise UnusualError("XMP may hold the orientation")
+        raise UnusualExif("XMP may hold the orientation")
     return outer, inner
 
 
 def _app1_segments(data: bytes) -> Iterator[bytes]:
-    """What those before the picture hold."""
+    """Contents of the APP1 segments that come before the image data."""
     at = 2
     while at + 4 <= len(data):
         lead, marker, size = struct.unpack_from(">BBH", data, at)
         if lead != 0xFF or not 0xC0 <= marker < 0xFF:
-            raise UnusualError("no marker where one belongs")
+            raise UnusualExif("no marker where one belongs")
         if marker in (_START_OF_SCAN, _END):
             return
         if marker == _APP1:
             yield data[at + 4 : at + 2 + size]
         at += 2 + size
-    raise UnusualError("it ends before the picture")
+    raise UnusualExif("it ends before the image data")
 
 
 def _read_folder(block: bytes, order: str, at: int, wanted: frozenset[int]) -> Folder:
@@ -63,14 +124,40 @@ def _read_folder(block: bytes, order: str, at: int, wanted: frozenset[int]) -> F
         if tag not in wanted:
             continue
         if tag in found:
-            raise UnusualError("a tag comes twice")
+            raise UnusualExif("a tag comes twice")
         if kind == _ASCII:
             start = entry + 8 if count <= 4 else struct.unpack_from(order + "I", block, entry + 8)[0]
             if start + count > len(block):
-                raise UnusualError("a text ends too early")
+                raise UnusualExif("a text ends too early")
             found[tag] = block[start : start + count].decode("latin-1")
         elif kind in (_SHORT, _LONG) and count == 1:
             found[tag] = int(struct.unpack_from(order + ("H" if kind == _SHORT else "I"), block, entry + 8)[0])
         else:
-            raise UnusualError("a rare kind of value")
+            raise UnusualExif("a rare kind of value")
     return found
+
+
+def _exif(tags: Mapping[int, object], inner: Mapping[int, object]) -> Exif:
+    orientation = _tag(tags, _ORIENTATION)
+    return Exif(
+        date_time_original=_text(inner, _DATE_TIME_ORIGINAL) or _text(tags, _DATE_TIME),
+        sub_seconds=_text(inner, _SUB_SECONDS),
+        offset=_text(inner, _OFFSET_ORIGINAL),
+        camera=" ".join(filter(None, (_text(tags, _MAKE), _text(tags, _MODEL)))),
+        orientation=orientation if isinstance(orientation, int) and orientation in FLIPS else 1,
+    )
+
+
+def _tag(tags: Mapping[int, object], tag: int) -> object:
+    """One value; each is parsed only when it is asked for, and a damaged one takes no other with it."""
+    try:
+        return tags.get(tag)
+    except PARSER_ERRORS:
+        return None
+
+
+def _text(tags: Mapping[int, object], tag: int) -> str:
+    value = _tag(tags, tag)
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    return value.replace("\0", " ").strip() if isinstance(value, str) else ""

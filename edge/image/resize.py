@@ -1,7 +1,7 @@
-"""Pictures in other sizes: quickly, and so that it matters little at which scale a frame was decoded.
+"""Resizing, fast and nearly independent of the scale at which a frame was decoded.
 
 A JPEG decoder shrinks by halves. Where resizing begins with halves too, a frame that was decoded at a scale and one
-decoded in full come to the same grid of pixels before the last step (docs/results.md: what that changes).
+decoded in full come to the same grid of pixels before the last step (docs/results/device.md says what that changes).
 """
 
 import cv2
@@ -41,3 +41,28 @@ def resize(pixels: Pixels, height_px: int, width_px: int) -> Pixels:
         size = (samples * width_px, samples * height_px)
         near = np.asarray(cv2.resize(near, size, interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
     return np.ascontiguousarray(halved(near, height_px, width_px))
+
+
+def resize_to_input(pixels: Pixels, height_px: int, width_px: int, mode: str) -> Pixels:
+    """Resize uint8[H, W, 3] to the model's input, in the way that the model card names.
+
+    squash: the whole image, proportions changed. letterbox: the whole image, proportions kept, grey bars.
+    crop: the largest centred part of the input's proportions.
+    """
+    height, width = pixels.shape[:2]
+    if mode == "squash":
+        return resize(pixels, height_px, width_px)
+    scales = (height_px / height, width_px / width)
+    if mode == "crop":
+        scale = max(scales)
+        high, wide = min(height, round(height_px / scale)), min(width, round(width_px / scale))
+        top, left = (height - high) // 2, (width - wide) // 2
+        return resize(pixels[top : top + high, left : left + wide], height_px, width_px)
+    if mode == "letterbox":
+        scale = min(scales)
+        high, wide = max(1, round(height * scale)), max(1, round(width * scale))
+        top, left = (height_px - high) // 2, (width_px - wide) // 2
+        canvas = np.full((height_px, width_px, 3), 127, np.uint8)  # 127 is zero after normalisation
+        canvas[top : top + high, left : left + wide] = resize(pixels, high, wide)
+        return canvas
+    raise ValueError(f"the way to resize is {mode!r}, expected squash, letterbox or crop")

@@ -1,4 +1,4 @@
-"""What a frame tells beside its animal: infra-red or colour, and a miniature of what stands still."""
+"""Features of the scene behind the animal: infra-red or colour, and a grey miniature for comparing days."""
 
 import cv2
 import numpy as np

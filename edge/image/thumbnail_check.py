@@ -1,8 +1,8 @@
-"""A frame beside its own EXIF thumbnail: damage that no decoder notices shows as a part that doesn't belong.
+"""A frame compared with its own EXIF thumbnail, which shows damage that no decoder notices.
 
-Flipped bits in a JPEG's entropy-coded data often still decode, to a picture that is shifted or discoloured from there
-on. The camera wrote the same scene a second time, small, elsewhere in the file. A thumbnail of something else (an
-edited picture) disagrees everywhere, and then says nothing.
+Flipped bits in a JPEG's entropy-coded data often still decode, to an image that is shifted or discoloured from there
+on. The camera wrote the same scene a second time, small, elsewhere in the file. A thumbnail of something else, as in an
+edited image, disagrees everywhere, and then proves nothing.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from edge.image.resize import Pixels, halved
 
 # Measured on the 105 real frames with thumbnails (docs/reliability.md): no place of an intact frame differs so much
 # from its thumbnail, but for one whose caption was painted over (5 % of it). Of undetected bit flips that change the
-# picture by ten grey levels or more on average, 19 of 34 are given away.
+# image by ten grey levels or more on average, 19 of 34 are given away.
 _DIFFERENT, _LEAST_DIFFERENT = 18.0, 0.10  # grey levels of 255; share of the thumbnail's area
 _ALIKE, _LEAST_ALIKE = 12.0, 0.3  # less, and it is a thumbnail of something else
 # With less, no tenth of the area can be so different from the median: that is never further from the mean than this.

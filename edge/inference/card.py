@@ -1,20 +1,29 @@
-"""What a model says about itself: one JSON document inside the ONNX file, written by export, read on the device."""
+"""The model card: what a model says about itself, one JSON document inside the ONNX file.
+
+It is written by export and read on the device, where msgspec checks types and ranges.
+"""
 
 import json
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
 
 from edge.inference.taxonomy import RANKS, Taxon
+from edge.vocabulary import Kind
 
 METADATA_KEY = "edge_classify"
 CARD_VERSION = 1
 
-Kind = Literal["animal", "human", "vehicle", "blank", "unknown"]
 FitMode = Literal["squash", "letterbox", "crop"]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Side = Annotated[int, msgspec.Meta(ge=1, le=16_384)]
+Made = TypeVar("Made")
 
 
 class CardError(ValueError):
-    """A card is missing, from a newer version, or does not hold together."""
+    """A model card that is missing, from a newer version, or inconsistent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +40,38 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class SecondCrop:
-    """How a region of the frame is chosen and looked at again."""
+    """How the attention crop is chosen, and how much it counts."""
 
-    region_fraction: float
-    """Side of the square region as a fraction of the frame's shorter side, 0..1."""
-    weight: float
-    """Weight of the second look in what the animal is, 0..1; the first look has the rest."""
-    blank_weight: float
-    """Weight of the second look in whether there is anything at all, 0..1."""
+    region_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    """Side of the square crop as a fraction of the frame's shorter side."""
+    weight: Share
+    """Weight of the crop in what the animal is, 0..1; the whole frame has the rest."""
+    blank_weight: Share
+    """Weight of the crop in whether there is anything at all, 0..1."""
     unless_above: float = 1.0
-    """The second look is left out when the first one gives a label at least this probability, 0..1."""
+    """The crop is left out when the whole frame gives a label at least this probability, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A score that tells a frame unlike anything in training; higher is more familiar."""
+    """A score that recognises frames unlike anything in training; higher is more familiar."""
 
     score: Literal["energy", "max_logit"]
     threshold: float
-    """Below it the answer is `unknown` (`out_of_distribution`)."""
+    """Below it the decision is `unknown` (`out_of_distribution`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Temperature and thresholds, with the data that they were fitted on."""
 
-    temperature: float
+    temperature: Positive
     thresholds: dict[str, float]
-    """Least probability for an answer, by rank; `blank`, `human` and `vehicle` have their own."""
+    """Least probability for a decision, by rank; `blank`, `human` and `vehicle` have their own."""
     label_thresholds: dict[str, float] = field(default_factory=dict)
-    """By label name, in place of the rank's."""
+    """Thresholds by label name, which override the rank's; above 1, the label is never decided on alone."""
     label_bias: dict[str, float] = field(default_factory=dict)
-    """By label name, added to the logit before the temperature: takes off the prior of the training data."""
+    """Added to the logit before the temperature, by label name: removes the prior of the training data."""
     second_look: SecondCrop | None = None
     rejection: Rejection | None = None
     fitted_on: str = ""
@@ -76,10 +85,10 @@ class Boxes:
     """How a detector's output `detections` is read (`task = "detect"`)."""
 
     layout: DetectorLayout
-    """See `edge.inference.detector`."""
-    least_score: float = 0.2
-    """Boxes below it are dropped, 0..1."""
-    overlap: float = 0.45
+    """Layout of the output; `edge.inference.detector` describes each one."""
+    least_score: Share = 0.2
+    """Bounding boxes with a lower score are dropped, 0..1."""
+    overlap: Share = 0.45
     """Of two boxes of one label that overlap more than this (intersection over union), the weaker one is dropped."""
 
 
@@ -110,9 +119,9 @@ class Gate:
     limits: dict[str, float]
     labels: tuple[LabelProof, ...] = ()
     float_nodes: tuple[str, ...] = ()
-    """Nodes left in float because the gate asked for it."""
+    """Nodes left in float because the gate failed with them in int8."""
     finetune_steps: int = 0
-    """Steps in which the weights were fine-tuned for eight bits because the gate asked for it."""
+    """Steps of fine-tuning for eight bits, because the gate failed without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +145,15 @@ class Card:
     """ISO 8601 UTC; the checkpoint's, not the export's, so that the same checkpoint gives the same bytes."""
     labels: tuple[Label, ...]
     """In the order of the model's outputs."""
-    input_height_px: int
-    input_width_px: int
+    input_height_px: Side
+    input_width_px: Side
     calibration: Calibration
     fit: FitMode = "squash"
     task: Literal["classify", "detect"] = "classify"
     boxes: Boxes | None = None
     """Given exactly when `task` is detect."""
     higher_taxa: tuple[Taxon, ...] = ()
-    """Common names of taxa above the labels."""
+    """Taxa above the labels, with their common names."""
     gate: Gate | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     """Measured figures, each named with the data it was measured on."""
@@ -153,9 +162,9 @@ class Card:
     licence: str = ""
     toolchain: dict[str, str] = field(default_factory=dict)
     prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Label -> embedding (L2-normalised), of enrolled species and of those that they are told from."""
+    """Label -> embedding (L2-normalised) of the enrolled species and of those that they are compared with."""
     enrolled: tuple[str, ...] = ()
-    """Names of the last labels, which have a prototype (`inference.prototypes`) instead of an output of the network."""
+    """Names of the last labels, for which the network has no output (see `edge.inference.prototypes`)."""
     prototype_scale: float = 0.0
     """Factor of the cosines of prototypes; above 0 where species are enrolled."""
     notes: tuple[str, ...] = ()
@@ -196,44 +205,33 @@ class Card:
         try:
             card: Card = from_document(cls, document)
         except (ValueError, TypeError, KeyError) as error:
-            raise CardError(f"the model's card does not hold together ({error}); export the model again") from error
+            raise CardError(f"the model's card is inconsistent ({error}); export the model again") from error
         return card
-
-
-# Names of the standards in the document, names that Python allows in the code.
-_TO_DOCUMENT = {"scientific_name": "scientificName", "class_": "class"}
-_FROM_DOCUMENT = {there: here for here, there in _TO_DOCUMENT.items()}
 
 
 def to_document(value: Any) -> Any:
     """A dataclass (or a list, dictionary or plain value) as what JSON can hold."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    return _renamed(msgspec.to_builtins(value), "scientific_name", _TO_STANDARD)
+
+
+def from_document(kind: type[Made], value: Any) -> Made:
+    """`value` out of JSON as an instance of the type `kind`; unknown keys of older cards are passed over.
+
+    Raises `ValueError` in one line that names the path of the value.
+    """
+    return msgspec.convert(_renamed(value, "scientificName", _FROM_STANDARD), kind)
+
+
+# Taxa carry the standards' names in the document, and names that Python allows in the code.
+_TO_STANDARD = {"scientific_name": "scientificName", "class_": "class"}
+_FROM_STANDARD = {there: here for here, there in _TO_STANDARD.items()}
+
+
+def _renamed(value: Any, mark: str, names: dict[str, str]) -> Any:
+    """The same document with the keys of taxa (dictionaries that have the key `mark`) renamed."""
     if isinstance(value, dict):
-        return {_TO_DOCUMENT.get(key, key): to_document(item) for key, item in value.items()}
+        own = names if mark in value else {}
+        return {own.get(key, key): _renamed(item, mark, names) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_document(item) for item in value]
-    return value
-
-
-def from_document(kind: Any, value: Any) -> Any:
-    """`value` out of JSON as an instance of the annotated type `kind`; unknown keys of older cards are passed over."""
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        known = {field.name for field in fields(kind)}
-        given = {_FROM_DOCUMENT.get(key, key): item for key, item in value.items()}
-        return kind(**{key: from_document(hints[key], item) for key, item in given.items() if key in known})
-    arguments = get_args(kind)
-    if get_origin(kind) is tuple:
-        # `tuple[X, ...]`
-        return tuple(from_document(arguments[0], item) for item in value)
-    if get_origin(kind) is dict:
-        return {key: from_document(arguments[1], item) for key, item in value.items()}
-    if get_origin(kind) is Literal:
-        if value not in arguments:
-            raise ValueError(f"{value!r} is none of {', '.join(map(repr, arguments))}")
-        return value
-    if type(None) in arguments:
-        inner = next(argument for argument in arguments if argument is not type(None))
-        return None if value is None else from_document(inner, value)
+        return [_renamed(item, mark, names) for item in value]
     return value

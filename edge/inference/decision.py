@@ -1,25 +1,24 @@
-"""Probabilities of labels -> one honest decision with its reason."""
+"""The decision rule: calibrated probabilities to the most specific taxon that they support, with the reason."""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.inference.card import Card, Kind
+from edge.inference.card import Card
 from edge.inference.taxonomy import RANKS, Tree
+from edge.vocabulary import DecisionReason, Kind
 
-Reason = Literal["confident", "rolled_up", "below_threshold", "out_of_distribution", "blank"]
 CANDIDATES_KEPT = 5
-NON_TAXA: tuple[Kind, ...] = ("blank", "human", "vehicle")
+NON_TAXA = (Kind.BLANK, Kind.HUMAN, Kind.VEHICLE)
 _ROUNDING = 1e-5  # of a sum of float32 probabilities
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One of the model's top answers, at the label's own rank."""
+    """One of the model's most probable labels, at the label's own rank."""
 
     name: str
     """Scientific name of an animal, else the kind."""
@@ -30,7 +29,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is said of a frame, and why."""
+    """What a frame or a bounding box shows, as far as the probabilities support it, and why."""
 
     kind: Kind
     taxon: str | None
@@ -38,8 +37,8 @@ class Decision:
     rank: str | None
     common_name: str
     confidence: float
-    """Calibrated probability of what is said, 0..1; of the best candidate when the answer is unknown."""
-    reason: Reason
+    """Calibrated probability of the decision, 0..1; of the best candidate when the decision is unknown."""
+    reason: DecisionReason
     candidates: tuple[Candidate, ...] = ()
 
 
@@ -47,7 +46,7 @@ class Decider:
     """Decides for one model, one species list and one set of thresholds.
 
     `allowed` holds scientific names of any rank; `None` allows every label. `thresholds` (by rank, by kind or by label
-    name) go before the card's own.
+    name) override the card's.
     """
 
     def __init__(
@@ -61,10 +60,10 @@ class Decider:
             else (label.taxon.scientific_name, label.taxon.rank, label.common_name)
             for label in card.labels
         ]
-        """What a candidate says of each: name, rank, common name."""
+        """Name, rank and common name of each label."""
         self._own = [None if label.taxon is None else self.tree.label_node(i) for i, label in enumerate(card.labels)]
         self.unmatched: tuple[str, ...] = ()
-        """Names of the species list that are no taxon of this model."""
+        """Names of the species list that this model does not know."""
         self._allowed = np.ones(len(card.labels), bool) if allowed is None else self._match(allowed)
         self._counted, self._counts_for = self._sums()
         self._thresholds = {**card.calibration.thresholds, **(thresholds or {})}
@@ -74,9 +73,9 @@ class Decider:
             for source in (card.calibration.label_thresholds, thresholds or {}):
                 if own is not None and label.name in source:
                     self._node_thresholds[own] = source[label.name]
-        kinds = [self._kind_threshold(kind) for kind in ("human", "vehicle") if self._of_kind[kind]]
+        kinds = [self._kind_threshold(kind) for kind in (Kind.HUMAN, Kind.VEHICLE) if self._of_kind[kind]]
         self._least = min(kinds + self._node_thresholds.tolist())
-        """Of all thresholds but that for a blank: with less probability than that nothing can be said."""
+        """The lowest threshold but that for a blank: with less probability than that the decision is unknown."""
         self._depths = np.array([RANKS.index(node.taxon.rank) for node in self.tree.nodes])
         self._labels_of: dict[int, list[int]] = {}
         for i, own in enumerate(self._own):
@@ -93,27 +92,29 @@ class Decider:
         best = candidates[0].probability if candidates else 0.0
         rejection = self.card.calibration.rejection
         if rejection is not None and familiarity is not None and familiarity < rejection.threshold:
-            return Decision("unknown", None, None, "unknown", best, "out_of_distribution", candidates)
+            return Decision(
+                Kind.UNKNOWN, None, None, Kind.UNKNOWN, best, DecisionReason.OUT_OF_DISTRIBUTION, candidates
+            )
         for kind, places in self._of_kind.items():
             total = sum(p[i].item() for i in places)
             if total > 0 and total >= self._kind_threshold(kind):
-                reason: Reason = "blank" if kind == "blank" else "confident"
+                reason = DecisionReason.BLANK if kind == Kind.BLANK else DecisionReason.CONFIDENT
                 return Decision(kind, None, None, kind, min(total, 1.0), reason, candidates)
         return self._decide_taxon(p, candidates, best)
 
-    def is_settled(self, first_look: NDArray[np.floating], familiarity: float | None) -> bool:
-        """Whether a second look cannot change the decision on a first one, float[L] as for `decide`.
+    def is_settled(self, whole: NDArray[np.floating], familiarity: float | None) -> bool:
+        """Whether the attention crop cannot change the decision on the whole frame, float[L] as for `decide`.
 
-        Unfamiliar frames are refused by their first look. Where it alone says how probable a blank is, a blank stays
-        one, and a frame with less left for everything else than any answer needs stays unknown.
+        Unfamiliar frames are rejected by the whole frame. Where it alone says how probable a blank is, a blank stays
+        one, and a frame with less left for everything else than any decision needs stays unknown.
         """
         rejection, plan = self.card.calibration.rejection, self.card.calibration.second_look
         if rejection is not None and familiarity is not None and familiarity < rejection.threshold:
             return True
-        blank = sum(math.exp(first_look[i].item()) for i in self._of_kind["blank"])
+        blank = sum(math.exp(whole[i].item()) for i in self._of_kind[Kind.BLANK])
         if plan is None or plan.blank_weight > 0 or blank == 0.0:
             return False
-        return blank >= self._kind_threshold("blank") + _ROUNDING or 1.0 - blank < self._least - _ROUNDING
+        return blank >= self._kind_threshold(Kind.BLANK) + _ROUNDING or 1.0 - blank < self._least - _ROUNDING
 
     def _kind_threshold(self, kind: Kind) -> float:
         return self._thresholds.get(kind, self._threshold("species"))
@@ -123,28 +124,31 @@ class Decider:
         sums = np.bincount(self._counts_for, p[self._counted], len(self.tree.nodes))
         reached = np.flatnonzero((sums >= self._node_thresholds) & (sums > 0))
         if not len(reached):
-            return Decision("unknown", None, None, "unknown", best, "below_threshold", candidates)
+            return Decision(Kind.UNKNOWN, None, None, Kind.UNKNOWN, best, DecisionReason.BELOW_THRESHOLD, candidates)
         node = max(map(int, reached), key=lambda n: (self._depths[n], sums[n]))
         taxon = self.tree.nodes[node].taxon
         common_name, confidence = taxon.common_name, min(float(sums[node]), 1.0)
-        reason: Reason = "rolled_up"
+        reason = DecisionReason.ROLLED_UP
         # A label that reaches the threshold by itself gives its own name: a zebra is more than some Equus.
         own = max(self._labels_of.get(node, ()), key=lambda i: p[i], default=None)
         if own is not None and p[own] >= self._node_thresholds[node]:
-            common_name, confidence, reason = self.card.labels[own].common_name, min(float(p[own]), 1.0), "confident"
-        return Decision("animal", taxon.scientific_name, taxon.rank, common_name, confidence, reason, candidates)
+            common_name, confidence, reason = (
+                self.card.labels[own].common_name,
+                min(float(p[own]), 1.0),
+                DecisionReason.CONFIDENT,
+            )
+        return Decision(Kind.ANIMAL, taxon.scientific_name, taxon.rank, common_name, confidence, reason, candidates)
 
     def _candidates(self, p: NDArray[np.float64]) -> tuple[Candidate, ...]:
         order = np.argsort(-p, kind="stable")
         order = order[self._allowed[order]][:CANDIDATES_KEPT].tolist()
-        answers = []
-        for i in order:
-            name, rank, common_name = self._labels[i]
-            answers.append(Candidate(name, rank, common_name, p[i].item()))
-        return tuple(answers)
+        return tuple(
+            Candidate(name, rank, common_name, p[i].item())
+            for i, (name, rank, common_name) in ((i, self._labels[i]) for i in order)
+        )
 
     def _threshold(self, rank: str) -> float:
-        """Of `rank`, else of the next more specific rank that the card gives (the stricter one)."""
+        """Threshold of `rank`, else of the next more specific rank that the card gives (the stricter one)."""
         for name in RANKS[RANKS.index(rank) :]:
             if name in self._thresholds:
                 return self._thresholds[name]
@@ -173,7 +177,7 @@ class Decider:
         return np.array([own is None or i in kept for i, own in enumerate(self._own)])
 
     def _sums(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Whose probability counts for which taxon: pairs of a label and a node, as two intp[P].
+        """Which label's probability counts for which taxon: pairs of a label and a node, as two intp[P].
 
         A removed species' probability stays with its nearest ancestor that still has an allowed descendant.
         """

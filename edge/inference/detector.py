@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from edge.image.box import Box
 from edge.image.decode import DecodedFrame
-from edge.inference.card import Boxes, Kind
+from edge.inference.card import Boxes
 from edge.inference.model import Model, ModelError
 from edge.inference.probabilities import FloatArray
+from edge.vocabulary import Kind
 
 _DECIMALS = 5  # of a fraction: finer than any pixel
 MOST_BOXES = 300  # of a frame, the strongest; what readers of these layouts keep by custom

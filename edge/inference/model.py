@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.image.decode import DecodedFrame, fit
-from edge.image.resize import Pixels
+from edge.image.decode import DecodedFrame
+from edge.image.resize import Pixels, resize_to_input
 from edge.inference.card import METADATA_KEY, Card, CardError
 from edge.inference.onnx_session import open_session
 from edge.inference.prototypes import Prototypes
@@ -59,7 +59,7 @@ class Model:
 
     def pixels(self, picture: DecodedFrame) -> Pixels:
         """The whole frame as the network's input, uint8[H, W, 3]."""
-        return fit(picture.pixels, self.card.input_height_px, self.card.input_width_px, self.card.fit)
+        return resize_to_input(picture.pixels, self.card.input_height_px, self.card.input_width_px, self.card.fit)
 
     def run(self, pixels: Pixels) -> Outputs:
         """Run the network on uint8[N, H, W, 3]."""

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from edge.capture.capture_time import CaptureTime
 from edge.capture.files import FileState
-from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, Result
+from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult
 from edge.host.journald import FRAME_FAILED, JournalHandler, fields, is_journal
 from edge.host.safe_output import SafeOutput
 from edge.service.frame_log import FrameLog
@@ -49,27 +49,27 @@ class Console:
     def done(self) -> int:
         return self.classified + self.again + self.unsupported + self.failed
 
-    def __call__(self, result: Result) -> None:
+    def __call__(self, result: FrameResult) -> None:
         if isinstance(result, ClassifiedFrame):
             self.classified += 1
-            self.last = result.decision.common_name
+            self.last = result.conclusion.decision.common_name
             self._say_scored(result)
         elif isinstance(result, Duplicate):
             self.again += 1
         elif result.status == "unsupported":
             self.unsupported += 1
-            log.info("%s: %s: %s", printable(result.seen.path), result.reason, printable(result.detail),
-                     extra=fields(FRAME_FAILED, FRAME=result.seen.path, REASON=result.reason))  # fmt: skip
+            log.info("%s: %s: %s", printable(result.file.path), result.reason, printable(result.detail),
+                     extra=fields(FRAME_FAILED, FRAME=result.file.path, REASON=result.reason))  # fmt: skip
         elif result.final:
             self.failed += 1
             self.trouble = True
             self._clear()
-            log.warning("%s: %s: %s", printable(result.seen.path), result.reason, printable(result.detail),
-                        extra=fields(FRAME_FAILED, FRAME=result.seen.path, REASON=result.reason))  # fmt: skip
+            log.warning("%s: %s: %s", printable(result.file.path), result.reason, printable(result.detail),
+                        extra=fields(FRAME_FAILED, FRAME=result.file.path, REASON=result.reason))  # fmt: skip
             if self._row_of is not None:
                 self._say_row(result)
         else:
-            log.info("%s: not whole yet (%s), it waits", printable(result.seen.path), result.reason)
+            log.info("%s: not whole yet (%s), it waits", printable(result.file.path), result.reason)
         self.progress()
 
     def expect(self, total: int) -> None:
@@ -128,14 +128,14 @@ class Console:
         assert self._row_of is not None
         row = {
             name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-            for name, value in self._row_of(result.seen).items()
+            for name, value in self._row_of(result.file).items()
         }
         # JSON escapes only the first 32 control characters by itself.
         text = re.sub("[\x7f-\x9f]", lambda c: f"\\u{ord(c[0]):04x}", json.dumps(row, ensure_ascii=False))
         self._out.write(text + "\n")
 
     def _say_scored(self, scored: ClassifiedFrame) -> None:
-        decision = scored.decision
+        decision = scored.conclusion.decision
         if self._row_of is not None:
             self._say_row(scored)
             return
@@ -144,8 +144,8 @@ class Console:
         self._clear()
         name = decision.common_name if decision.taxon is None else f"{decision.common_name} ({decision.taxon})"
         reason = "" if decision.reason in ("confident", "blank") else f"  {decision.reason.replace('_', ' ')}"
-        moment = _as_the_camera_wrote(scored.captured)
-        file = printable(Path(scored.seen.path).name)
+        moment = _as_the_camera_wrote(scored.conclusion.captured)
+        file = printable(Path(scored.file.path).name)
         line = f"{moment}  {file}  {name}  {decision.confidence:.2f}{reason}"
         if self._frame_log is not None:
             self._frame_log.add(scored, line)

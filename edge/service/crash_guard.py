@@ -1,8 +1,8 @@
-"""Try a frame in a process of its own first: after a crash, to find out which frame it was, without crashing again.
+"""Crash guard: after a crash, frames are tried in a child process, to find the one that crashes the decoder.
 
 After a run that did not end as it should (a crash, or only a power cut) the first frames that are not logged are the
-ones that were in hand. Each of them is decoded and looked at in a child process; when the child crashes or hangs on
-it, three times, the frame is at fault, and the daemon passes it by. The normal path costs nothing.
+ones that were in hand. Each of them is decoded and classified in a child process; when the child crashes or hangs on
+it, three times, the frame is at fault, and the daemon leaves it out. The normal path costs nothing.
 
 Run as a module, this is that child: it takes one path (as JSON) a line and says `read`, then `done`.
 """
@@ -19,17 +19,15 @@ from pathlib import Path
 from threading import Lock
 
 from edge.capture.files import read_bytes
-from edge.image import decode as frame
-from edge.inference import attention_crop as look
+from edge.image.decode import MAX_BYTES, BadFrame, decode
 from edge.inference.decision import Decider
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, Model
-from edge.inference.predictor import answer
-from edge.service.model_reload import Models
+from edge.inference.predictor import Models, classify
 from edge.settings import Settings
 
 TRIES = 3
-HANG_S = 60  # the largest picture that is let in takes a Raspberry Pi a quarter of it
+HANG_S = 60  # the largest image that is let in takes a Raspberry Pi a quarter of it
 DETECTOR_HANG_S = 300  # a large one takes most of a minute on such a processor
 SUSPECTS = 128  # more than can be in hand at once, also with --power
 _IDLE_S = 60.0
@@ -48,14 +46,14 @@ class CrashGuard:
         self._has_crashed = has_crashed
         self._left = 0
         if ended_badly:
-            self.awake()
+            self.suspect()
 
     @property
     def is_busy(self) -> bool:
         return self._trial.is_busy
 
-    def awake(self) -> None:
-        """Something crashed: suspect what was in hand."""
+    def suspect(self) -> None:
+        """Something crashed: what was in hand goes on trial."""
         self._left = SUSPECTS
         self._trial.prepare()
 
@@ -75,7 +73,7 @@ class CrashGuard:
 
 
 class TrialProcess:
-    """Decides whether a frame can be decoded and looked at safely."""
+    """Decides whether a frame can be decoded and classified safely."""
 
     def __init__(self, settings: Settings) -> None:
         self._hang_s = HANG_S if settings.detector is None else DETECTOR_HANG_S
@@ -162,16 +160,13 @@ def main(arguments: Sequence[str]) -> int:
     while select.select([sys.stdin], [], [], _IDLE_S)[0] and (line := sys.stdin.readline()):
         path = json.loads(line)
         try:
-            data = read_bytes(path, frame.MAX_BYTES)
+            data = read_bytes(path, MAX_BYTES)
         except OSError:
             data = b""
         print("read", flush=True)
         faulthandler.dump_traceback_later(hang_s, exit=True)
-        try:
-            picture = frame.decode(data, models.decode_side_px, path)
-            answer(models, look.view(model, picture))
-        except frame.BadFrame:
-            pass  # refused, which is safe
+        with suppress(BadFrame):  # refused, which is safe
+            classify(models, decode(data, models.decode_side_px, path))
         faulthandler.cancel_dump_traceback_later()
         print("done", flush=True)
     return 0

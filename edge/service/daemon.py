@@ -1,4 +1,4 @@
-"""What `--watch` does beside the frames: patience with half ones, heartbeats, changing the model, telling of it."""
+"""What `--watch` does beside the frames: retries of incomplete files, heartbeats, model changes, status messages."""
 
 import logging
 import signal
@@ -6,15 +6,19 @@ import threading
 import time
 
 from edge.capture.watcher import FolderWatcher
-from edge.database.frame_result import FailedFile
-from edge.database.store import DatabaseWaits, Store
+from edge.database.disk_guard import DatabaseWaits
+from edge.database.frame_result import FailedFile, FrameResult
+from edge.database.store import Store
 from edge.host.status import read_status
 from edge.host.systemd_notify import ServiceManager
 from edge.inference.model import STARTER, ModelError
+from edge.inference.predictor import Models
 from edge.service.console import Console
+from edge.service.crash_guard import CrashGuard
+from edge.service.frame_processor import FrameProcessor
 from edge.service.incomplete_files import RetrySchedule
-from edge.service.model_reload import TEST_FRAMES, ModelFiles, Models, check_models, choose_models
-from edge.service.pipeline import Pipeline
+from edge.service.model_reload import TEST_FRAMES, ModelFiles, check_models, choose_models
+from edge.service.pipeline import Hooks, Pipeline
 from edge.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -26,66 +30,72 @@ class Daemon:
     """Watches a folder until it is told to stop."""
 
     def __init__(
-        self, settings: Settings, store: Store, models: Models, pipeline: Pipeline, announcer: Console,
-        manager: ServiceManager,
-    ) -> None:  # fmt: skip
+        self,
+        settings: Settings,
+        store: Store,
+        models: Models,
+        console: Console,
+        service_manager: ServiceManager,
+    ) -> None:
         assert settings.watch is not None
         self._settings = settings
+        self._folder = settings.watch
         self._store = store
         self._models = models
-        self._pipeline = pipeline
-        self._announcer = announcer
-        self._manager = manager
+        self._console = console
+        self._service_manager = service_manager
         gather_s = GATHER_S if settings.power else 0.0
-        self._watch = FolderWatcher(settings.watch, store.unknown, settings.settle_s, settings.poll, gather_s)
-        self._patience = RetrySchedule(settings.settle_s, settings.give_up_s)
+        self._watcher = FolderWatcher(self._folder, store.unknown, settings.settle_s, settings.poll, gather_s)
+        self._retries = RetrySchedule(settings.settle_s, settings.give_up_s)
+        guard = CrashGuard(settings, store.ended_badly, store.has_crashed)
+        processor = FrameProcessor(models, settings, store, guard)
+        hooks = Hooks(self._logged, self._retries.pause_s, self._alive)
+        self._pipeline = Pipeline(processor, store, settings, guard, hooks)
         self._model_files = ModelFiles([path for path in (settings.model or STARTER, settings.detector) if path])
         self._reload = threading.Event()
         self._times_opened = store.times_opened
-        self._next_beat = 0.0
+        self._next_heartbeat = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        assert self._settings.watch is not None
+        """Classify what is in the folder and then every new frame, until `stop` is set."""
         signal.signal(signal.SIGHUP, lambda _number, _frame: self._reload.set())
-        log.info("watching %s", self._settings.watch.absolute())
-        self._manager.ready(f"watching {self._settings.watch.absolute()}")
-        self._pipeline.run(self._watch.frames(stop), stop, self._is_final, self._pulse)
+        log.info("watching %s", self._folder.absolute())
+        self._service_manager.ready(f"watching {self._folder.absolute()}")
+        self._pipeline.run(self._watcher.frames(stop), stop)
 
-    def _is_final(self, failure: FailedFile) -> bool:
-        """A file that has stood still for `give_up_s` will not get better by waiting; until then it gets its time."""
-        pause_s = self._patience.pause_s(failure)
-        if pause_s is not None:
-            self._watch.visit(failure.seen.path, pause_s)
-        return pause_s is None
+    def _logged(self, result: FrameResult) -> None:
+        self._console(result)
+        if isinstance(result, FailedFile) and result.retry_after_s is not None:
+            self._watcher.visit(result.file.path, result.retry_after_s)
 
-    def _pulse(self, in_hand: int) -> None:
+    def _alive(self, in_hand: int) -> None:
         """What the work loop does beside its work; it takes microseconds unless something is due."""
-        self._manager.alive()
-        waiting = self._watch.waiting + in_hand
-        self._announcer.waiting(waiting)
-        place = "" if self._watch.is_there else f"waiting for {self._settings.watch}; "
-        seen = f"; last seen: {self._announcer.last}" if self._announcer.last else ""
-        self._manager.status(f"{place}{waiting} waiting, {self._announcer.classified} classified{seen}")
+        self._service_manager.alive()
+        waiting = self._watcher.waiting + in_hand
+        self._console.waiting(waiting)
+        place = "" if self._watcher.is_there else f"waiting for {self._folder}; "
+        last = f"; last seen: {self._console.last}" if self._console.last else ""
+        self._service_manager.status(f"{place}{waiting} waiting, {self._console.classified} classified{last}")
         if self._store.times_opened != self._times_opened:
             self._times_opened = self._store.times_opened
-            self._watch.rescan()
-        if time.monotonic() >= self._next_beat:
-            self._next_beat = time.monotonic() + self._settings.heartbeat_s
-            self._beat(waiting)
+            self._watcher.rescan()
+        if time.monotonic() >= self._next_heartbeat:
+            self._next_heartbeat = time.monotonic() + self._settings.heartbeat_s
+            self._write_heartbeat(waiting)
         if self._model_files.has_changed() or self._reload.is_set():
             self._reload.clear()
-            self._model_files.look_again()
+            self._model_files.accept()
             self._change_models()
 
-    def _beat(self, waiting: int) -> None:
+    def _write_heartbeat(self, waiting: int) -> None:
         try:
-            self._store.beat(read_status(waiting, self._store.free_bytes()))
+            self._store.heartbeat(read_status(waiting, self._store.free_bytes()))
         except (DatabaseWaits, OSError) as error:
             log.debug("no heartbeat: %s", error)  # frames that wait for the database say it aloud
 
     def _change_models(self) -> None:
-        """Load the models that are there now; when one doesn't prove itself, the old ones go on."""
-        self._manager.reloading()
+        """Load the models that are there now; when one of them fails its check, the old ones go on."""
+        self._service_manager.reloading()
         try:
             models = choose_models(self._settings)
             if models.sha256 == self._models.sha256:
@@ -94,7 +104,7 @@ class Daemon:
                 check_models(models, self._store.newest_frames(TEST_FRAMES))
                 self._pipeline.use(models)
                 self._models = models
-                log.info("model %s %s from now on", models.name, models.card.version)
+                log.info("model %s from now on", models.title)
         except (ModelError, SettingsError) as error:
             log.error("the new model is refused, the old one goes on: %s", error)
-        self._manager.ready(f"watching {self._settings.watch}")
+        self._service_manager.ready(f"watching {self._folder}")

@@ -24,14 +24,14 @@ class FrameLog:
         self._said = 0
 
     def add(self, scored: ClassifiedFrame, line: str) -> None:
-        decision = scored.decision
+        decision = scored.conclusion.decision
         if self._waiting >= BACKLOG or self._said >= TIMES:
             self._sum[decision.common_name] += 1
             log.debug("%s", line)
         else:
             self._said += 1
             log.info("%s", line, extra=fields(
-                FRAME_CLASSIFIED, FRAME=scored.seen.path, DEPLOYMENT=scored.deployment, KIND=decision.kind,
+                FRAME_CLASSIFIED, FRAME=scored.file.path, DEPLOYMENT=scored.deployment, KIND=decision.kind,
                 TAXON=decision.taxon, CONFIDENCE=f"{decision.confidence:.4f}", REASON=decision.reason,
                 DIGEST=scored.digest,
             ))  # fmt: skip

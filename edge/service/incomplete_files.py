@@ -1,4 +1,4 @@
-"""When half a frame is given up, and how often it is looked at until then."""
+"""Retry schedule for incomplete files."""
 
 import time
 from collections import OrderedDict
@@ -6,11 +6,11 @@ from collections import OrderedDict
 from edge.capture.files import FileState
 from edge.database.frame_result import FailedFile
 
-_LIMIT = 10_000  # files that are waited for at the same time; the one that waited longest is begun anew
+_LIMIT = 10_000  # files that wait at the same time; beyond it, the one that waited longest begins anew
 
 
 class RetrySchedule:
-    """Waits for files that still look like half a frame, with growing pauses.
+    """Decides when an incomplete file is tried again, with growing pauses, and when it is given up.
 
     A file's age counts from its last change of any kind as the file system knows it, or from the first failure as this
     process knows it, so that neither a copied old time stamp nor a clock that was set wrong gives a file up early or
@@ -24,15 +24,15 @@ class RetrySchedule:
         """path -> (the file as it is, monotonic time of its first failure like this, tries)"""
 
     def pause_s(self, failure: FailedFile) -> float | None:
-        """Seconds until the next look; `None` when it is given up."""
-        seen, at = failure.seen, time.monotonic()
-        known, since, tries = self._waiting.pop(seen.path, (seen, at, 0))
-        if known != seen:
+        """Seconds until the next try; `None` when the file is given up."""
+        file, at = failure.file, time.monotonic()
+        known, since, tries = self._waiting.pop(file.path, (file, at, 0))
+        if known != file:
             since, tries = at, 0
-        age_s = time.time() - max(seen.mtime_ns, seen.ctime_ns) / 1e9
+        age_s = time.time() - max(file.mtime_ns, file.ctime_ns) / 1e9
         if max(age_s, at - since) >= self._give_up_s:
             return None
-        self._waiting[seen.path] = (seen, since, tries + 1)
+        self._waiting[file.path] = (file, since, tries + 1)
         if len(self._waiting) > _LIMIT:
             self._waiting.popitem(last=False)
         left_s = self._give_up_s - max(age_s, at - since, 0.0)

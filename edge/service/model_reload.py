@@ -1,21 +1,20 @@
-"""The models and the decider that the settings name, and the change to others while the daemon runs."""
+"""Loading the models that the settings name, and replacing them while the daemon runs."""
 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edge.capture.files import read_bytes, see
-from edge.image import decode as frame
-from edge.inference import attention_crop as look
-from edge.inference import box_classification as subjects
-from edge.inference.card import Card
+from edge.image.decode import MAX_BYTES, BadFrame, DecodedFrame, decode
+from edge.image.exif import Exif
 from edge.inference.decision import Decider
 from edge.inference.detector import Detector
-from edge.inference.model import STARTER, Model, ModelError, classifier
+from edge.inference.frame_classification import classify_frames, network_input
+from edge.inference.model import STARTER, ModelError, classifier
+from edge.inference.predictor import Models
 from edge.inference.thresholds import check_thresholds
 from edge.settings import Settings, SettingsError, read_species_list
 
@@ -24,41 +23,6 @@ log = logging.getLogger(__name__)
 TEST_FRAMES = 8
 _SETTLE_S = 2.0
 _Stamp = tuple[tuple[int, int] | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """What answers: a classifier with its decider, behind a detector where there is one."""
-
-    classifier: Model
-    decider: Decider
-    detector: Detector | None = None
-
-    @property
-    def card(self) -> Card:
-        """The classifier's: its labels are the answers'."""
-        return self.classifier.card
-
-    @property
-    def sha256(self) -> str:
-        """Of the classifier, and of the detector behind a plus: with another detector the answers are others."""
-        own = self.classifier.sha256
-        return own if self.detector is None else f"{own}+{self.detector.model.sha256}"
-
-    @property
-    def name(self) -> str:
-        """Without the classifier's version."""
-        if self.detector is None:
-            return self.card.name
-        found_by = self.detector.model.card
-        return f"{found_by.name} {found_by.version} + {self.card.name}"
-
-    @property
-    def decode_side_px(self) -> int:
-        """The shorter side that a frame must keep when it is decoded."""
-        if self.detector is None:
-            return look.decode_side_px(self.classifier)
-        return subjects.decode_side_px(self.classifier, self.detector)
 
 
 def load_models(settings: Settings) -> Models:
@@ -73,7 +37,7 @@ def load_models(settings: Settings) -> Models:
 
 
 def choose_models(settings: Settings) -> Models:
-    """As `load_models`, and say what of the species list this classifier doesn't know."""
+    """As `load_models`, with a warning for each name of the species list that this classifier does not know."""
     models = load_models(settings)
     decider = models.decider
     if decider.unmatched:
@@ -86,36 +50,36 @@ def choose_models(settings: Settings) -> Models:
 
 
 def check_models(models: Models, frames: Sequence[str]) -> None:
-    """Look at frames (paths) that were classified before, and at two plain pictures. Raises `ModelError`.
+    """Classify frames (paths) that were classified before, and two made images. Raises `ModelError`.
 
-    A good classifier gives each of them probabilities, and not the same ones to all; a good detector gives them scores.
+    A sound classifier gives each of them probabilities, and not the same ones to all; a sound detector gives scores.
     """
     model = models.classifier
-    pictures = [_plain_picture(seed) for seed in range(2)]
+    images = [_made_image(seed) for seed in range(2)]
     for path in frames:
         try:
-            data = read_bytes(path, frame.MAX_BYTES)
-            pictures.append(frame.decode(data, models.decode_side_px, path))
-        except (OSError, frame.BadFrame):
+            data = read_bytes(path, MAX_BYTES)
+            images.append(decode(data, models.decode_side_px, path))
+        except (OSError, BadFrame):
             continue  # moved away since
-    answers = []
-    for picture in pictures:
+    logs = []
+    for image in images:
         try:
-            (seen,) = look.look(model, [look.view(model, picture)])
+            (prediction,) = classify_frames(model, [network_input(model, image)])
             if models.detector is not None:
-                models.detector.detect(picture)
+                models.detector.detect(image)
         except Exception as error:  # the runtime's own exception types share no public base
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{model.path}: it fails on a test frame ({reason})") from error
-        answers.append(seen.log_probabilities)
-    probabilities = np.exp(np.stack(answers))
+        logs.append(prediction.log_probabilities)
+    probabilities = np.exp(np.stack(logs))
     given, expected = probabilities.shape[1], len(model.card.labels)
     if given != expected:
-        raise ModelError(f"{model.path}: it gives {given} answers, its card has {expected} labels")
+        raise ModelError(f"{model.path}: it gives {given} probabilities, its card has {expected} labels")
     if not np.isfinite(probabilities).all() or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
-        raise ModelError(f"{model.path}: what it answers for test frames are no probabilities")
+        raise ModelError(f"{model.path}: its outputs for test frames are no probabilities")
     if np.ptp(probabilities, axis=0).max() < 1e-6:
-        raise ModelError(f"{model.path}: it answers the same for every test frame")
+        raise ModelError(f"{model.path}: it gives the same probabilities for every test frame")
 
 
 class ModelFiles:
@@ -125,18 +89,18 @@ class ModelFiles:
         self._paths = [file for path in paths for file in (path, path.with_name(path.name + ".sha256"))]
         self._loaded = self._stamp()
         self._candidate: _Stamp | None = None
-        self._since = self._next_look = 0.0
+        self._since = self._next_check = 0.0
 
-    def look_again(self) -> None:
-        """What is there now was looked at for another reason."""
+    def accept(self) -> None:
+        """What is there now is in use."""
         self._loaded, self._candidate = self._stamp(), None
 
     def has_changed(self) -> bool:
         """True once for each change, when the files have been still for two seconds."""
         at = time.monotonic()
-        if at < self._next_look:
+        if at < self._next_check:
             return False
-        self._next_look = at + _SETTLE_S / 2
+        self._next_check = at + _SETTLE_S / 2
         stamp = self._stamp()
         if stamp == self._loaded:
             self._candidate = None
@@ -154,7 +118,7 @@ class ModelFiles:
         return tuple(None if file is None else (file.bytes, file.mtime_ns) for file in seen)
 
 
-def _plain_picture(seed: int) -> frame.DecodedFrame:
+def _made_image(seed: int) -> DecodedFrame:
     noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     pixels = np.ascontiguousarray(noise.repeat(64, axis=0).repeat(64, axis=1))
-    return frame.DecodedFrame(pixels, pixels.shape[1], pixels.shape[0], frame.Exif())
+    return DecodedFrame(pixels, pixels.shape[1], pixels.shape[0], Exif())

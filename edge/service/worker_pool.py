@@ -1,18 +1,19 @@
-"""Processes that examine frames, for an archive on a machine with many cores; the database stays with the parent."""
+"""Worker processes for an archive on a machine with many cores; the database stays with the parent."""
 
 import multiprocessing
 import signal
+import sqlite3
 from concurrent.futures import ProcessPoolExecutor
 
 from edge.capture.files import FileState
-from edge.database.frame_result import Result
+from edge.database.frame_result import ClassifiedFrame, FrameResult
+from edge.database.known_files import CLASSIFIED
 from edge.database.schema import open_database
-from edge.database.store import CLASSIFIED
 from edge.service.frame_processor import FrameProcessor
 from edge.service.model_reload import load_models
 from edge.settings import Settings
 
-_examiner: FrameProcessor
+_processor: FrameProcessor
 
 
 def worker_pool(settings: Settings) -> ProcessPoolExecutor:
@@ -24,18 +25,30 @@ def worker_pool(settings: Settings) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(settings.workers, context, _begin, (settings,))
 
 
-def examine(seen: FileState) -> Result | None:
-    """Runs in a worker."""
-    return _examiner.examine(seen)
+def process(file: FileState) -> FrameResult | None:
+    """Process one file in a worker; its conclusion is worked out there too."""
+    result = _processor.process(file)
+    if isinstance(result, ClassifiedFrame):
+        result.conclusion  # noqa: B018 - worked out here, before the result is sent to the parent
+    return result
+
+
+class _Committed:
+    """What the database knows, as far as it is committed; what is on its way the parent notices."""
+
+    def __init__(self, database: sqlite3.Connection, reclassify: bool) -> None:
+        self._database = database
+        self._reclassify = reclassify
+
+    def is_logged(self, digest: str) -> bool:
+        return not self._reclassify and self._database.execute(CLASSIFIED, (digest,)).fetchone() is not None
+
+    def logged_at(self, path: str) -> tuple[int, str] | None:
+        return None
 
 
 def _begin(settings: Settings) -> None:
-    global _examiner
+    global _processor
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    database = open_database(settings.db, read_only=True)
-
-    def is_logged(digest: str) -> bool:
-        """As far as it is committed; what is on its way the parent notices."""
-        return not settings.reclassify and database.execute(CLASSIFIED, (digest,)).fetchone() is not None
-
-    _examiner = FrameProcessor(load_models(settings), settings, is_logged)
+    known = _Committed(open_database(settings.db, read_only=True), settings.reclassify)
+    _processor = FrameProcessor(load_models(settings), settings, known)

@@ -9,8 +9,9 @@ from typing import get_args
 
 import onnx
 
-from edge.inference.card import Boxes, Card, DetectorLayout, Kind, Label, Source
+from edge.inference.card import Boxes, Card, DetectorLayout, Label, Source
 from edge.inference.taxonomy import RANKS, Taxon
+from edge.vocabulary import Kind
 from export import ExportError
 from export.adopt.foreign_graph import Expectation, give_detections, give_logits, take_bytes
 from export.commands.model import PROVISIONAL, describe_data, say
@@ -21,7 +22,7 @@ from export.validation.calibrate import prior
 from export.validation.gate import parse_limits, table
 from export.validation.labelled_frames import read_labelled_frames
 
-KINDS: tuple[Kind, ...] = ("animal", "human", "vehicle", "blank")
+KINDS: tuple[Kind, ...] = (Kind.ANIMAL, Kind.HUMAN, Kind.VEHICLE, Kind.BLANK)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -148,7 +149,7 @@ def _label(cell: dict[str, str], where: str) -> Label:
         scientific, rank, cell.get("common_name", ""), cell.get("class", ""), cell.get("order", ""),
         cell.get("family", ""), genus, species,
     )  # fmt: skip
-    return Label(name, "animal", cell.get("common_name") or name, taxon)
+    return Label(name, Kind.ANIMAL, cell.get("common_name") or name, taxon)
 
 
 def _load(path: Path) -> onnx.ModelProto:

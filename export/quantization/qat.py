@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge.image.decode import IMAGE_SUFFIXES
+from edge.vocabulary import Kind
 from export import ExportError
 from export.graph import NETWORK_INPUT, normalise
 from export.quantization.quantize import WEIGHTED_OPS, body
@@ -58,7 +59,7 @@ def unlabelled(folders: Sequence[Path]) -> list[LabelledFrame]:
     if len(paths) > MOST_FRAMES:
         chosen = np.random.default_rng(SEED).choice(len(paths), MOST_FRAMES, replace=False)
         paths = [paths[place] for place in sorted(chosen.tolist())]
-    return [LabelledFrame(path, str(path), "unknown", (), UNSEEN, str(path)) for path in paths]
+    return [LabelledFrame(path, str(path), Kind.UNKNOWN, (), UNSEEN, str(path)) for path in paths]
 
 
 def finetune(

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from edge.image.decode import BadFrame, DecodedFrame, decode
-from edge.inference.card import Kind, Label
+from edge.inference.card import Label
 from edge.inference.taxonomy import RANKS, Taxon, TaxonKey
+from edge.vocabulary import Kind
 from export import ExportError
 from train.data.readers import read_dataset
 from train.data.sample import one_per_frame
@@ -112,7 +113,7 @@ def _field_scenes(table: Path, labels: Sequence[Label]) -> list[LabelledFrame]:
     taxa = {row["scientificName"]: row for row in _rows(FIELD_TAXA)}
     scenes = []
     for row in _rows(table):
-        kind: Kind = "blank" if row["label"] == "blank" else "animal"
+        kind: Kind = Kind.BLANK if row["label"] == Kind.BLANK else Kind.ANIMAL
         lineage: tuple[TaxonKey, ...] = ()
         if kind == "animal":
             known = taxa.get(row["scientificName"], {"scientificName": row["scientificName"], "rank": row["rank"]})
@@ -137,7 +138,9 @@ def _dataset_scenes(path: Path, labels: Sequence[Label]) -> list[LabelledFrame]:
     for sample in one_per_frame(dataset.samples):  # a herd is one picture here, for frames are seen whole
         place, label = by_name.get(sample.label) or by_taxon.get(sample.scientific_name) or (UNSEEN, None)
         taxon = label.taxon if label else dataset.taxa.get(sample.label)
-        kind: Kind = label.kind if label else ("animal" if taxon or sample.label not in ("blank", "empty") else "blank")
+        kind: Kind = (
+            label.kind if label else (Kind.ANIMAL if taxon or sample.label not in (Kind.BLANK, "empty") else Kind.BLANK)
+        )
         lineage = tuple(taxon.lineage()) if taxon and kind == "animal" else ()
         group = sample.sequence or sample.location or str(sample.path)
         scenes.append(

@@ -70,7 +70,7 @@ def take_outputs(model: Model, scenes: Sequence[LabelledFrame], fraction: float,
         found = attention_crops(outputs.attention, shapes, fraction)
         regions += found
         if outputs.attention is not None:
-            parts = [crop_pixels(model, picture, box) for picture, box in zip(pictures, found, strict=True)]
+            parts = [crop_pixels(model.card, picture, box) for picture, box in zip(pictures, found, strict=True)]
             second.append(model.run(np.stack(parts)).logits)
     return ModelOutputs(np.concatenate(first), np.concatenate(second) if second else None, tuple(regions))
 
@@ -94,7 +94,7 @@ def _inputs(model: Model, scenes: Sequence[LabelledFrame], fraction: float) -> I
         attention = model.run(whole[None]).attention
         box = attention_crops(attention, [(picture.height_px, picture.width_px)], fraction)[0]
         if box is not None:
-            yield crop_pixels(model, picture, box)
+            yield crop_pixels(model.card, picture, box)
 
 
 def _side_px(model: Model, fraction: float) -> int:

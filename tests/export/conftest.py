@@ -9,6 +9,7 @@ import torch
 
 from edge.inference.card import Label
 from edge.inference.taxonomy import Taxon
+from edge.vocabulary import Kind
 from train.model.checkpoint import Checkpoint
 from train.model.network import build
 from train.recipe import NetworkSpec
@@ -18,17 +19,17 @@ COUNT = 16
 LABELS = (
     Label(
         "zebra",
-        "animal",
+        Kind.ANIMAL,
         "zebra",
         Taxon("Equus quagga", "species", "zebra", "Mammalia", "Perissodactyla", "Equidae", "Equus", "Equus quagga"),
     ),
     Label(
         "lion",
-        "animal",
+        Kind.ANIMAL,
         "lion",
         Taxon("Panthera leo", "species", "lion", "Mammalia", "Carnivora", "Felidae", "Panthera", "Panthera leo"),
     ),
-    Label("blank", "blank", "blank"),
+    Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
 )
 
 

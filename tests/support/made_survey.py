@@ -27,6 +27,7 @@ from edge.inference.card import Calibration, Card, Label, Source
 from edge.inference.decision import Decider
 from edge.inference.taxonomy import Taxon
 from edge.timestamps import iso_utc
+from edge.vocabulary import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,10 @@ CARD = Card(
     version="1.0",
     created="2026-01-01T00:00:00Z",
     labels=(
-        *(Label(a.taxon.common_name, "animal", a.taxon.common_name, a.taxon) for a in ANIMALS),
-        Label("blank", "blank", "blank"),
-        Label("human", "human", "person"),
-        Label("vehicle", "vehicle", "vehicle"),
+        *(Label(a.taxon.common_name, Kind.ANIMAL, a.taxon.common_name, a.taxon) for a in ANIMALS),
+        Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
+        Label(Kind.HUMAN, Kind.HUMAN, "person"),
+        Label(Kind.VEHICLE, Kind.VEHICLE, Kind.VEHICLE),
     ),
     input_height_px=224,
     input_width_px=224,

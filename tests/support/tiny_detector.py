@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge.inference.card import METADATA_KEY, Boxes, Calibration, Card, DetectorLayout, Label
+from edge.vocabulary import Kind
 from tests.support.tiny_model import LABELS, tiny_card
 
 SIDE_PX = 64
 DETECTOR_LABELS = (
-    Label("animal", "animal", "animal", LABELS[0].taxon),
-    Label("person", "human", "person"),
-    Label("vehicle", "vehicle", "vehicle"),
+    Label(Kind.ANIMAL, Kind.ANIMAL, Kind.ANIMAL, LABELS[0].taxon),
+    Label("person", Kind.HUMAN, "person"),
+    Label(Kind.VEHICLE, Kind.VEHICLE, Kind.VEHICLE),
 )
 Drawn = tuple[float, float, float, float, float, int]
 """left, top, right, bottom in fractions of the input, score, place of the label"""

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge.inference.card import METADATA_KEY, Calibration, Card, Gate, Label, LabelProof, Rejection, SecondCrop, Source
 from edge.inference.taxonomy import Taxon
+from edge.vocabulary import Kind
 
 SIDE_PX = 32
 _CELLS = 8  # the attention maps are 8 x 8
@@ -21,7 +22,7 @@ _MAPS = 4
 
 def _species(name: str, common_name: str, class_: str, order: str, family: str) -> Label:
     taxon = Taxon(name, "species", common_name, class_, order, family, name.split()[0], name)
-    return Label(common_name.replace(" ", "_"), "animal", common_name, taxon)
+    return Label(common_name.replace(" ", "_"), Kind.ANIMAL, common_name, taxon)
 
 
 LABELS = (
@@ -30,7 +31,7 @@ LABELS = (
     _species("Sus scrofa", "wild boar", "Mammalia", "Artiodactyla", "Suidae"),
     _species("Vulpes vulpes", "red fox", "Mammalia", "Carnivora", "Canidae"),
     _species("Strix aluco", "tawny owl", "Aves", "Strigiformes", "Strigidae"),
-    Label("blank", "blank", "blank"),
+    Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
 )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edge.image.decode import decode, fit
-from edge.image.resize import Pixels
+from edge.image.decode import decode
+from edge.image.resize import Pixels, resize_to_input
 from train.data.sample import Box, Sample
 
 _UNWRITABLE: set[Path] = set()
@@ -138,4 +138,4 @@ def _keep(pixels: Pixels, file: Path) -> None:
 
 def for_evaluation(source: PixelSource, sample: Sample, size_px: int, mode: str) -> Pixels:
     """uint8[size_px, size_px, 3]: exactly what the device would feed its model for this sample."""
-    return fit(source.read(sample), size_px, size_px, mode)
+    return resize_to_input(source.read(sample), size_px, size_px, mode)

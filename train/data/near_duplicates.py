@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.image.decode import fit
+from edge.image.resize import resize_to_input
 from train.data.image_cache import PixelSource
 from train.data.sample import Sample
 
@@ -68,7 +68,9 @@ class NearCopies:
 def find_near_copies(samples: Sequence[Sample], source: PixelSource) -> NearCopies:
     """All pairs of samples that look alike, as they are trained on (cut out where the source cuts them out)."""
     with ThreadPoolExecutor() as pool:
-        small = np.stack(list(pool.map(lambda sample: fit(source.read(sample), SIDE_PX, SIDE_PX, "squash"), samples)))
+        small = np.stack(
+            list(pool.map(lambda sample: resize_to_input(source.read(sample), SIDE_PX, SIDE_PX, "squash"), samples))
+        )
     flat = small.reshape(len(small), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)

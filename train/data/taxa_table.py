@@ -4,12 +4,13 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edge.inference.card import Kind, Label
+from edge.inference.card import Label
 from edge.inference.taxonomy import RANKS, Taxon
+from edge.vocabulary import Kind
 from train import TrainError
 
 _OTHER_KINDS: dict[str, Kind] = {
-    "blank": "blank", "empty": "blank", "human": "human", "person": "human", "vehicle": "vehicle"
+    "blank": Kind.BLANK, "empty": Kind.BLANK, "human": Kind.HUMAN, "person": Kind.HUMAN, "vehicle": Kind.VEHICLE
 }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def card_labels(labels: Sequence[str], taxa: Mapping[str, Taxon]) -> tuple[Label
     """
     named = []
     for label in labels:
-        kind: Kind = _OTHER_KINDS.get(label.lower(), "animal")
+        kind: Kind = _OTHER_KINDS.get(label.lower(), Kind.ANIMAL)
         taxon = taxa.get(label)
         if kind == "animal" and taxon is None:
             taxon = Taxon(label, "species", label)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from edge.image.decode import fit
-from edge.image.resize import Pixels
+from edge.image.resize import Pixels, resize_to_input
 from edge.inference.attention_crop import attention_crops
 from edge.inference.card import FitMode
 from train import TrainError
@@ -236,4 +235,4 @@ class _Regions(_Pictures):
         whole = self.source.read(self.samples[place])
         (region,) = attention_crops(self.attention[place : place + 1], [whole.shape[:2]], self.fraction)
         assert region is not None
-        return fit(np.ascontiguousarray(region.cut(whole)), self.size_px, self.size_px, self.mode)
+        return resize_to_input(np.ascontiguousarray(region.cut(whole)), self.size_px, self.size_px, self.mode)

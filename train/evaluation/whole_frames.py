@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edge.image.box import Box
 from edge.image.decode import decode
-from edge.inference.attention_crop import decode_side_px, look, view
+from edge.inference.attention_crop import decode_side_px
+from edge.inference.frame_classification import classify_frames, network_input
 from edge.inference.model import Model
 from train import TrainError
 from train.data.sample import Sample
@@ -74,9 +75,9 @@ def answer_frames(model: Model, frames: Sequence[Frame], training: Sequence[Samp
     times = sorted(s.captured_at.replace(tzinfo=None) for s in training if s.captured_at)
     answers = []
     for frame in frames:
-        picture = decode(frame.path.read_bytes(), decode_side_px(model), frame.path.name)
-        seen = view(model, picture)
-        first, both = look(model, [seen], second=False)[0], look(model, [seen])[0]
+        picture = decode(frame.path.read_bytes(), decode_side_px(model.card), frame.path.name)
+        seen = network_input(model, picture)
+        first, both = classify_frames(model, [seen], with_crop=False)[0], classify_frames(model, [seen])[0]
         at = _camera_time(picture.exif.date_time_original)
         answers.append(
             Answer(
@@ -86,7 +87,7 @@ def answer_frames(model: Model, frames: Sequence[Frame], training: Sequence[Samp
                 names[int(first.log_probabilities.argmax())],
                 names[int(both.log_probabilities.argmax())],
                 both.familiarity,
-                both.region,
+                both.crop,
             )
         )
     return tuple(answers)

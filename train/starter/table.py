@@ -4,8 +4,9 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.inference.card import Kind, Label
+from edge.inference.card import Label
 from edge.inference.taxonomy import Taxon
+from edge.vocabulary import Kind
 from train import TrainError
 
 HERE = Path(__file__).parent
@@ -38,10 +39,10 @@ def read_table(folder: Path = HERE) -> Table:
     """`taxa.csv` and `higher_taxa.csv` of `folder`."""
     labels, members = [], []
     for row in _rows(folder / "taxa.csv"):
-        kind: Kind = "vehicle" if row["kind"] == "vehicle" else "animal"
+        kind: Kind = Kind.VEHICLE if row["kind"] == Kind.VEHICLE else Kind.ANIMAL
         labels.append(Label(row["label"], kind, row["common_name"], _taxon(row) if kind == "animal" else None))
         members.append(tuple(sorted(int(place) for place in row["imagenet"].split())))
-    labels.append(Label("blank", "blank", "blank"))
+    labels.append(Label(Kind.BLANK, Kind.BLANK, Kind.BLANK))
     higher = tuple(
         Taxon(row["scientificName"], row["rank"], row["common_name"]) for row in _rows(folder / "higher_taxa.csv")
     )

@@ -11,7 +11,7 @@ from edge.capture.capture_time import capture_time, host_zone_name
 from edge.database.clock_rollback import ClockRollback
 from edge.database.schema import open_database
 from edge.host.status import clock_synchronised, temperature_c
-from edge.image.decode import Exif
+from edge.image.exif import Exif
 from edge.timestamps import iso_utc
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

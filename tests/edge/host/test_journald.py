@@ -12,12 +12,13 @@ import pytest
 
 from edge.capture.capture_time import CaptureTime
 from edge.capture.files import FileState
-from edge.database.frame_result import ClassifiedFrame
+from edge.database.frame_result import ClassifiedFrame, Conclusion
 from edge.host.journald import FRAME_CLASSIFIED, TIMES, JournalHandler, fields, is_journal
 from edge.inference.decision import Decision
 from edge.service import frame_log
 from edge.service.frame_log import FrameLog
 from edge.timestamps import now
+from edge.vocabulary import DecisionReason, Kind
 
 
 class Journal:
@@ -69,17 +70,19 @@ def said(journal: Journal, tmp_path: Path) -> Iterator[logging.Logger]:
 
 def scored(name: str = "impala") -> ClassifiedFrame:
     return ClassifiedFrame(
-        seen=FileState("/srv/captures/a\nb\udcff.jpg", 1, 1),
-        digest="d1",
-        width_px=640,
-        height_px=480,
-        captured=CaptureTime(now(), "", "UTC", ()),
-        deployment="ridge",
-        decision=Decision("animal", "Aepyceros melampus", "species", name, 0.9, "confident"),
-        log_probabilities=np.zeros(1, np.float32),
-        region=None,
-        infrared=False,
-        scene=np.zeros((12, 16), np.uint8),
+        FileState("/srv/captures/a\nb\udcff.jpg", 1, 1),
+        "d1",
+        640,
+        480,
+        "ridge",
+        Conclusion(
+            CaptureTime(now(), "", "UTC", ()),
+            Decision(Kind.ANIMAL, "Aepyceros melampus", "species", name, 0.9, DecisionReason.CONFIDENT),
+            np.zeros(1, np.float32),
+            None,
+            False,
+            np.zeros((12, 16), np.uint8),
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from edge.image import decode as frame
 from edge.image.decode import BadFrame, DecodedFrame
-from edge.image.resize import Pixels
+from edge.image.resize import Pixels, resize_to_input
 from tests.support.made_images import encoded, scenery
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
@@ -123,13 +123,13 @@ def test_exif_tells_what_the_camera_wrote() -> None:
 @pytest.mark.parametrize("mode", ["squash", "letterbox", "crop"])
 @pytest.mark.parametrize("shape", [(120, 160), (160, 120), (64, 64), (10, 300)])
 def test_every_way_of_fitting_fills_the_input(mode: str, shape: tuple[int, int]) -> None:
-    assert frame.fit(scenery(*shape), 64, 64, mode).shape == (64, 64, 3)
+    assert resize_to_input(scenery(*shape), 64, 64, mode).shape == (64, 64, 3)
 
 
 def test_fitting_keeps_what_the_mode_promises() -> None:
     """A ramp from left to right, twice as wide as high."""
     ramp = np.repeat(np.tile(np.arange(200, dtype=np.uint8), (100, 1))[..., None], 3, axis=2)
-    squashed, boxed, cropped = (frame.fit(ramp, 50, 50, mode) for mode in ("squash", "letterbox", "crop"))
+    squashed, boxed, cropped = (resize_to_input(ramp, 50, 50, mode) for mode in ("squash", "letterbox", "crop"))
     assert (squashed[25, 0, 0] < 5, squashed[25, -1, 0] > 194) == (True, True)
     assert (boxed[0] == 127).all()
     assert (boxed[25, 0, 0] < 5, boxed[25, -1, 0] > 194) == (True, True)
@@ -141,8 +141,8 @@ def test_a_frame_decoded_at_a_scale_fits_as_the_whole_one_does(field_frames: lis
     found, straight = 0.0, 0.0
     for path in field_frames[::10]:
         whole, scaled = (frame.decode(path.read_bytes(), least).pixels for least in (None, 512))
-        fitted = frame.fit(scaled, 256, 256, "squash")
-        found += mean_difference(fitted, frame.fit(whole, 256, 256, "squash"))
+        fitted = resize_to_input(scaled, 256, 256, "squash")
+        found += mean_difference(fitted, resize_to_input(whole, 256, 256, "squash"))
         flat = np.asarray(cv2.resize(whole, (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
         straight += mean_difference(fitted, flat)
     assert found < 0.9 * straight

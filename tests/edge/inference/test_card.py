@@ -5,13 +5,15 @@ import pytest
 
 from edge.inference.card import Calibration, Card, CardError, Gate, Label, LabelProof, Rejection, SecondCrop, Source
 from edge.inference.taxonomy import Taxon
+from edge.vocabulary import Kind
 
 FOX = Taxon("Vulpes vulpes", "species", "red fox", "Mammalia", "Carnivora", "Canidae", "Vulpes", "Vulpes vulpes")
+PROOF = LabelProof("fox", 20, 1.0, 1.0, 0.8, 1.0, 1.0, "passed")
 CARD = Card(
     name="test",
     version="1.2",
     created="2026-01-01T00:00:00Z",
-    labels=(Label("fox", "animal", "red fox", FOX), Label("blank", "blank", "blank")),
+    labels=(Label("fox", Kind.ANIMAL, "red fox", FOX), Label(Kind.BLANK, Kind.BLANK, Kind.BLANK)),
     input_height_px=224,
     input_width_px=224,
     calibration=Calibration(

@@ -6,6 +6,7 @@ from edge.inference.card import Calibration, Card, Label, Rejection, SecondCrop
 from edge.inference.decision import Decider, Decision
 from edge.inference.probabilities import log_softmax
 from edge.inference.taxonomy import Taxon
+from edge.vocabulary import Kind
 
 
 def taxon(species: str, family: str, order: str, class_: str = "Mammalia") -> Taxon:
@@ -14,13 +15,13 @@ def taxon(species: str, family: str, order: str, class_: str = "Mammalia") -> Ta
 
 ZEBRA = Taxon("Equus", "genus", "zebra", "Mammalia", "Perissodactyla", "Equidae", "Equus")
 LABELS = (
-    Label("lion", "animal", "lion", taxon("Panthera leo", "Felidae", "Carnivora")),
-    Label("lynx", "animal", "lynx", taxon("Lynx lynx", "Felidae", "Carnivora")),
-    Label("deer", "animal", "red deer", taxon("Cervus elaphus", "Cervidae", "Artiodactyla")),
-    Label("zebra", "animal", "zebra", ZEBRA),
-    Label("horse", "animal", "horse", taxon("Equus caballus", "Equidae", "Perissodactyla")),
-    Label("blank", "blank", "blank"),
-    Label("vehicle", "vehicle", "vehicle"),
+    Label("lion", Kind.ANIMAL, "lion", taxon("Panthera leo", "Felidae", "Carnivora")),
+    Label("lynx", Kind.ANIMAL, "lynx", taxon("Lynx lynx", "Felidae", "Carnivora")),
+    Label("deer", Kind.ANIMAL, "red deer", taxon("Cervus elaphus", "Cervidae", "Artiodactyla")),
+    Label("zebra", Kind.ANIMAL, "zebra", ZEBRA),
+    Label("horse", Kind.ANIMAL, "horse", taxon("Equus caballus", "Equidae", "Perissodactyla")),
+    Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
+    Label(Kind.VEHICLE, Kind.VEHICLE, Kind.VEHICLE),
 )
 THRESHOLDS = {"kingdom": 0.5, "class": 0.6, "order": 0.65, "family": 0.7, "genus": 0.7, "species": 0.8, "blank": 0.6}
 HIGHER = (Taxon("Felidae", "family", "cat family"), Taxon("Equus", "genus", "horse, ass or zebra"))

@@ -10,10 +10,11 @@ from edge.inference.taxonomy import Taxon
 from edge.inference.thresholds import check_thresholds
 from edge.service.model_reload import load_models
 from edge.settings import Settings, SettingsError
+from edge.vocabulary import Kind
 
 LABELS = (
-    Label("red_fox", "animal", "red fox", Taxon("Vulpes vulpes", "species", "red fox")),
-    Label("empty", "blank", "blank"),
+    Label("red_fox", Kind.ANIMAL, "red fox", Taxon("Vulpes vulpes", "species", "red fox")),
+    Label("empty", Kind.BLANK, Kind.BLANK),
 )
 
 

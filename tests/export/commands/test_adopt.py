@@ -11,7 +11,9 @@ import torchvision
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.image.decode import DecodedFrame, Exif, fit
+from edge.image.decode import DecodedFrame
+from edge.image.exif import Exif
+from edge.image.resize import resize_to_input
 from edge.inference.card import Boxes
 from edge.inference.detector import Detector, decode
 from edge.inference.model import Model, ModelError
@@ -165,7 +167,7 @@ def test_boxes_are_those_of_a_reference_decoder(layout: str, tmp_path: Path) -> 
     assert code == 0
     found = Detector(tmp_path / "detector.onnx")
     frames = [picture(90, 160, 0), picture(120, 80, 1)]
-    inputs = np.stack([fit(frame.pixels, SIDE_PX, SIDE_PX, "letterbox") for frame in frames])
+    inputs = np.stack([resize_to_input(frame.pixels, SIDE_PX, SIDE_PX, "letterbox") for frame in frames])
     raw = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"]).run(
         None, {"images": (inputs.transpose(0, 3, 1, 2) / 255).astype(np.float32)}
     )[0]

@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from edge import Classifier
-from edge.inference.attention_crop import calibrated
 from edge.inference.card import METADATA_KEY, Calibration, Card, CardError, Label
+from edge.inference.frame_classification import calibrated
 from edge.inference.model import Model
 from edge.inference.onnx_session import open_session
 from edge.inference.probabilities import log_softmax
 from edge.inference.prototypes import Prototypes
 from edge.inference.taxonomy import Taxon
+from edge.vocabulary import Kind
 from export import ExportError
 from export import model_file as package
 from export.__main__ import main
@@ -230,7 +231,7 @@ def test_an_enrolled_species_is_answered_beside_the_trained_ones(
     known = embedding(shown)
     new = embedding(striped(5))
     made = enrol(tuple(trained), prototypes(known, truth, 3), known, truth, ("okapi",), new, np.zeros(5, np.int64))
-    okapi = Label("okapi", "animal", "okapi", Taxon("Okapia johnstoni", "species", "okapi", family="Giraffidae"))
+    okapi = Label("okapi", Kind.ANIMAL, "okapi", Taxon("Okapia johnstoni", "species", "okapi", family="Giraffidae"))
     vectors = {name: tuple(map(float, row)) for name, row in zip(made.labels, made.prototypes, strict=True)}
     taught = replace(checkpoint, prototypes=vectors, enrolled=(okapi,), prototype_scale=made.scale)
     taught.save(tmp_path / "taught.pt")

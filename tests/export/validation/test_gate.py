@@ -10,6 +10,7 @@ import pytest
 from edge.inference.card import Calibration, Card, Label
 from edge.inference.decision import Decision
 from edge.inference.taxonomy import Taxon, TaxonKey
+from edge.vocabulary import DecisionReason, Kind
 from export import ExportError
 from export.pipeline import Task, prove
 from export.validation.calibrate import Prior
@@ -19,7 +20,7 @@ from export.validation.model_outputs import ModelOutputs
 from export.validation.score_decision import judge_taxon
 
 LABELS = tuple(
-    Label(name, "animal", name, Taxon(name, "species", name, genus=name.split()[0], species=name))
+    Label(name, Kind.ANIMAL, name, Taxon(name, "species", name, genus=name.split()[0], species=name))
     for name in ("Vulpes vulpes", "Meles meles")
 )
 CARD = Card("made", "1", "", LABELS, 32, 32, Calibration(1.0, {"species": 0.5}))
@@ -27,13 +28,13 @@ CARD = Card("made", "1", "", LABELS, 32, 32, Calibration(1.0, {"species": 0.5}))
 
 def answers(said: list[int]) -> Decisions:
     logs = np.log(np.where(np.eye(2)[said] > 0, 0.9, 0.1)).astype(np.float32)
-    decisions = [Decision("animal", LABELS[n].name, "species", "", 0.9, "confident") for n in said]
+    decisions = [Decision(Kind.ANIMAL, LABELS[n].name, "species", "", 0.9, DecisionReason.CONFIDENT) for n in said]
     return Decisions(logs, decisions, np.zeros(len(said), np.float32))
 
 
 def scenes(foxes: int, badgers: int) -> list[LabelledFrame]:
     return [
-        LabelledFrame(Path(str(n)), str(n), "animal", tuple(LABELS[label].taxon.lineage()), label, str(n))  # type: ignore[union-attr]
+        LabelledFrame(Path(str(n)), str(n), Kind.ANIMAL, tuple(LABELS[label].taxon.lineage()), label, str(n))  # type: ignore[union-attr]
         for n, label in enumerate([0] * foxes + [1] * badgers)
     ]
 

@@ -8,15 +8,16 @@ import pytest
 from edge.inference.card import Label
 from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import Taxon, Tree
+from edge.vocabulary import Kind
 from export.validation.labelled_frames import LabelledFrame
 from export.validation.thresholds import SEARCH, UNPROVEN_THRESHOLD, fit_thresholds
 
 LABELS = (
     *(
-        Label(name, "animal", name, Taxon(name, "species", name, genus=name.split()[0], species=name))
+        Label(name, Kind.ANIMAL, name, Taxon(name, "species", name, genus=name.split()[0], species=name))
         for name in ("Vulpes vulpes", "Meles meles")
     ),
-    Label("blank", "blank", "blank"),
+    Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
 )
 TREE = Tree([label.taxon for label in LABELS])
 BLANK = np.array([False, False, True])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from edge.image.decode import fit
+from edge.image.resize import resize_to_input
 from edge.inference.attention_crop import attention_crops
 from tests.support.made_animals import write_animals
 from train.__main__ import COMMANDS, main
@@ -172,7 +172,7 @@ def test_evaluate_with_a_second_look(taught: Path, tmp_path: Path, capsys: pytes
 
 
 def as_input(pixels: np.ndarray, size: int) -> torch.Tensor:
-    fitted = fit(np.ascontiguousarray(pixels), size, size, "squash")
+    fitted = resize_to_input(np.ascontiguousarray(pixels), size, size, "squash")
     return normalised(torch.from_numpy(fitted).permute(2, 0, 1)[None])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge.inference.card import Label
+from edge.vocabulary import Kind
 from tests.support.made_animals import write_animals
 from train.__main__ import main
 from train.evaluation.gallery import Tile
@@ -17,7 +18,7 @@ from train.recipe import NetworkSpec
 def checkpoint(tmp_path: Path) -> Path:
     """Of a network that no recipe made and that has learned nothing."""
     spec = NetworkSpec("test_efficientnet")
-    labels = tuple(Label(name, "unknown", name) for name in ("bar", "disc"))
+    labels = tuple(Label(name, Kind.UNKNOWN, name) for name in ("bar", "disc"))
     state = build(spec, len(labels)).state_dict()
     made = Checkpoint("made", "1", "2026-01-01T00:00:00Z", spec, state, labels, 48, 48, recipe={"command": "by hand"})
     made.save(tmp_path / "made.pt")

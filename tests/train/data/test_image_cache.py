@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.image.decode import decode, fit
+from edge.image.decode import decode
+from edge.image.resize import resize_to_input
 from train.data.image_cache import PixelSource, for_evaluation, upright_size_px
 from train.data.sample import Box, Keypoint, Sample
 
@@ -23,7 +24,7 @@ def frame(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("cached", [False, True])
 def test_evaluation_is_exactly_what_the_device_feeds_its_model(frame: Path, tmp_path: Path, cached: bool) -> None:
     source = PixelSource(64, cache=tmp_path / "cache" if cached else None)
-    expected = fit(decode(frame.read_bytes(), 64).pixels, 64, 64, "squash")
+    expected = resize_to_input(decode(frame.read_bytes(), 64).pixels, 64, 64, "squash")
     for _ in range(2):  # the second time from the cache
         assert np.array_equal(for_evaluation(source, Sample(frame, "a"), 64, "squash"), expected)
 

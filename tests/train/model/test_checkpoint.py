@@ -7,13 +7,14 @@ import torch
 
 from edge.inference.card import Label, Source
 from edge.inference.taxonomy import Taxon
+from edge.vocabulary import Kind
 from train.model.checkpoint import Checkpoint, CheckpointError
 from train.model.network import build
 from train.recipe import NetworkSpec
 
 LABELS = (
-    Label("red_fox", "animal", "red fox", Taxon("Vulpes vulpes", "species", "red fox", genus="Vulpes")),
-    Label("blank", "blank", "blank"),
+    Label("red_fox", Kind.ANIMAL, "red fox", Taxon("Vulpes vulpes", "species", "red fox", genus="Vulpes")),
+    Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
 )
 
 

@@ -1,0 +1,109 @@
+"""What the database knows of files and their content: which need no classification, and which are tried again."""
+
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edge.capture.files import FileState
+from edge.settings import Settings
+from edge.vocabulary import FileReason, MediaStatus
+
+log = logging.getLogger(__name__)
+
+KNOWN = """
+SELECT f.path, f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reason
+FROM file f JOIN media m ON m.id = f.media WHERE f.path IN ({})
+"""
+CLASSIFIED = "SELECT id FROM media WHERE digest = ? AND status = 'classified'"
+ANSWERED = "SELECT 1 FROM observation WHERE media = ? AND model = ? AND method = 'machine' AND subject = 0"
+CRASHED = "SELECT 1 FROM media WHERE digest = ? AND status <> 'classified' AND reason = 'crashed_decoder'"
+LOGGED_AT = """
+SELECT m.bytes, m.digest FROM file f JOIN media m ON m.id = f.media WHERE f.path = ? AND m.status = 'classified'
+"""
+OWN_SUFFIXES = re.compile(r"|-wal|-shm|-journal|\.lock|\.(damaged-|salvag).*", re.DOTALL)
+
+
+class KnownFiles:
+    """Answers from one connection; where the disk fails, a file counts as unknown and is only read once more."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, settings: Settings, model: int) -> None:
+        self._connection = connection
+        self._path = path
+        self._settings = settings
+        self._model = model
+
+    def unknown(self, files: Sequence[FileState]) -> list[FileState]:
+        """Those of some files that have to be processed; a few hundred at once cost little more than one."""
+        files = [file for file in files if not self._is_own(file.path)]
+        paths = [path_value(file.path) for file in files]
+        try:
+            rows = self._connection.execute(KNOWN.format(",".join("?" * len(paths))), paths).fetchall()
+        except sqlite3.DatabaseError as error:
+            log.debug("database: %s: %s", self._path, error)
+            return list(files)
+        known = {row[0]: row[1:] for row in rows}
+        return [file for file, path in zip(files, paths, strict=True) if not self._is_settled(file, known.get(path))]
+
+    def is_logged(self, digest: str) -> bool:
+        """Whether this content needs no classification."""
+        row = self.ask(CLASSIFIED, digest)
+        return row is not None and (not self._settings.reclassify or self.has_answer(row[0]))
+
+    def has_answer(self, media: int) -> bool:
+        """Whether the model in use has classified this frame."""
+        return self.ask(ANSWERED, media, self._model) is not None
+
+    def logged_at(self, path: str) -> tuple[int, str] | None:
+        """Size in bytes and digest of the frame that was logged at this path last."""
+        row = self.ask(LOGGED_AT, path_value(path))
+        return None if row is None else (row[0], row[1])
+
+    def has_crashed(self, digest: str) -> bool:
+        """Whether this content has ended the process or the decoder before."""
+        return self.ask(CRASHED, digest) is not None
+
+    def ask(self, sql: str, *values: Any) -> Any:
+        """One row or `None`; also `None` when the disk fails."""
+        try:
+            return self._connection.execute(sql, values).fetchone()
+        except sqlite3.DatabaseError as error:
+            log.debug("database: %s: %s", self._path, error)
+            return None
+
+    def _is_own(self, path: str) -> bool:
+        """Whether it is one of the database's files, in the folder that is watched.
+
+        Nobody else in this process may open and close them: that would give up the locks that SQLite holds on them.
+        """
+        folder, name = os.path.split(path)
+        if not name.startswith(self._path.name) or not OWN_SUFFIXES.fullmatch(name[len(self._path.name) :]):
+            return False
+        return os.path.realpath(folder) == str(self._path.parent)
+
+    def _is_settled(self, file: FileState, row: tuple[Any, ...] | None) -> bool:
+        """Whether the file is as it was logged, and would give nothing new."""
+        if row is None:
+            return False
+        size, mtime_ns, status, media, ctime_ns, digest, reason = row
+        if (size, mtime_ns) != (file.bytes, file.mtime_ns) or status == MediaStatus.PENDING:
+            return False
+        if status == MediaStatus.CLASSIFIED:
+            return not self._settings.reclassify or self.has_answer(media)
+        if status == MediaStatus.UNREADABLE and self._settings.watch is None:
+            return False  # whoever asks about this file gets an answer about this file
+        if status == MediaStatus.UNREADABLE and digest is None and reason != FileReason.PERMISSION:
+            return False  # a card that failed to give its bytes may give them next time
+        return ctime_ns in (None, file.ctime_ns)
+
+
+def path_value(path: str) -> str | bytes:
+    """A path as the database stores it: TEXT when the name is UTF-8, else the raw bytes."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
