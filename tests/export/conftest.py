@@ -29,7 +29,7 @@ LABELS = (
         "lion",
         Taxon("Panthera leo", "species", "lion", "Mammalia", "Carnivora", "Felidae", "Panthera", "Panthera leo"),
     ),
-    Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
+    Label("blank", Kind.BLANK, "blank"),
 )
 
 

@@ -80,9 +80,9 @@ CARD = Card(
     created="2026-01-01T00:00:00Z",
     labels=(
         *(Label(a.taxon.common_name, Kind.ANIMAL, a.taxon.common_name, a.taxon) for a in ANIMALS),
-        Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
-        Label(Kind.HUMAN, Kind.HUMAN, "person"),
-        Label(Kind.VEHICLE, Kind.VEHICLE, Kind.VEHICLE),
+        Label("blank", Kind.BLANK, "blank"),
+        Label("human", Kind.HUMAN, "person"),
+        Label("vehicle", Kind.VEHICLE, "vehicle"),
     ),
     input_height_px=224,
     input_width_px=224,

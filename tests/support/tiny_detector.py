@@ -15,9 +15,9 @@ from tests.support.tiny_model import LABELS, tiny_card
 
 SIDE_PX = 64
 DETECTOR_LABELS = (
-    Label(Kind.ANIMAL, Kind.ANIMAL, Kind.ANIMAL, LABELS[0].taxon),
+    Label("animal", Kind.ANIMAL, Kind.ANIMAL, LABELS[0].taxon),
     Label("person", Kind.HUMAN, "person"),
-    Label(Kind.VEHICLE, Kind.VEHICLE, Kind.VEHICLE),
+    Label("vehicle", Kind.VEHICLE, "vehicle"),
 )
 Drawn = tuple[float, float, float, float, float, int]
 """left, top, right, bottom in fractions of the input, score, place of the label"""

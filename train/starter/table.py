@@ -42,7 +42,7 @@ def read_table(folder: Path = HERE) -> Table:
         kind: Kind = Kind.VEHICLE if row["kind"] == Kind.VEHICLE else Kind.ANIMAL
         labels.append(Label(row["label"], kind, row["common_name"], _taxon(row) if kind == "animal" else None))
         members.append(tuple(sorted(int(place) for place in row["imagenet"].split())))
-    labels.append(Label(Kind.BLANK, Kind.BLANK, Kind.BLANK))
+    labels.append(Label("blank", Kind.BLANK, "blank"))
     higher = tuple(
         Taxon(row["scientificName"], row["rank"], row["common_name"]) for row in _rows(folder / "higher_taxa.csv")
     )

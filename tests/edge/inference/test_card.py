@@ -13,7 +13,7 @@ CARD = Card(
     name="test",
     version="1.2",
     created="2026-01-01T00:00:00Z",
-    labels=(Label("fox", Kind.ANIMAL, "red fox", FOX), Label(Kind.BLANK, Kind.BLANK, Kind.BLANK)),
+    labels=(Label("fox", Kind.ANIMAL, "red fox", FOX), Label("blank", Kind.BLANK, "blank")),
     input_height_px=224,
     input_width_px=224,
     calibration=Calibration(
@@ -26,7 +26,7 @@ CARD = Card(
         fitted_on="frames of the field",
     ),
     higher_taxa=(Taxon("Canidae", "family", "dog family"),),
-    gate=Gate("held-out", 40, {"agreement": 0.99}, {"drop": 0.5}, (LabelProof("fox", 20, 1, 1, 0.8, 1, 1, "passed"),)),
+    gate=Gate("held-out", 40, {"agreement": 0.99}, {"drop": 0.5}, (LabelProof("fox", 20, 1.0, 1.0, 0.8, 1.0, 1.0, "passed"),)),
     metrics={"field": {"accuracy": 0.5}},
     sources=(Source("ImageNet", "weights", "Apache-2.0"),),
     prototypes={"lynx": (0.6, 0.8)},
@@ -68,7 +68,7 @@ def test_a_key_of_a_later_addition_is_passed_over() -> None:
                     "rejection": {"score": "nearest_prototype", "threshold": 0},
                 }
             },
-            "'nearest_prototype' is none of 'energy', 'max_logit'",
+            r"'nearest_prototype' - at .\$.calibration.rejection.score",
         ),
         ({"labels": [{"name": "fox", "kind": "animal", "common_name": "fox", "taxon": None}]}, "has a taxon"),
     ],

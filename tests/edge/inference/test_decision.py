@@ -20,8 +20,8 @@ LABELS = (
     Label("deer", Kind.ANIMAL, "red deer", taxon("Cervus elaphus", "Cervidae", "Artiodactyla")),
     Label("zebra", Kind.ANIMAL, "zebra", ZEBRA),
     Label("horse", Kind.ANIMAL, "horse", taxon("Equus caballus", "Equidae", "Perissodactyla")),
-    Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
-    Label(Kind.VEHICLE, Kind.VEHICLE, Kind.VEHICLE),
+    Label("blank", Kind.BLANK, "blank"),
+    Label("vehicle", Kind.VEHICLE, "vehicle"),
 )
 THRESHOLDS = {"kingdom": 0.5, "class": 0.6, "order": 0.65, "family": 0.7, "genus": 0.7, "species": 0.8, "blank": 0.6}
 HIGHER = (Taxon("Felidae", "family", "cat family"), Taxon("Equus", "genus", "horse, ass or zebra"))

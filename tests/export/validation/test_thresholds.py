@@ -17,7 +17,7 @@ LABELS = (
         Label(name, Kind.ANIMAL, name, Taxon(name, "species", name, genus=name.split()[0], species=name))
         for name in ("Vulpes vulpes", "Meles meles")
     ),
-    Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
+    Label("blank", Kind.BLANK, "blank"),
 )
 TREE = Tree([label.taxon for label in LABELS])
 BLANK = np.array([False, False, True])

@@ -14,7 +14,7 @@ from train.recipe import NetworkSpec
 
 LABELS = (
     Label("red_fox", Kind.ANIMAL, "red fox", Taxon("Vulpes vulpes", "species", "red fox", genus="Vulpes")),
-    Label(Kind.BLANK, Kind.BLANK, Kind.BLANK),
+    Label("blank", Kind.BLANK, "blank"),
 )
 
 
