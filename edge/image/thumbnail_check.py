@@ -1,13 +1,8 @@
 """A frame compared with its own EXIF thumbnail, which shows damage that no decoder notices.
 
 Flipped bits in a JPEG's entropy-coded data often still decode, to an image that is shifted or discoloured from there
-<<<<<<< HEAD
 on. The camera wrote the same scene a second time, small, elsewhere in the file. A thumbnail of something else, as in an
 edited image, disagrees everywhere, and then proves nothing.
-=======
-on. The camera wrote the same scene a second time, small, elsewhere in the file. A thumbnail of something else (of an
-edited image) disagrees everywhere, and then proves nothing.
->>>>>>> 5e6b617 (Model cards in tests hold numbers of the types that they declare)
 """
 
 from collections.abc import Iterator

@@ -26,7 +26,7 @@ CARD = Card(
         fitted_on="frames of the field",
     ),
     higher_taxa=(Taxon("Canidae", "family", "dog family"),),
-    gate=Gate("held-out", 40, {"agreement": 0.99}, {"drop": 0.5}, (LabelProof("fox", 20, 1.0, 1.0, 0.8, 1.0, 1.0, "passed"),)),
+    gate=Gate("held-out", 40, {"agreement": 0.99}, {"drop": 0.5}, (PROOF,)),
     metrics={"field": {"accuracy": 0.5}},
     sources=(Source("ImageNet", "weights", "Apache-2.0"),),
     prototypes={"lynx": (0.6, 0.8)},
