@@ -23,11 +23,23 @@ AREAS = {
     "tests": "tests",
 }
 NOT_AS_IDENTIFIERS = {
-    "look": "crop or prediction", "looks": "crops or predictions", "looked": "predicted or reviewed", "glance": "crop",
-    "sighting": "observation", "sightings": "observations", "visit": "event", "visits": "events",
-    "picture": "image or frame", "pictures": "images or frames", "examinee": "frame", "patience": "retry schedule",
-    "announcer": "console", "examiner": "frame processor", "taxonbook": "taxon index", "pulse": "host status",
-}  # fmt: skip
+    "look": "crop or prediction",
+    "looks": "crops or predictions",
+    "looked": "predicted or reviewed",
+    "glance": "crop",
+    "sighting": "observation",
+    "sightings": "observations",
+    "visit": "event",
+    "visits": "events",
+    "picture": "image or frame",
+    "pictures": "images or frames",
+    "examinee": "frame",
+    "patience": "retry schedule",
+    "announcer": "console",
+    "examiner": "frame processor",
+    "taxonbook": "taxon index",
+    "pulse": "host status",
+}
 PUBLIC_NAMES = {"second_look", "no_second_look", "pictures"}
 """Names of flags, keys and columns that users' scripts depend on."""
 NOT_IN_TEXT = {

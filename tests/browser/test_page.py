@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six cameras with all that a page can show, but pictures."""
+    """A page of six cameras with everything that it can show, except images."""
     folder = tmp_path_factory.mktemp("page")
     make(folder / "made.db", seed=3, frames=2500, deployments=6, days=40)
     assert main(["html", "--db", str(folder / "made.db"), "--out", str(folder / "page.html")]) == 0

@@ -1,4 +1,4 @@
-"""Bursts and events: who belongs together, who decides, and that the order of arrival changes nothing."""
+"""Bursts and events: which frames belong together and which taxon is named, in any order of arrival."""
 
 import random
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_a_silence_longer_than_the_interval_ends_an_event() -> None:
     assert chain(cameras, np.array([0, 5, 5, 6], np.int64), same, np.full(4, 1800)).tolist() == [0, 0, 1, 1]
 
 
-def test_each_species_is_its_own_visit_and_blanks_are_none(tmp_path: Path) -> None:
+def test_each_species_is_an_event_of_its_own_and_blanks_are_none(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     for minute, what in enumerate(["lion", "impala", "lion", "blank", "impala"]):
         database.frame(minute * 60, what)

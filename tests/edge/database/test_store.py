@@ -1,4 +1,4 @@
-"""What is logged of a folder by the real command, run after run."""
+"""The real command logs a folder, run after run."""
 
 import os
 import shutil
@@ -28,8 +28,8 @@ def run(tmp_path: Path, tiny_model: Path) -> Run:
 
     def once(*more: str) -> int:
         with keep_signals():
-            return main([str(tmp_path / "captures"), "--db", str(tmp_path / "d.db"), "--model", str(tiny_model), "-q",
-                         "--min-free-bytes", "0", *more])  # fmt: skip
+            paths = [str(tmp_path / "captures"), "--db", str(tmp_path / "d.db"), "--model", str(tiny_model)]
+            return main([*paths, "-q", "--min-free-bytes", "0", *more])
 
     return once
 
@@ -53,7 +53,7 @@ def test_copies_links_and_names_are_one_frame(tmp_path: Path, run: Run) -> None:
     assert rows(tmp_path, "SELECT count(*) FROM file") == [(4,)]
 
 
-def test_half_a_frame_becomes_the_frame_in_the_same_row(tmp_path: Path, run: Run) -> None:
+def test_an_incomplete_file_becomes_the_frame_in_the_same_row(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "captures" / "a.jpg"
     path.write_bytes(noisy_jpeg(1)[:-20])
     assert run() == 1
@@ -68,7 +68,7 @@ def test_half_a_frame_becomes_the_frame_in_the_same_row(tmp_path: Path, run: Run
 
 
 def test_a_frame_that_grows_after_its_end_stays_one_frame(tmp_path: Path, run: Run) -> None:
-    """Cameras append previews and padding; the picture is whole before they are there."""
+    """Cameras append previews and padding; the image is complete before that."""
     path = tmp_path / "captures" / "a.jpg"
     path.write_bytes(noisy_jpeg(1) + b"begin")
     assert run() == 0
@@ -133,7 +133,7 @@ def test_events_wait_while_more_frames_follow(tmp_path: Path, run: Run, monkeypa
     assert rows(tmp_path, OF_NO_EVENT) == [(0,)]
 
 
-def test_a_run_says_how_it_ended(tmp_path: Path, run: Run) -> None:
+def test_a_run_records_its_end(tmp_path: Path, run: Run) -> None:
     (tmp_path / "captures" / "a.jpg").write_bytes(noisy_jpeg(1))
     run()
     assert rows(tmp_path, "SELECT count(*) FROM run WHERE ended_at IS NULL") == [(0,)]

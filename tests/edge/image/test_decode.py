@@ -11,6 +11,16 @@ from edge.image.resize import Pixels, resize_to_input
 from tests.support.made_images import encoded, scenery
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+TURNED = (
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_270,
+)
+"""How a camera stores an upright image under the EXIF orientations 2 to 8."""
 
 
 def mean_difference(a: Pixels, b: Pixels) -> float:
@@ -18,7 +28,7 @@ def mean_difference(a: Pixels, b: Pixels) -> float:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_every_format_gives_the_same_picture(format_: str) -> None:
+def test_every_format_gives_the_same_image(format_: str) -> None:
     decoded = frame.decode(encoded(scenery(), format_))
     assert (decoded.width_px, decoded.height_px) == (160, 120)
     assert mean_difference(decoded.pixels, scenery()) < 4
@@ -38,12 +48,8 @@ def test_every_kind_of_jpeg(mode: str, options: dict[str, object]) -> None:
 @pytest.mark.parametrize("format_", ["JPEG", "TIFF", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_comes_upright(format_: str, orientation: int) -> None:
-    # What a viewer does to show the picture upright, undone: that is how a turned camera stores it.
-    undo = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-            4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
-            7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}[orientation]  # fmt: skip
     upright = Image.fromarray(scenery())
-    stored = upright if undo is None else upright.transpose(undo)
+    stored = upright if orientation == 1 else upright.transpose(TURNED[orientation - 2])
     exif = Image.Exif()
     exif[0x0112] = orientation
     decoded = frame.decode(encoded(np.asarray(stored), format_, exif=exif))
@@ -73,8 +79,8 @@ def test_bytes_after_the_end_marker_are_allowed() -> None:
     assert frame.decode(encoded(scenery()) + b"\0" * 100).width_px == 160
 
 
-def test_zeros_in_place_of_the_rest_are_no_picture() -> None:
-    """A card that loses power keeps the size of the file and not its bytes."""
+def test_a_file_whose_second_half_is_zeros_is_no_image() -> None:
+    """After a power cut a memory card may hold the size of a file without its bytes."""
     data = encoded(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
     with pytest.raises(BadFrame) as caught:
         frame.decode(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
@@ -155,6 +161,6 @@ def test_the_digest_is_of_the_content_alone() -> None:
 
 def test_a_real_frame_is_whole(field_frames: list[Path]) -> None:
     for path in field_frames[:5]:
-        picture = frame.decode(path.read_bytes(), 256)
-        assert isinstance(picture, DecodedFrame)
-        assert min(picture.pixels.shape[:2]) >= 256
+        decoded = frame.decode(path.read_bytes(), 256)
+        assert isinstance(decoded, DecodedFrame)
+        assert min(decoded.pixels.shape[:2]) >= 256

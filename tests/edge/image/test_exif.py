@@ -32,7 +32,7 @@ def test_both_folders_are_read(endian: str) -> None:
     assert inner == {0x9003: "2021:07:01 11:23:54\0", 0x9011: "+03:00\0"}
 
 
-def test_a_picture_without_exif_has_empty_folders() -> None:
+def test_a_frame_without_exif_has_empty_folders() -> None:
     assert read_folders(encoded(scenery()), TAGS) == ({}, {})
 
 

@@ -35,7 +35,7 @@ def test_halving_averages_and_stops_at_the_size_asked_for() -> None:
 @pytest.mark.parametrize("factor", [2, 4, 8])
 @pytest.mark.parametrize("size", [(128, 170), (150, 150), (300, 130)])
 def test_a_frame_of_more_pixels_gives_the_same(size: tuple[int, int], factor: int) -> None:
-    """Each pixel repeated: a decoder at full size whose picture holds nothing more."""
+    """Each pixel is repeated, as by a decoder at full size of an image without more detail."""
     pixels = noise(*size)
     repeated = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     assert np.array_equal(resize(repeated, 64, 64), resize(pixels, 64, 64))

@@ -28,8 +28,8 @@ HIGHER = (Taxon("Felidae", "family", "cat family"), Taxon("Equus", "genus", "hor
 
 
 def card(**calibration: object) -> Card:
-    return Card("test", "1", "2026-01-01T00:00:00Z", LABELS, 32, 32, higher_taxa=HIGHER,
-                calibration=Calibration(1.0, THRESHOLDS, **calibration))  # type: ignore[arg-type]  # fmt: skip
+    calibrated = Calibration(1.0, THRESHOLDS, **calibration)  # type: ignore[arg-type]
+    return Card("test", "1", "2026-01-01T00:00:00Z", LABELS, 32, 32, higher_taxa=HIGHER, calibration=calibrated)
 
 
 def decide(decider: Decider, familiarity: float | None = None, **probabilities: float) -> Decision:
@@ -105,7 +105,7 @@ def test_a_species_list_may_name_higher_taxa_and_species_of_a_genus_that_the_mod
     assert plains_zebra.unmatched == ("Tapirus bairdii",)
 
 
-def test_what_is_said_never_leaves_the_allowed_taxa() -> None:
+def test_a_decision_never_leaves_the_species_list() -> None:
     decider = Decider(card(), allowed=["Cervus elaphus"])
     random = np.random.default_rng(1)
     allowed = {"Cervus elaphus", "Cervus", "Cervidae", "Artiodactyla", "Mammalia", "Animalia", None}
@@ -115,7 +115,7 @@ def test_what_is_said_never_leaves_the_allowed_taxa() -> None:
 
 
 @pytest.mark.parametrize("allowed", [None, ["Felidae"]])
-def test_a_settled_frame_is_decided_alike_after_any_second_look(allowed: list[str] | None) -> None:
+def test_a_settled_frame_is_decided_alike_after_any_crop(allowed: list[str] | None) -> None:
     plan = SecondCrop(region_fraction=0.5, weight=1.0, blank_weight=0.0)
     decider = Decider(card(second_look=plan, rejection=Rejection("energy", 1.0)), allowed)
     blank = np.array([label.kind == "blank" for label in LABELS])
@@ -132,6 +132,6 @@ def test_a_settled_frame_is_decided_alike_after_any_second_look(allowed: list[st
     assert 200 < settled < 1500
 
 
-def test_nothing_is_settled_where_the_second_look_has_a_say_on_blanks() -> None:
+def test_nothing_is_settled_where_the_crop_counts_for_blank() -> None:
     plan = SecondCrop(region_fraction=0.5, weight=0.5, blank_weight=0.1)
     assert not Decider(card(second_look=plan)).is_settled(log_softmax(np.eye(7, dtype=np.float32), 0.01)[5], None)

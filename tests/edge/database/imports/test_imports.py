@@ -88,9 +88,9 @@ def test_labels_of_people_come_back_from_camtrap_dp(tmp_path: Path, level: str) 
     with path.open(encoding="utf-8", newline="") as file:
         observations = list(csv.DictReader(file))
     wanted = next(o for o in observations if o["observationLevel"] == level and o["scientificName"] == "Equus quagga")
-    # What reviewing tools do: a line of a person beside the machine's.
-    line = {**wanted, "observationID": "r1", "classificationMethod": "human", "classifiedBy": "Ana",
-            "scientificName": "Panthera leo", "count": "2"}  # fmt: skip
+    # As reviewing tools do, a person's observation is added beside the machine's.
+    line = {**wanted, "observationID": "r1", "classificationMethod": "human", "classifiedBy": "Ana"}
+    line |= {"scientificName": "Panthera leo", "count": "2"}
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, observations[0].keys())
         writer.writeheader()
@@ -98,9 +98,8 @@ def test_labels_of_people_come_back_from_camtrap_dp(tmp_path: Path, level: str) 
     shutil.make_archive(str(tmp_path / "dp"), "zip", tmp_path / "dp")
     connection = open_database(tmp_path / "d.db")
     outcome = import_package(connection, tmp_path / "dp.zip")
-    expected = 1 if level == "media" else sum(
-        o["observationLevel"] == "media" and o["eventID"] == wanted["eventID"] for o in observations
-    )  # fmt: skip
+    of_media = [o["eventID"] for o in observations if o["observationLevel"] == "media"]
+    expected = 1 if level == "media" else of_media.count(wanted["eventID"])
     assert (outcome.frames, outcome.not_found) == (expected, [])
     said = connection.execute(
         "SELECT DISTINCT taxon, rank, count, classified_by FROM observation WHERE method = 'human'"
