@@ -3,7 +3,7 @@
 Products of bytes are integers and come out alike everywhere. Runtimes differ where quantised tensors are added (in
 float on x86-64, in fixed point on ARM) and where floats are summed in another order: a sum that is nearly half way
 between two bytes is then rounded up here and down there, and each byte changes its neighbours behind it (measured in
-docs/results.md).
+docs/results/device.md).
 """
 
 from collections.abc import Collection, Mapping

