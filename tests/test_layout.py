@@ -29,19 +29,12 @@ FMT_SKIPS = 20
 NOT_YET = pytest.mark.xfail(strict=True, reason="still broken; the mark goes when the last import is turned round")
 
 
-def marked(values: list[str], *not_yet: str) -> list[object]:
-    """Parameters of a test, those of parts that are known to break it marked."""
-    return [pytest.param(value, marks=NOT_YET if value in not_yet else ()) for value in values]
-
-
 def part_of(module: str) -> str:
     """`edge.report.page.svg` -> `edge.report`."""
     return ".".join(module.split(".")[:2])
 
 
-@pytest.mark.parametrize(
-    "part", marked([*ALLOWED, *sorted(BOTTOM)], "edge.inference", "edge.database", "edge.classifier")
-)
+@pytest.mark.parametrize("part", [*ALLOWED, *sorted(BOTTOM)])
 def test_edge_imports_go_one_way(part: str) -> None:
     allowed = BOTTOM | {part} if part in BOTTOM else BOTTOM | {part} | ALLOWED[part]
     graph = module_graph(["edge"])
@@ -71,7 +64,7 @@ def test_edge_never_imports_torch() -> None:
     assert not [str(path) for path in modules("edge").values() if imported_tops(path) & heavy]
 
 
-@pytest.mark.parametrize("top", marked([*TOPS], "edge"))
+@pytest.mark.parametrize("top", TOPS)
 def test_folders_do_not_import_each_other_in_a_circle(top: str) -> None:
     assert cycles(folder_graph(module_graph([top]))) == []
 
