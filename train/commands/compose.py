@@ -16,18 +16,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge.image.decode import decode
 from edge.image.resize import Pixels
 from train import TrainError
 from train.data.image_cache import PixelSource
 from train.data.prepare import prepare, read_backgrounds
-from train.data.sample import Box
+from train.data.sample import Box, Sample
 from train.fit.augment.background import place_in
 from train.recipe import load_recipe
 
 SIDE_PX = (480, 1440)
 """Shorter side of the frames; within it an animal keeps the pixels that its crop has."""
-MOST_PX = 100_000
-"""No picture's side is longer, so that the decoder scales nothing down."""
 COLUMNS = ("path", "label", "scientificName", "site", "event", "width_px", "height_px",
            "box_x", "box_y", "box_width", "box_height")  # fmt: skip
 
@@ -42,14 +41,14 @@ def main(argv: Sequence[str]) -> int:
     _make_folder(options.out)
     backgrounds = read_backgrounds(options.backgrounds, options.skip_bad)
     prepared = prepare(options.data, options.format, recipe, options.skip_bad)
-    source, in_full = PixelSource(SIDE_PX[1]), PixelSource(MOST_PX, 0.0)
+    source = PixelSource(SIDE_PX[1])
     names = {label.name: label.taxon.scientific_name for label in prepared.labels if label.taxon}
     rows = []
     samples = (*prepared.samples, *prepared.unseen)
     for number, sample in enumerate(samples):
         rng = np.random.default_rng((options.seed, number))
         frame = source.read(backgrounds[int(rng.integers(len(backgrounds)))])
-        pixels, box = composed(in_full.read(sample), frame, float(rng.uniform(least, most)), rng)
+        pixels, box = composed(_animal(sample), frame, float(rng.uniform(least, most)), rng)
         path = Path(re.sub(r"^\.|[/\\]", "_", sample.label)) / f"{number:05d}.jpg"
         _write(options.out / path, pixels)
         species = sample.scientific_name or names.get(sample.label, "")
@@ -78,6 +77,12 @@ def composed(crop: Pixels, frame: Pixels, height: float, rng: np.random.Generato
     behind = cv2.resize(frame, (width_px, height_px), interpolation=cv2.INTER_AREA)
     box = Box(left / width_px, top / height_px, wide / width_px, high / height_px)
     return place_in(np.asarray(behind, np.uint8), crop, top, left, high, wide), box
+
+
+def _animal(sample: Sample) -> Pixels:
+    """uint8[H, W, 3]: the sample's bounding box in full detail, or its whole image where it has none."""
+    pixels = decode(sample.path.read_bytes(), name=sample.path.name).pixels
+    return pixels if sample.box is None else np.ascontiguousarray(sample.box.cut(pixels))
 
 
 def _make_folder(path: Path) -> None:

@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
+import edge.image.box
+from edge.image.box import square_around
 from edge.image.decode import decode
 from edge.image.resize import Pixels, resize_to_input
+from edge.inference.attention_crop import cut_crop
+from edge.inference.box_classification import DETAIL
 from train.data.sample import Box, Sample
 
 _UNWRITABLE: set[Path] = set()
@@ -44,12 +48,13 @@ def _orientation(image: Any) -> object:
 
 @dataclass(frozen=True, slots=True)
 class PixelSource:
-    """Decodes samples through `edge.image.decode`, at a smaller scale where that is enough."""
+    """Decodes samples as the device does, at a smaller scale where that is enough."""
 
     min_side_px: int
-    """The shorter side of what is wanted (the frame, or the box where there is one) keeps at least this many pixels."""
+    """Side of the network's input; the shorter side of a whole frame keeps at least this many pixels."""
     crop_margin: float | None = None
-    """Crop to the box and this fraction of its longer side around it; `None`: the whole frame, boxed or not."""
+    """Samples with a bounding box are cut to the square around it, with this fraction of its longer side added on each
+    side, as the device cuts a detector's boxes. `None`: the whole frame, with or without a box."""
     cache: Path | None = None
 
     def read(self, sample: Sample) -> Pixels:
@@ -72,54 +77,44 @@ class PixelSource:
                 print(f"warning: the cache {self.cache} cannot be written ({why}); decoding anew", file=sys.stderr)
         return pixels
 
-    def box_in_view(self, sample: Sample) -> Box | None:
-        """The sample's box as fractions of what `read` gives."""
-        if sample.box is None or self.crop_margin is None:
-            return sample.box
-        view = self._view(sample)
-        box = sample.box
-        return Box(
-            (box.x - view.x) / view.width,
-            (box.y - view.y) / view.height,
-            box.width / view.width,
-            box.height / view.height,
-        ).clipped()
+    def box_in_image(self, sample: Sample) -> Box | None:
+        """The sample's bounding box as fractions of what `read` gives."""
+        crop, box = self._crop(sample), sample.box
+        if box is None or crop is None:
+            return box
+        x, y = (box.x - crop.x) / crop.width, (box.y - crop.y) / crop.height
+        return Box(x, y, box.width / crop.width, box.height / crop.height).clipped()
 
-    def keypoints_in_view(self, sample: Sample) -> dict[str, tuple[float, float]]:
+    def keypoints_in_image(self, sample: Sample) -> dict[str, tuple[float, float]]:
         """The sample's keypoints as fractions of what `read` gives; those outside are left out."""
-        view = self._view(sample)
-        moved = {p.name: ((p.x - view.x) / view.width, (p.y - view.y) / view.height) for p in sample.keypoints}
+        crop = self._crop(sample) or Box(0.0, 0.0, 1.0, 1.0)
+        moved = {p.name: ((p.x - crop.x) / crop.width, (p.y - crop.y) / crop.height) for p in sample.keypoints}
         return {name: at for name, at in moved.items() if 0 <= at[0] <= 1 and 0 <= at[1] <= 1}
 
-    def _view(self, sample: Sample) -> Box:
-        """The part of the frame that is read, as fractions of its sides."""
+    def is_crop(self, sample: Sample) -> bool:
+        """Whether the sample is cut to its bounding box."""
+        return sample.box is not None and self.crop_margin is not None
+
+    def _crop(self, sample: Sample) -> edge.image.box.Box | None:
+        """The part of the frame that is read, as fractions of its sides; `None` for the whole of it."""
         if sample.box is None or self.crop_margin is None:
-            return Box(0.0, 0.0, 1.0, 1.0)
-        width, height = sample.size_px or upright_size_px(sample.path)
-        box = sample.box
-        margin = self.crop_margin * max(box.width * width, box.height * height)
-        return Box(
-            box.x - margin / width,
-            box.y - margin / height,
-            box.width + 2 * margin / width,
-            box.height + 2 * margin / height,
-        ).clipped()
+            return None
+        width_px, height_px = sample.size_px or upright_size_px(sample.path)
+        return square_around(sample.box, height_px, width_px, self.crop_margin)
 
     def _decode(self, sample: Sample) -> Pixels:
-        view = self._view(sample)
-        least = round(self.min_side_px / max(1e-3, min(view.width, view.height)))
-        pixels = decode(sample.path.read_bytes(), least, sample.path.name).pixels
-        if view == Box(0.0, 0.0, 1.0, 1.0):
-            return pixels
-        height, width = pixels.shape[:2]
-        left, top = round(view.x * width), round(view.y * height)
-        right, bottom = round((view.x + view.width) * width), round((view.y + view.height) * height)
-        return np.ascontiguousarray(pixels[top : max(top + 1, bottom), left : max(left + 1, right)])
+        data = sample.path.read_bytes()
+        if sample.box is None or self.crop_margin is None:
+            return decode(data, self.min_side_px, sample.path.name).pixels
+        frame = decode(data, DETAIL * self.min_side_px, sample.path.name).pixels
+        region = square_around(sample.box, frame.shape[0], frame.shape[1], self.crop_margin)
+        return np.ascontiguousarray(cut_crop(frame, region, self.min_side_px))
 
     def _key(self, sample: Sample) -> str:
         status = sample.path.stat()
-        view = self._view(sample)
-        facts = f"{sample.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.min_side_px} {view}"
+        # The text of a whole frame is the one of earlier versions, whose caches stay valid.
+        part = f"square {self._crop(sample)}" if self.is_crop(sample) else "Box(x=0.0, y=0.0, width=1.0, height=1.0)"
+        facts = f"{sample.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.min_side_px} {part}"
         return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
 
 
@@ -137,5 +132,5 @@ def _keep(pixels: Pixels, file: Path) -> None:
 
 
 def for_evaluation(source: PixelSource, sample: Sample, size_px: int, mode: str) -> Pixels:
-    """uint8[size_px, size_px, 3]: exactly what the device would feed its model for this sample."""
+    """uint8[size_px, size_px, 3]: exactly the network's input that the device would make of this sample."""
     return resize_to_input(source.read(sample), size_px, size_px, mode)

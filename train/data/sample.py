@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import edge.image.box
 from edge.inference.taxonomy import Taxon
 from train import TrainError
 
@@ -19,13 +20,8 @@ _SLACK = 1.01
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """Where the animal is, as fractions of the upright frame's sides; x and y are the top left corner."""
-
-    x: float
-    y: float
-    width: float
-    height: float
+class Box(edge.image.box.Box):
+    """The bounding box of an animal, as fractions of the upright frame's sides, with what readers of data sets need."""
 
     def clipped(self) -> "Box":
         """The part that lies inside the frame."""

@@ -8,6 +8,12 @@ from PIL import Image
 
 from edge.image.decode import decode
 from edge.image.resize import resize_to_input
+from edge.inference.box_classification import MARGIN, classify_boxes, decode_side_px
+from edge.inference.decision import Decider
+from edge.inference.detector import Detector
+from edge.inference.model import Model
+from tests.support.recorded_inputs import record_inputs
+from tests.support.tiny_detector import write_colour_classifier, write_known_detector
 from train.data.image_cache import PixelSource, for_evaluation, upright_size_px
 from train.data.sample import Box, Keypoint, Sample
 
@@ -34,27 +40,46 @@ def test_a_large_frame_is_scaled_by_the_decoder(frame: Path) -> None:
     assert (height, width) == (50, 100)
 
 
-def test_boxes_are_cropped_with_their_margin_and_enough_pixels(frame: Path) -> None:
+def test_a_bounding_box_is_cut_exactly_as_the_device_cuts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "frame.jpg"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (600, 801, 3)).astype(np.uint8))
+    boxes = [(0.1, 0.2, 0.35, 0.5), (0.4, 0.4, 0.42, 0.45), (0.9, 0.0, 1.0, 0.9), (0.0, 0.05, 0.98, 1.0)]
+    drawn = [(*box, 0.9 - 0.1 * number, 0) for number, box in enumerate(boxes)]
+    detector = Detector(write_known_detector(tmp_path / "detector.onnx", drawn))
+    model = Model(write_colour_classifier(tmp_path / "colours.onnx"))
+    inputs = record_inputs(model, monkeypatch)
+    frame = decode(path.read_bytes(), decode_side_px(model, detector))
+    found = classify_boxes(detector, model, Decider(model.card), frame).subjects
+    assert len(found) == len(boxes)
+    side_px = model.card.input_width_px
+    source = PixelSource(side_px, crop_margin=MARGIN)
+    for device, box in zip(inputs[0], [subject.box for subject in found], strict=True):
+        sample = Sample(path, "a", box=Box(box.x, box.y, box.width, box.height))
+        assert np.array_equal(for_evaluation(source, sample, side_px, model.card.fit), device)
+
+
+def test_boxes_and_keypoints_move_with_the_crop(frame: Path) -> None:
     sample = Sample(
-        frame, "a", box=Box(0.25, 0.25, 0.5, 0.5), keypoints=(Keypoint("eye", 0.5, 0.5),), size_px=(800, 400)
+        frame, "a", box=Box(0.25, 0.25, 0.5, 0.5), keypoints=(Keypoint("eye", 0.5, 0.5), Keypoint("tail", 0.9, 0.5))
     )
     tight = PixelSource(50, crop_margin=0.0)
+    assert tight.box_in_image(sample) == Box(0.0, 0.25, 1.0, 0.5)  # 400 x 200 px in the square of 400 px
+    assert tight.keypoints_in_image(sample) == {"eye": pytest.approx((0.5, 0.5))}
     pixels = tight.read(sample)
-    assert min(pixels.shape[:2]) >= 50
-    assert pixels[5:-5, 5:-5, 0].min() > 200  # nothing but the animal
-    loose = PixelSource(50, crop_margin=0.25)  # a quarter of 400 px on each side
-    box = loose.box_in_view(sample)
-    assert box is not None
-    assert np.allclose((box.x, box.y, box.width, box.height), (1 / 6, 0.25, 2 / 3, 0.5))
-    assert loose.keypoints_in_view(sample)["eye"] == pytest.approx((0.5, 0.5))
+    high, wide = pixels.shape[:2]
+    assert high == wide >= 50
+    assert pixels[high // 4 + 3 : -high // 4 - 3, 3:-3, 0].min() > 200  # the red animal
+    assert pixels[: high // 4 - 3, :, 0].max() < 50
+    assert PixelSource(50).box_in_image(sample) == sample.box
 
 
-def test_a_margin_is_in_pixels_also_where_the_data_gives_no_size(frame: Path) -> None:
-    box = Box(0.4, 0.4, 0.1, 0.2)  # 80 x 80 px
+def test_a_crop_is_the_same_from_the_cache_and_without_a_size(frame: Path, tmp_path: Path) -> None:
+    box = Box(0.4, 0.4, 0.1, 0.2)
     loose = PixelSource(50, crop_margin=0.5)
     known = loose.read(Sample(frame, "a", box=box, size_px=(800, 400)))
-    assert known.shape[0] == known.shape[1]
-    assert np.array_equal(loose.read(Sample(frame, "a", box=box)), known)
+    cached = PixelSource(50, crop_margin=0.5, cache=tmp_path / "cache")
+    for source in (loose, cached, cached):
+        assert np.array_equal(source.read(Sample(frame, "a", box=box)), known)
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])

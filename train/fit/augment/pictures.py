@@ -73,7 +73,9 @@ class TrainingPictures(Dataset[tuple[Tensor, int, Tensor]]):
         return picture, self.labels[sample.label], torch.tensor(corners)
 
     def _scene(self, sample: Sample, rng: np.random.Generator) -> Scene:
-        whole = Scene(self.source.read(sample), self.source.box_in_view(sample), self.source.keypoints_in_view(sample))
+        whole = Scene(
+            self.source.read(sample), self.source.box_in_image(sample), self.source.keypoints_in_image(sample)
+        )
         settings = self.settings
         scene = take(whole, choose_view(whole, settings, rng), self.size_px)
         draws = rng.random(2)
