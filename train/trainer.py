@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from scipy.special import softmax
 from torch import nn
 
 from train import TrainError
-from train.data.image_cache import PixelSource
 from train.data.prepare import Prepared, pixel_source, untaught
 from train.data.sample import Sample
 from train.data.split import Fold
 from train.evaluation.calibration import fit_temperature
 from train.evaluation.gallery import choose_for_gallery, draw_gallery, make_tiles
+from train.evaluation.images import EvaluationImages
 from train.evaluation.predictions import UNSEEN, Predictions, predict, prototypes, run_network
 from train.evaluation.retrieval import retrieval_figures
 from train.fit.loop import Task, fit, stored_state
@@ -72,8 +72,8 @@ def train_fold(
     network = fit(recipe, task, folder, processes, how.resume, how.workers, how.tensorboard)
     if network is None or not processes.first:
         return None
-    size_px, mode = recipe.input.size_px, recipe.input.fit
-    logits, embedding, _ = run_network(network, train, source, size_px, mode, processes.device, how.workers)
+    images = EvaluationImages(train, source, recipe.input.size_px, recipe.input.fit)
+    logits, embedding, _ = run_network(network, images, processes.device, how.workers)
     if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
         raise TrainError(
             "training diverged: the trained network's answers are not finite; lower optimiser.lr or set "
@@ -89,15 +89,13 @@ def train_fold(
     held_out = [prepared.samples[place] for place in fold.test]
     if not held_out:
         return None
-    predictions = predict(
-        network, prepared.label_names, [*held_out, *prepared.unseen], known, number, source, size_px, mode,
-        processes.device, how.workers,
-    )  # fmt: skip
+    tested = replace(images, samples=[*held_out, *prepared.unseen])
+    predictions = predict(network, prepared.labels, tested, known, number, processes.device, how.workers)
     predictions.save(folder / PREDICTIONS)
     queries = predictions.where(predictions.truth != UNSEEN)
     found = retrieval_figures(queries.embedding, queries.truth, embedding, truth)
     write_json(folder / RETRIEVAL, asdict(found))
-    draw_galleries(network, predictions, held_out, source, recipe, processes.device, folder)
+    draw_galleries(network, predictions, replace(images, samples=held_out), processes.device, folder)
     return predictions
 
 
@@ -132,16 +130,10 @@ def trainable_backgrounds(backgrounds: Sequence[Sample], samples: Sequence[Sampl
 
 
 def draw_galleries(
-    network: nn.Module,
-    predictions: Predictions,
-    samples: Sequence[Sample],
-    source: PixelSource,
-    recipe: Recipe,
-    device: torch.device,
-    folder: Path,
+    network: nn.Module, predictions: Predictions, images: EvaluationImages, device: torch.device, folder: Path
 ) -> None:
-    """`gallery.png` and `mistakes.png` of `samples`, which are the first of `predictions`."""
-    shown = predictions.where(np.arange(len(predictions)) < len(samples))
+    """`gallery.png` and `mistakes.png` of `images`, whose predictions come first among `predictions`."""
+    shown = predictions.where(np.arange(len(predictions)) < len(images))
     known = np.flatnonzero(shown.truth != UNSEEN)
     shown = shown.where(shown.truth != UNSEEN)
     temperature = fit_temperature(shown.logits, shown.truth)
@@ -152,10 +144,7 @@ def draw_galleries(
         ("gallery.png", "Held-out pictures", mix),
         ("mistakes.png", "The most confident mistakes", worst),
     ):
-        chosen = [samples[known[place]] for place in places]
-        tiles = make_tiles(
-            network, chosen, shown.labels, source, recipe.input.size_px, recipe.input.fit, device, temperature
-        )
+        tiles = make_tiles(network, images.at(known[places].tolist()), shown.labels, device, temperature)
         draw_gallery(tiles, folder / name, title)
 
 

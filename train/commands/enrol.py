@@ -17,6 +17,7 @@ from train.data.sample import Sample
 from train.data.taxa_table import card_labels
 from train.data.validate import readable
 from train.enrolment import enrol
+from train.evaluation.images import EvaluationImages
 from train.evaluation.predictions import run_network
 from train.recipe import recipe_from_document
 from train.runtime.distributed import started
@@ -48,10 +49,8 @@ def main(argv: Sequence[str]) -> int:
     if lessons is None:
         raise TrainError(f"{options.run} lacks its .npz with the training's embeddings; keep it beside the checkpoint")
     with started(options.device) as processes:
-        embedding = run_network(
-            trained.network(), samples, pixel_source(recipe, None), recipe.input.size_px, recipe.input.fit,
-            processes.device,
-        ).embedding  # fmt: skip
+        images = EvaluationImages(samples, pixel_source(recipe, None), recipe.input.size_px, recipe.input.fit)
+        embedding = run_network(trained.network(), images, processes.device).embedding
     truth = np.array([new.index(sample.label) for sample in samples], np.int64)
     made = enrol(names, known, lessons.embedding, lessons.truth, new, embedding, truth)
     vectors = {

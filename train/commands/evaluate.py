@@ -2,19 +2,21 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from edge.inference.card import SecondCrop
 from train import TrainError
 from train.commands.runner import not_negative
 from train.data.image_cache import default_cache
 from train.data.prepare import as_seen, pixel_source
 from train.data.readers import read_dataset
 from train.data.validate import readable
-from train.evaluation.predictions import UNSEEN, predict
+from train.evaluation.images import EvaluationImages
+from train.evaluation.predictions import UNSEEN, AttentionCropPlan, predict
 from train.evaluation.report import report_predictions, report_run
 from train.evaluation.retrieval import retrieval_figures
 from train.recipe import recipe_from_document
@@ -22,6 +24,25 @@ from train.run_folder import PREDICTIONS, RETRIEVAL, check_writable, holds_run, 
 from train.runtime.distributed import started
 from train.trained_model import Trained, file_digests
 from train.trainer import draw_galleries
+
+CROP_WEIGHT = 0.5
+"""Weight of the attention crop, as no export has fitted one yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """Which data a model is evaluated on, and how."""
+
+    data: Path
+    format_: str
+    split: str
+    """The official split that is used; empty for all samples."""
+    skip_bad: bool
+    cache: Path
+    device: str
+    workers: int
+    crop_fraction: float | None
+    """Side of the attention crop as a fraction of the frame's shorter side; `None`: the whole frame alone."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,31 +65,44 @@ def main(argv: Sequence[str]) -> int:
         raise TrainError(f"{options.out} holds a run, whose figures these would replace; give a folder of its own")
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(_evaluate_on(options))
+    settings = EvaluationSettings(
+        data=options.data,
+        format_=options.format,
+        split=options.split,
+        skip_bad=options.skip_bad,
+        cache=options.cache,
+        device=options.device,
+        workers=options.workers,
+        crop_fraction=options.second_look,
+    )
+    print(_evaluate(Trained(options.run), settings, options.out))
     return 0
 
 
-def _evaluate_on(options: argparse.Namespace) -> str:
-    trained = Trained(options.run)
+def _evaluate(trained: Trained, settings: EvaluationSettings, out: Path) -> str:
+    """Write predictions, figures and galleries to `out`; the summary for people."""
     known, recipe = trained.prototypes(), recipe_from_document(trained.checkpoint.recipe)
-    dataset = read_dataset(options.data, options.format)
-    chosen = tuple(sample for sample in dataset.samples if options.split in ("", sample.split))
-    samples = as_seen(readable(replace(dataset, samples=chosen), options.skip_bad).samples, recipe)
+    dataset = read_dataset(settings.data, settings.format_)
+    chosen = tuple(sample for sample in dataset.samples if settings.split in ("", sample.split))
+    samples = as_seen(readable(replace(dataset, samples=chosen), settings.skip_bad).samples, recipe)
     if not samples:
-        of_split = f" of split {options.split!r}" if options.split else " that can be read"
-        raise TrainError(f"{options.data} has no samples{of_split}; give other data")
+        of_split = f" of split {settings.split!r}" if settings.split else " that can be read"
+        raise TrainError(f"{settings.data} has no samples{of_split}; give other data")
     if {sample.label for sample in samples}.isdisjoint(trained.names):
-        raise TrainError(f"{options.data} holds no label that the model knows; it knows {', '.join(trained.names)}")
-    source = pixel_source(recipe, options.cache)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with started(options.device) as processes:
+        raise TrainError(f"{settings.data} holds no label that the model knows; it knows {', '.join(trained.names)}")
+    source, crop = pixel_source(recipe, settings.cache), None
+    if settings.crop_fraction is not None:
+        if any(source.is_crop(sample) for sample in samples):
+            raise TrainError("--second-look is for whole frames: the device makes no attention crop of a bounding box")
+        plan = SecondCrop(settings.crop_fraction, CROP_WEIGHT, CROP_WEIGHT)
+        crop = AttentionCropPlan(plan, trained.temperature or 1.0)
+    images = EvaluationImages(samples, source, recipe.input.size_px, recipe.input.fit)
+    out.mkdir(parents=True, exist_ok=True)
+    with started(settings.device) as processes:
         network = trained.network()
-        predictions = predict(
-            network, trained.names, samples, known, 0, source, recipe.input.size_px, recipe.input.fit,
-            processes.device, options.workers, options.second_look,
-        )  # fmt: skip
-        predictions.save(options.out / PREDICTIONS)
-        draw_galleries(network, predictions, samples, source, recipe, processes.device, options.out)
+        predictions = predict(network, trained.labels, images, known, 0, processes.device, settings.workers, crop)
+        predictions.save(out / PREDICTIONS)
+        draw_galleries(network, predictions, images, processes.device, out)
     notes, lessons = [], trained.lessons
     strangers = [sample.label for sample in samples if sample.label not in trained.names]
     if strangers:
@@ -79,18 +113,18 @@ def _evaluate_on(options: argparse.Namespace) -> str:
     if lessons is not None:
         queries = predictions.where(predictions.truth != UNSEEN)
         found = retrieval_figures(queries.embedding, queries.truth, lessons.embedding, lessons.truth)
-        write_json(options.out / RETRIEVAL, asdict(found))
+        write_json(out / RETRIEVAL, asdict(found))
         taught = int(np.isin(file_digests(samples), lessons.digest).sum())
         if taught:
             notes.append(f"warning: the model was taught with {taught} of these images; new ones tell more")
     taxa = tuple(label.taxon for label in trained.labels)
-    return report_predictions(predictions, taxa, options.out, f"images of {dataset.name}", notes)
+    return report_predictions(predictions, taxa, out, f"images of {dataset.name}", notes)
 
 
 def _fraction(text: str) -> float:
     value = float(text)
     if not 0.0 < value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is no part of a side; expected more than 0 and at most 1")
+        raise argparse.ArgumentTypeError(f"{text} is no fraction of a side; expected more than 0 and at most 1")
     return value
 
 
@@ -102,9 +136,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="other labelled images (default: what the run held out)")
     parser.add_argument("--format", default="auto", help="layout of the data")
     parser.add_argument("--split", default="", help="only samples of this official split")
-    parser.add_argument("--second-look", type=_fraction, metavar="FRACTION",
-                        help="on other data: look again at what drew attention, a square of this side over the shorter "
-                        "one, and answer by the mean of both looks")  # fmt: skip
+    parser.add_argument(
+        "--second-look",
+        type=_fraction,
+        metavar="FRACTION",
+        help="with --data: also classify the attention crop, a square of this fraction of the frame's shorter side, "
+        "and combine both predictions as the device does, at equal weights",
+    )
     parser.add_argument("--skip-bad", action="store_true", help="leave faulty samples out instead of stopping")
     parser.add_argument("--out", type=Path, help="folder for the figures on other data")
     parser.add_argument("--workers", type=not_negative, default=0, help="loader processes")

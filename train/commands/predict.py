@@ -16,6 +16,7 @@ from train.data.readers.folder import images_below
 from train.data.sample import Dataset, Sample
 from train.data.validate import readable
 from train.evaluation.gallery import draw_gallery, make_tiles
+from train.evaluation.images import EvaluationImages
 from train.runtime.distributed import started
 from train.trained_model import Trained
 
@@ -44,10 +45,8 @@ def main(argv: Sequence[str]) -> int:
     # Not of the recipe: checkpoints that no recipe made answer too.
     size_px = trained.checkpoint.input_height_px
     with started(options.device) as processes:
-        tiles = make_tiles(
-            trained.network(), samples, labels, PixelSource(size_px), size_px,
-            trained.checkpoint.fit, processes.device, trained.temperature or 1.0,
-        )  # fmt: skip
+        images = EvaluationImages(samples, PixelSource(size_px), size_px, trained.checkpoint.fit)
+        tiles = make_tiles(trained.network(), images, labels, processes.device, trained.temperature or 1.0)
     named = [
         replace(tile, caption=f"{sample.path.name}\n{tile.caption}")
         for sample, tile in zip(samples, tiles, strict=True)

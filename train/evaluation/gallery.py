@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge.image.resize import Pixels
-from edge.inference.card import FitMode
-from train.data.image_cache import PixelSource, for_evaluation
-from train.data.sample import Sample
+from train.evaluation.images import EvaluationImages
 from train.evaluation.plots import save, shortened
 from train.model.network import normalised
 
@@ -55,29 +53,24 @@ def draw_gallery(tiles: Sequence[Tile], path: Path, title: str) -> None:
 
 def make_tiles(
     network: nn.Module,
-    samples: Sequence[Sample],
+    images: EvaluationImages,
     labels: Sequence[str],
-    source: PixelSource,
-    size_px: int,
-    mode: FitMode,
     device: torch.device,
     temperature: float = 1.0,
 ) -> list[Tile]:
     """A tile for each sample, in their order; samples labelled "" have no truth."""
     tiles = []
     network.to(device).eval()
-    for sample in samples:
-        pixels = for_evaluation(source, sample, size_px, mode)
-        picture = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(device)
+    for place, sample in enumerate(images.samples):
         with torch.inference_mode():
-            outputs = network(normalised(picture))
+            outputs = network(normalised(images[place][None].to(device)))
         probabilities = torch.softmax(outputs.logits[0].float() / temperature, 0).cpu().numpy()
         best = int(probabilities.argmax())
         answer = f"{labels[best]} {probabilities[best]:.0%}"
         right = None if not sample.label else labels[best] == sample.label
         caption = answer if right is not False else f"{answer}\nis {sample.label}"
         attention = outputs.attention[0].float().cpu().numpy()
-        tiles.append(Tile(overlay(pixels, attention), caption, right))
+        tiles.append(Tile(overlay(images.pixels(place), attention), caption, right))
     return tiles
 
 

@@ -1,9 +1,8 @@
 """What a network says about samples, kept beside what is known about them: all figures are computed from this."""
 
-import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -11,15 +10,16 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from edge.image.resize import Pixels, resize_to_input
-from edge.inference.attention_crop import attention_crops
-from edge.inference.card import FitMode
+from edge.inference.attention_crop import combine
+from edge.inference.card import Label, SecondCrop
+from edge.inference.probabilities import log_softmax
+from edge.vocabulary import Kind
 from train import TrainError
-from train.data.image_cache import PixelSource, for_evaluation
-from train.data.sample import Sample
+from train.evaluation.images import AttentionCrops, EvaluationImages
 from train.model.network import normalised
 from train.run_folder import PREDICTIONS
 
@@ -111,36 +111,33 @@ def of_run(folder: Path) -> Predictions:
     return join([*folds.values()]) if folds else Predictions.load(folder / PREDICTIONS)
 
 
-class Raw(NamedTuple):
-    """A network's outputs for N samples (`train.model.network.Outputs`)."""
+@dataclass(frozen=True, slots=True)
+class AttentionCropPlan:
+    """How the device would crop frames a second time, and combine both predictions."""
+
+    plan: SecondCrop
+    temperature: float
+    """Temperature of the logits that are combined."""
+
+
+class NetworkOutputs(NamedTuple):
+    """A network's outputs for N samples (`train.model.network.Outputs`), as arrays."""
 
     logits: NDArray[np.float32]
     embedding: NDArray[np.float32]
     attention: NDArray[np.float32]
 
 
-def run_network(
-    network: nn.Module,
-    samples: Sequence[Sample],
-    source: PixelSource,
-    size_px: int,
-    mode: FitMode,
-    device: torch.device,
-    workers: int = 0,
-) -> Raw:
-    """What the network makes of the samples, each seen exactly as the device would see it."""
-    return _run(network, _Pictures(samples, source, size_px, mode), device, workers)
-
-
-def _run(network: nn.Module, pictures: Dataset[Tensor], device: torch.device, workers: int) -> Raw:
-    loader = DataLoader(pictures, BATCH, num_workers=workers)
+def run_network(network: nn.Module, images: Dataset[Tensor], device: torch.device, workers: int = 0) -> NetworkOutputs:
+    """The outputs for all images."""
+    loader = DataLoader(images, BATCH, num_workers=workers)
     found = []
     network.to(device).eval()
     with torch.inference_mode():
         for pixels in loader:
-            picture = normalised(pixels.to(device)).contiguous(memory_format=torch.channels_last)
-            found.append([output.float().cpu().numpy() for output in network(picture)])
-    return Raw(*(np.concatenate(of_batches) for of_batches in zip(*found, strict=True)))
+            inputs = normalised(pixels.to(device)).contiguous(memory_format=torch.channels_last)
+            found.append([output.float().cpu().numpy() for output in network(inputs)])
+    return NetworkOutputs(*(np.concatenate(of_batches) for of_batches in zip(*found, strict=True)))
 
 
 def prototypes(embedding: NDArray[np.float32], truth: NDArray[np.int64], labels: int) -> NDArray[np.float32]:
@@ -165,74 +162,53 @@ def similarity(embedding: NDArray[np.float32], known: NDArray[np.float32]) -> ND
 
 def predict(
     network: nn.Module,
-    labels: tuple[str, ...],
-    samples: Sequence[Sample],
+    labels: Sequence[Label],
+    images: EvaluationImages,
     known: NDArray[np.float32],
     fold: int,
-    source: PixelSource,
-    size_px: int,
-    mode: FitMode,
     device: torch.device,
     workers: int = 0,
-    second_look: float | None = None,
+    crop: AttentionCropPlan | None = None,
 ) -> Predictions:
-    """Predictions of `samples`; `known` are the prototypes of the labels.
+    """Predictions of the images' samples; `known` are the prototypes of the labels.
 
-    With `second_look`, each sample is looked at again in the square around the peak of its attention whose side is that
-    fraction of the shorter side, as the device does (and Hu et al. 2019 for their parts), and the logits are the means
-    of both looks. The embedding is that of the first.
+    With `crop`, the logits are those of the whole frame and its attention crop together, as the device combines them.
+    The embedding is that of the whole frame.
     """
-    logits, embedding, attention = run_network(network, samples, source, size_px, mode, device, workers)
-    if second_look is not None:
-        finer = replace(source, min_side_px=math.ceil(source.min_side_px / second_look))
-        regions = _Regions(samples, finer, size_px, mode, attention, second_look)
-        logits = np.float32(0.5) * (logits + _run(network, regions, device, workers).logits)
+    if crop is not None:
+        images = images.decoded_for_crops(crop.plan.region_fraction)
+    outputs = run_network(network, images, device, workers)
+    logits = outputs.logits
+    if crop is not None:
+        crops = AttentionCrops(
+            **{field.name: getattr(images, field.name) for field in fields(images)},
+            attention=outputs.attention,
+            fraction=crop.plan.region_fraction,
+        )
+        logits = _combined(logits, run_network(network, crops, device, workers).logits, crop, labels)
+    samples = images.samples
     return Predictions(
-        labels,
+        tuple(label.name for label in labels),
         name=np.array([sample.name for sample in samples]),
         truth_label=np.array([sample.label for sample in samples]),
         location=np.array([sample.location for sample in samples]),
         sequence=np.array([sample.sequence for sample in samples]),
         fold=np.full(len(samples), fold, np.int64),
         logits=logits,
-        embedding=embedding,
-        prototype_similarity=similarity(embedding, known),
+        embedding=outputs.embedding,
+        prototype_similarity=similarity(outputs.embedding, known),
     )
 
 
-class _Pictures(Dataset[Tensor]):
-    """uint8[3, S, S] of each sample, as the device sees it."""
+def _combined(
+    whole: NDArray[np.float32], close: NDArray[np.float32], crop: AttentionCropPlan, labels: Sequence[Label]
+) -> NDArray[np.float32]:
+    """float32[N, L]: logits of whole frames and of their attention crops, combined by the device's rule.
 
-    def __init__(self, samples: Sequence[Sample], source: PixelSource, size_px: int, mode: FitMode) -> None:
-        self.samples, self.source, self.size_px, self.mode = samples, source, size_px, mode
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, place: int) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(self.pixels(place).transpose(2, 0, 1)))
-
-    def pixels(self, place: int) -> Pixels:
-        return for_evaluation(self.source, self.samples[place], self.size_px, self.mode)
-
-
-class _Regions(_Pictures):
-    """The same of what drew attention in each sample."""
-
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        source: PixelSource,
-        size_px: int,
-        mode: FitMode,
-        attention: NDArray[np.float32],
-        fraction: float,
-    ) -> None:
-        super().__init__(samples, source, size_px, mode)
-        self.attention, self.fraction = attention, fraction
-
-    def pixels(self, place: int) -> Pixels:
-        whole = self.source.read(self.samples[place])
-        (region,) = attention_crops(self.attention[place : place + 1], [whole.shape[:2]], self.fraction)
-        assert region is not None
-        return resize_to_input(np.ascontiguousarray(region.cut(whole)), self.size_px, self.size_px, self.mode)
+    Their log-sum-exp stays that of the whole frame, from which the device takes its score of familiarity.
+    """
+    blank = np.array([label.kind is Kind.BLANK for label in labels])
+    pairs = zip(log_softmax(whole, crop.temperature), log_softmax(close, crop.temperature), strict=True)
+    logits = crop.temperature * np.stack([combine(first, second, crop.plan, blank) for first, second in pairs])
+    shift = logsumexp(whole, axis=1, keepdims=True) - logsumexp(logits, axis=1, keepdims=True)
+    return np.asarray(logits + shift, np.float32)

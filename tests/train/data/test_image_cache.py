@@ -48,7 +48,7 @@ def test_a_bounding_box_is_cut_exactly_as_the_device_cuts_it(tmp_path: Path, mon
     detector = Detector(write_known_detector(tmp_path / "detector.onnx", drawn))
     model = Model(write_colour_classifier(tmp_path / "colours.onnx"))
     inputs = record_inputs(model, monkeypatch)
-    frame = decode(path.read_bytes(), decode_side_px(model, detector))
+    frame = decode(path.read_bytes(), decode_side_px(model.card, detector.model.card))
     found = classify_boxes(detector, model, Decider(model.card), frame).subjects
     assert len(found) == len(boxes)
     side_px = model.card.input_width_px
