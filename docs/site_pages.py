@@ -18,3 +18,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name in COPIED:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Let the manual's links to the README lead to the first page of the site."""
+    return markdown.replace("](../README.md", "](index.md")
