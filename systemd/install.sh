@@ -15,7 +15,7 @@ unit_files=(edge-classify.service edge-classify@.service edge-report.service edg
 usage() {
     cat <<'EOF'
 sudo ./systemd/install.sh [--model FILE] [--captures DIR] [--no-start]   install or upgrade; safe to run again
-sudo ./systemd/install.sh --rollback      (also as /opt/edge-classify/install.sh) the version and the model from before the last change
+sudo ./systemd/install.sh --rollback      (also as /opt/edge-classify/install.sh) return to the version and model from before the last change
 sudo ./systemd/install.sh --uninstall     remove the service; database, configuration and captures stay
 
 --model FILE     classify with this model instead of the shipped one (it stays through upgrades)
@@ -67,10 +67,10 @@ find_wheels() {
     fi
 }
 
-# --- versions, models, releases: nothing is changed in place, `current` is moved to what is complete
+# --- versions, models, releases: nothing is changed in place; `current` is moved to a complete release
 
 # /opt/edge-classify/
-#   versions/0.3.1-1a2b3c4d/            one environment for each edge-classify that is kept, with this folder in systemd/
+#   versions/0.3.1-1a2b3c4d/            one environment for each kept version of edge-classify, with this folder in systemd/
 #   models/<sha256>.onnx                models given with --model
 #   releases/0.3.1-1a2b3c4d+starter/    one version with one model
 #   current, previous -> releases/...
@@ -93,7 +93,7 @@ make_version() {
     touch "$environment/.complete"
 }
 
-# Units and installer stay with their version, so that a roll back brings back those as well.
+# Units and installer are kept with their version, so that a roll-back restores them as well.
 place_folder() {
     local folder=$home/versions/$version/systemd
     [ "$here" != "$folder" ] || return 0
@@ -101,7 +101,7 @@ place_folder() {
     ! [ -e "$here/../deploy.md" ] || cp "$here/../deploy.md" "$folder/"
 }
 
-# Sets `model` to the file that the release will use: the one given, else the one in use, else the shipped one.
+# Sets `model` to the file that the release will use: the given one, else the one in use, else the shipped one.
 choose_model() {
     local in_use=$home/current/model.onnx
     local shipped
@@ -168,7 +168,7 @@ place_config() {
         [[ $captures != /home/* && $captures != /root/* ]] ||
             fail "--captures $captures: home folders are hidden from the service; expected one such as /srv/captures"
         sed "s|^watch = .*|watch = \"$captures\"|" "$here/config.toml" >"$config"
-        # Whoever installs may drop frames there; the service reads it as one of the others.
+        # Whoever installs may copy frames there; the service reads the folder as one of the others.
         [ -d "$captures" ] || install -d -m 755 ${SUDO_USER:+-o "$SUDO_USER"} "$captures"
     fi
     install -m 644 "$here/config.toml" "$config.sample"
@@ -195,7 +195,7 @@ place_units() {
 
 # --- the service
 
-# A copy made by SQLite itself is whole at any moment; a copied file would lack its write-ahead log.
+# A copy made by SQLite itself is complete at any moment; a copied file would lack its write-ahead log.
 back_up() {
     local database
     for database in "$state"/detections.db "$state"/*/detections.db; do
@@ -214,7 +214,7 @@ running_instances() { systemctl list-units --plain --no-legend --state=active,re
 start() {
     systemctl enable --quiet edge-classify.service edge-report.timer
     systemctl restart edge-report.timer
-    # READY comes when model and database are open: a restart that returns well means a working service.
+    # READY is sent when model and database are open: a restart that succeeds means a working service.
     # shellcheck disable=SC2046
     systemctl restart edge-classify.service $(running_instances)
 }
@@ -239,7 +239,7 @@ install_or_upgrade() {
     if ! start; then
         journalctl --unit edge-classify --lines 10 --no-pager >&2 || true
         if [ -n "$before" ] && [ "$before" != "$release" ]; then
-            say "the new release does not start; going back to the one before"
+            say "the new release does not start; returning to the one before"
             roll_back
             exit 1
         fi
@@ -265,7 +265,7 @@ with sqlite3.connect(sys.argv[1]) as database:
     point "$home/previous" "$now"
     place_units
     start
-    say "back at $(basename "$before"); the one that was left is $(basename "$now") (--rollback again returns to it)"
+    say "returned to $(basename "$before"); the release that was replaced is $(basename "$now") (--rollback again returns to it)"
 }
 
 uninstall() {
@@ -279,7 +279,7 @@ uninstall() {
     rm -rf "$home" /usr/local/lib/sysusers.d/edge-classify.conf
     systemctl daemon-reload
     systemctl reset-failed 'edge-classify*' 'edge-report*' 2>/dev/null || true
-    say "removed. Kept: $state (database, reports), $(dirname "$config"), $backups, the captures, and the user edge-classify who owns them"
+    say "removed. Kept: $state (database, reports), $(dirname "$config"), $backups, the captured files, and the user edge-classify who owns them"
 }
 
 task=install_or_upgrade start=yes given_model='' given_captures=''

@@ -19,7 +19,7 @@ rm -rf "$out" && mkdir -p "$out/wheels"
 "$tools/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$out/wheels" "$repository"
 built=$(basename "$out"/wheels/edge_classify-*.whl)
 
-# glibc 2.36 is Debian 12's; pip takes the platforms as they are named and does not know that a newer one runs the older.
+# Debian 12 has glibc 2.36; pip accepts the named platforms only and does not know that a newer glibc runs wheels for older ones.
 platforms=(--platform "manylinux2014_$platform" --platform "linux_$platform")
 for minor in $(seq 17 36); do platforms+=(--platform "manylinux_2_${minor}_$platform"); done
 for version in $pythons; do
@@ -30,7 +30,7 @@ done
 
 cp -r "$repository/systemd" "$repository/LICENSE" "$out/"
 [ ! -e "$repository/docs/deploy.md" ] || cp "$repository/docs/deploy.md" "$out/"
-# A stick that was pulled too early is found before it is installed from.
+# The installer finds a stick that was pulled too early before it installs from it.
 (cd "$out" && find . -type f ! -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum > SHA256SUMS)
 echo "$out: $(find "$out/wheels" -name '*.whl' | wc -l) wheels, $(du -sm "$out" | cut -f1) MB"
 echo "Copy the folder to a USB stick; on the field host: sudo ./systemd/install.sh"

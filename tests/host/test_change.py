@@ -110,7 +110,7 @@ def test_a_version_that_does_not_start_is_left_again_by_itself(host: FieldHost, 
     unit.write_text(unit.read_text().replace("ExecStart=", "ExecStart=/bin/false "))
     host.run("rm", "/media/stick/SHA256SUMS")
     output = host.run(INSTALL, check=False)
-    assert "going back to the one before" in output
+    assert "returning to the one before" in output
     assert host.property("ActiveState") == "active"
     assert "99.0" not in host.run("edge-classify", "--version")
 
