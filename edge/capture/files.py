@@ -32,7 +32,7 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") or name.lower().endswith(_TEMPORARY_SUFFIXES)
 
 
-def see(path: str) -> FileState | None:
+def file_state(path: str) -> FileState | None:
     """The file at `path` now; `None` when it is gone, a link or no regular file."""
     try:
         status = os.lstat(path)
@@ -79,8 +79,8 @@ def files_below(
                     on_error(IsADirectoryError(EISDIR, "it is a folder, expected an image", entry.path))
                 if not entry.name.startswith("."):
                     levels.append(_entries(entry.path, on_error, on_folder))
-            elif not is_temporary(entry.name) and (seen := see(entry.path)) is not None:
-                yield seen
+            elif not is_temporary(entry.name) and (found := file_state(entry.path)) is not None:
+                yield found
         except OSError as error:
             if on_error:
                 on_error(error)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from edge.capture.files import STEP, FileState, files_below, is_temporary, see
+from edge.capture.files import STEP, FileState, file_state, files_below, is_temporary
 from edge.capture.inotify import FolderEvents
 from edge.host.mounts import Mount, MountChanges, is_silent, mounts_of, read_mounts
 
@@ -64,10 +64,13 @@ class FolderWatcher:
         self._scan_began = self._next_scan = 0.0
         self._scan_began_ns = self._last_scan_ns = 0
         """Wall clock, as the files' own times; 0: no scan yet, or events were rightly missed."""
+        self.known = 0
+        """Files that the first scan found logged already."""
+        self._is_first_scan = True
         self._folders = 0
         self._unwatched = False
 
-    def visit(self, path: str, after_s: float = 0.0, unless_changed: FileState | None = None) -> None:
+    def schedule(self, path: str, after_s: float = 0.0, unless_changed: FileState | None = None) -> None:
         """Plan a visit; a file that no longer looks like `unless_changed` by then is given time to settle."""
         with self._changed:
             if len(self._due) >= LIMIT and path not in self._due:
@@ -175,7 +178,11 @@ class FolderWatcher:
         if room <= 0:
             return False
         found = list(islice(self._scan, min(STEP, room)))
-        for file in self._unknown([one for one in found if one.path not in self._due and not self._is_handed(one)]):
+        asked = [one for one in found if one.path not in self._due and not self._is_handed(one)]
+        unknown = self._unknown(asked)
+        if self._is_first_scan:
+            self.known += len(asked) - len(unknown)
+        for file in unknown:
             self._doubt_events(file)
             self._plan_by_age(file)
         if not found:
@@ -185,7 +192,7 @@ class FolderWatcher:
     def _end_scan(self) -> None:
         pause_s = RESCAN_S if self._poll_s is None else self._poll_s
         self._next_scan = time.monotonic() + max(pause_s, _UNHURRIED * (time.monotonic() - self._scan_began))
-        self._scan, self._last_scan_ns = None, self._scan_began_ns
+        self._scan, self._last_scan_ns, self._is_first_scan = None, self._scan_began_ns, False
         watched = self._events.watched_folders()
         if watched is None or watched >= self._folders:
             self._unwatched = False
@@ -213,7 +220,7 @@ class FolderWatcher:
         still = time.time() - found.mtime_ns / 1e9 >= self._settle_s
         with self._changed:
             if found.path not in self._due:  # else an event came meanwhile, and knows better
-                self.visit(found.path, 0.0 if still else self._settle_s, found)
+                self.schedule(found.path, 0.0 if still else self._settle_s, found)
 
     def _wait(self) -> None:
         with self._changed:
@@ -234,11 +241,11 @@ class FolderWatcher:
                 if planned is None or planned[0] != due:
                     continue  # a later plan replaced this one
                 del self._due[path]
-            found = see(path)
+            found = file_state(path)
             if found is None:
                 continue
             if planned[1] is not None and found != planned[1]:
-                self.visit(path, self._settle_s, found)
+                self.schedule(path, self._settle_s, found)
                 continue
             if self._unknown([found]):
                 self._handed[path] = (found, time.monotonic())
@@ -250,12 +257,12 @@ class FolderWatcher:
     def _complete(self, path: str) -> None:
         """Its writer closed it or moved it in."""
         if not is_temporary(os.path.basename(path)):
-            self.visit(path, _until_gathering_s(time.monotonic(), self._gather_s))
+            self.schedule(path, _until_gathering_s(time.monotonic(), self._gather_s))
 
     def _growing(self, path: str) -> None:
         """It was made: should no close ever be seen, it counts as complete once it is still."""
-        if not is_temporary(os.path.basename(path)) and (found := see(path)) is not None:
-            self.visit(path, self._settle_s, found)
+        if not is_temporary(os.path.basename(path)) and (found := file_state(path)) is not None:
+            self.schedule(path, self._settle_s, found)
 
     def _find(self, folder: str) -> None:
         """A folder was moved in or made; files may have been in it before the kernel watched it."""

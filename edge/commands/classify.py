@@ -1,4 +1,4 @@
-"""edge-classify: one-shot and --watch."""
+"""`edge-classify`: classify the files that are given, or watch a folder until stopped."""
 
 import argparse
 import fcntl
@@ -8,10 +8,11 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EINVAL
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
     from edge.settings import Settings
 
 EXIT_CODES = """\
-exit codes: 0 done (unsupported files don't count); 1 done, but some files could not be read (each has its line);
-2 wrong use or setup"""
+exit codes: 0 done (unsupported files don't count; --watch that was told to stop); 1 done, but some files could not
+be read (each has its line); 2 wrong use or setup; 130 stopped before all given files were done"""
+STOPPING = b"stopping after the frame in hand; once more stops at once\n"
+LISTING_S = 2.0
+"""How long an interrupted run may count what is left."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from edge.settings import read_settings
 
     given = _parser().parse_args(arguments)
-    return run("edge-classify", lambda: _run(read_settings(given.config, vars(given)), given), ModelError, SchemaError)
+    return run(
+        "edge-classify",
+        lambda: _run(read_settings(given.config, vars(given)), given.paths, given.verbose, given.quiet),
+        ModelError,
+        SchemaError,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(settings: "Settings", given: argparse.Namespace) -> int:
+def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool) -> int:
+    from edge.commands.runner import ExitCode
     from edge.database.store import Store
     from edge.host.systemd_notify import ServiceManager
     from edge.service.console import Console, configure_logging, log
@@ -73,31 +83,42 @@ def _run(settings: "Settings", given: argparse.Namespace) -> int:
     from edge.service.pipeline import Hooks, Pipeline
 
     manager = ServiceManager()
-    configure_logging(given.verbose, given.quiet)
-    _check_sources(settings, given.paths)
+    folder = Path(os.path.abspath(settings.watch)) if settings.watch is not None else _common_folder(paths)
+    console = Console(sys.stdout, folder, quiet, settings.json)
+    configure_logging(verbose, quiet, console.live_line)
+    _check_sources(settings, paths)
     models = choose_models(settings)
     with _sole_user(settings.db):
         store = Store(settings.db, models, settings)
         try:
-            announcer = Console(sys.stdout, given.quiet, store.detection if settings.json else None)
+            console.begin(store)
             log.info("model %s, database %s", models.title, settings.db.absolute())
-            stop = _stop_on_signals()
+            stop = _stop_on_signals(quiet)
             gc.freeze()  # what is there by now stays; looking through it for garbage would cost each frame 2 % more
+            left = None
             if settings.watch is not None:
                 from edge.service.daemon import Daemon
 
-                Daemon(settings, store, models, announcer, manager).run(stop)
+                Daemon(settings, store, models, console, manager).run(stop)
             else:
                 guard = CrashGuard(settings, store.ended_badly, store.has_crashed)
                 processor = FrameProcessor(models, settings, store, guard)
-                pipeline = Pipeline(processor, store, settings, guard, Hooks(announcer))
-                _once(given.paths, store, pipeline, announcer, stop)
+                pipeline = Pipeline(processor, store, settings, guard, Hooks(console))
+                left = _once(paths, store, pipeline, console, stop)
             manager.stopping()
             store.end()
-            announcer.finish()
-            return 1 if announcer.trouble and settings.watch is None else 0
+            console.finish(left or "")
+            if left is not None:
+                return ExitCode.INTERRUPTED
+            return ExitCode.PROBLEM if console.trouble and settings.watch is None else ExitCode.DONE
         finally:
             store.close()
+
+
+def _common_folder(paths: Sequence[Path]) -> Path:
+    """The folder that was given, or that all given paths have in common: paths of frames are shown relative to it."""
+    folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in paths]
+    return Path(os.path.commonpath(folders)) if folders else Path.cwd()
 
 
 def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
@@ -115,42 +136,55 @@ def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
             raise SettingsError(f"{path} does not exist; expected a file or a folder")
 
 
-def _once(paths: Sequence[Path], store: "Store", pipeline: "Pipeline",
-          announcer: "Console", stop: threading.Event) -> None:  # fmt: skip
-    from edge.capture.files import STEP, files_below, see
+def _once(
+    paths: Sequence[Path], store: "Store", pipeline: "Pipeline", console: "Console", stop: threading.Event
+) -> str | None:
+    """Classify what is there now; when that was stopped before the end, gives how much is left, in words."""
+    from edge.capture.files import STEP, file_state, files_below
 
     def files(on_error: Callable[[OSError], None] | None = None) -> Iterator["FileState"]:
         for path in paths:
             # A link that was named is meant; links met in a folder are not followed.
             absolute = os.path.realpath(path) if path.is_file() else os.path.abspath(path)
             if os.path.isdir(absolute):
-                yield from files_below(absolute, on_error)
-            elif (seen := see(absolute)) is not None:
-                yield seen
+                yield from (found for found in files_below(absolute, on_error) if not store.is_own(found.path))
+            elif (found := file_state(absolute)) is not None:
+                yield found
             elif on_error:
                 on_error(OSError(EINVAL, "it is neither a file nor a folder", absolute))
 
-    if announcer.is_live:
+    if console.live_line.is_live:
         # Beside the work: a card with a million files is listed for minutes.
-        threading.Thread(target=lambda: announcer.expect(sum(1 for _ in files())), daemon=True).start()
+        threading.Thread(target=lambda: console.expect(sum(1 for _ in files())), daemon=True).start()
 
     def new() -> Iterator["FileState"]:
-        listed = files(announcer.complain)
+        listed = files(console.complain)
         while some := list(islice(listed, STEP)):
             unknown = store.unknown(some)
-            announcer.pass_by(len(some) - len(unknown))
+            console.pass_by(len(some) - len(unknown))
             yield from unknown
 
     pipeline.run(new(), stop)
+    if not stop.is_set():
+        return None
+    end = time.monotonic() + LISTING_S
+    total = sum(1 for _ in takewhile(lambda _: time.monotonic() < end, files()))
+    if time.monotonic() >= end:
+        return "interrupted, the next run goes on from here"
+    return f"{total - console.done} of {total} left" if total > console.done else None
 
 
-def _stop_on_signals() -> threading.Event:
-    """The frame in hand is finished and logged; a second signal ends at once."""
+def _stop_on_signals(quiet: bool) -> threading.Event:
+    """The frames in hand are finished and logged; a second signal ends at once."""
     stop = threading.Event()
 
     def handle(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
         stop.set()
+        if not quiet:
+            # Said at once, and past Python's streams: they may be at work, and can't be entered a second time.
+            with suppress(OSError):
+                os.write(2, (b"\r\x1b[K" if os.isatty(2) else b"") + STOPPING)
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

@@ -24,6 +24,9 @@ CRASHED = "SELECT 1 FROM media WHERE digest = ? AND status <> 'classified' AND r
 LOGGED_AT = """
 SELECT m.bytes, m.digest FROM file f JOIN media m ON m.id = f.media WHERE f.path = ? AND m.status = 'classified'
 """
+OTHER_PATH = """
+SELECT path FROM file WHERE media = (SELECT media FROM file WHERE path = ?1) AND path <> ?1 ORDER BY seen_at LIMIT 1
+"""
 OWN_SUFFIXES = re.compile(r"|-wal|-shm|-journal|\.lock|\.(damaged-|salvag).*", re.DOTALL)
 
 
@@ -38,7 +41,7 @@ class KnownFiles:
 
     def unknown(self, files: Sequence[FileState]) -> list[FileState]:
         """Those of some files that have to be processed; a few hundred at once cost little more than one."""
-        files = [file for file in files if not self._is_own(file.path)]
+        files = [file for file in files if not self.is_own(file.path)]
         paths = [path_value(file.path) for file in files]
         try:
             rows = self._connection.execute(KNOWN.format(",".join("?" * len(paths))), paths).fetchall()
@@ -62,6 +65,11 @@ class KnownFiles:
         row = self.ask(LOGGED_AT, path_value(path))
         return None if row is None else (row[0], row[1])
 
+    def other_path(self, file: FileState) -> str | None:
+        """Another path at which the content of a logged file was seen first."""
+        row = self.ask(OTHER_PATH, path_value(file.path))
+        return None if row is None else os.fsdecode(row[0])
+
     def has_crashed(self, digest: str) -> bool:
         """Whether this content has ended the process or the decoder before."""
         return self.ask(CRASHED, digest) is not None
@@ -74,7 +82,7 @@ class KnownFiles:
             log.debug("database: %s: %s", self._path, error)
             return None
 
-    def _is_own(self, path: str) -> bool:
+    def is_own(self, path: str) -> bool:
         """Whether it is one of the database's files, in the folder that is watched.
 
         Nobody else in this process may open and close them: that would give up the locks that SQLite holds on them.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from shutil import disk_usage
 
-from edge.capture.files import read_bytes, see
-from edge.database.schema import path_value
+from edge.capture.files import file_state, read_bytes
+from edge.database.known_files import path_value
 from edge.image.decode import MAX_BYTES, digest
 from edge.timestamps import iso_utc, now
 
@@ -101,7 +101,7 @@ def _candidates(connection: sqlite3.Connection, rules: PruneRules) -> Iterator[C
     values = {"best": rules.keep_best, "rare": rules.rare, "unknown": rules.unknown_too, "before": before}
     for media, path, size, mtime_ns, content, kind, label in connection.execute(_MAY_GO, values).fetchall():
         candidate = Candidate(media, os.fsdecode(path), size, mtime_ns, content, kind, label)
-        seen = see(candidate.path)
+        seen = file_state(candidate.path)
         if seen is not None and (seen.bytes, seen.mtime_ns) == (size, mtime_ns):
             yield candidate
 

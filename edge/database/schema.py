@@ -1,6 +1,5 @@
 """Tables, views and migrations of the detections database. Columns may be added by migrations, never renamed."""
 
-import os
 import sqlite3
 from pathlib import Path
 
@@ -156,12 +155,3 @@ def migrate(connection: sqlite3.Connection, path: Path | str) -> None:
         raise SchemaError(f"{path} is a database of something else; choose another file with --db")
     for step in range(version, len(MIGRATIONS)):
         database.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
-
-
-def path_value(path: str) -> str | bytes:
-    """A path as the database holds it: TEXT when the name is UTF-8, else the raw bytes."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path

@@ -154,6 +154,14 @@ class Store:
         """Those of some files that have to be processed."""
         return self._known.unknown(files)
 
+    def is_own(self, path: str) -> bool:
+        """Whether it is one of the database's own files."""
+        return self._known.is_own(path)
+
+    def other_path(self, file: FileState) -> str | None:
+        """Another path at which the content of a logged file was seen first."""
+        return self._known.other_path(file)
+
     def is_logged(self, digest: str) -> bool:
         """Whether this content needs no classification."""
         return self._known.is_logged(digest)

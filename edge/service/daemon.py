@@ -66,13 +66,13 @@ class Daemon:
     def _logged(self, result: FrameResult) -> None:
         self._console(result)
         if isinstance(result, FailedFile) and result.retry_after_s is not None:
-            self._watcher.visit(result.file.path, result.retry_after_s)
+            self._watcher.schedule(result.file.path, result.retry_after_s)
 
     def _alive(self, in_hand: int) -> None:
         """What the work loop does beside its work; it takes microseconds unless something is due."""
         self._service_manager.alive()
         waiting = self._watcher.waiting + in_hand
-        self._console.waiting(waiting)
+        self._console.waiting(waiting, self._watcher.known)
         place = "" if self._watcher.is_there else f"waiting for {self._folder}; "
         last = f"; last seen: {self._console.last}" if self._console.last else ""
         self._service_manager.status(f"{place}{waiting} waiting, {self._console.classified} classified{last}")

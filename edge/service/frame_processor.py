@@ -7,7 +7,7 @@ from typing import Protocol
 import cv2
 
 from edge.capture.capture_time import capture_time
-from edge.capture.files import FileState, read_bytes, see
+from edge.capture.files import FileState, file_state, read_bytes
 from edge.database.frame_result import ClassifiedFrame, Conclusion, Duplicate, FailedFile, FrameResult
 from edge.image.decode import HEAD_BYTES, IMAGE_SUFFIXES, MAX_BYTES, BadFrame, decode, digest, recognise
 from edge.image.exif import Exif
@@ -78,7 +78,7 @@ class FrameProcessor:
         except BadFrame as bad:
             return FailedFile(file, None, bad.reason, bad.detail, bad.reason in _FINAL, name)
         content = digest(data)
-        after = see(file.path)
+        after = file_state(file.path)
         if after is None:
             return None
         if after != file or len(data) != file.bytes:

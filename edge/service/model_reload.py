@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.capture.files import read_bytes, see
+from edge.capture.files import file_state, read_bytes
 from edge.image.decode import MAX_BYTES, BadFrame, DecodedFrame, decode
 from edge.image.exif import Exif
 from edge.inference.decision import Decider
@@ -114,7 +114,7 @@ class ModelFiles:
         return True
 
     def _stamp(self) -> _Stamp:
-        seen = [see(str(path.resolve())) for path in self._paths]
+        seen = [file_state(str(path.resolve())) for path in self._paths]
         return tuple(None if file is None else (file.bytes, file.mtime_ns) for file in seen)
 
 

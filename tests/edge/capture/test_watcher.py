@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge.capture import watcher as watch_module
-from edge.capture.files import FileState, files_below, read_bytes, see
+from edge.capture.files import FileState, file_state, files_below, read_bytes
 from edge.capture.inotify import FolderEvents
 from edge.capture.watcher import FolderWatcher
 from edge.host.mounts import Mount, is_silent, mounts_of
@@ -60,7 +60,7 @@ def test_a_scan_that_meets_a_file_just_closed_does_not_make_it_wait(tmp_path: Pa
 
     def unknown(files: Sequence[FileState]) -> list[FileState]:
         for seen in files:
-            watch.visit(seen.path)  # as the kernel's event does, while the scan asks the database
+            watch.schedule(seen.path)  # as the kernel's event does, while the scan asks the database
         return list(files)
 
     watch = FolderWatcher(tmp_path, unknown, settle_s=60)
@@ -136,7 +136,7 @@ def test_reading_never_waits_and_never_follows(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         read_bytes(str(tmp_path / "link"), 10)
     assert read_bytes(str(tmp_path / "file"), 4) == b"0123"
-    assert see(str(tmp_path / "link")) is None
+    assert file_state(str(tmp_path / "link")) is None
 
 
 def test_the_mount_that_holds_a_folder(tmp_path: Path) -> None:

@@ -50,10 +50,13 @@ def test_each_file_is_logged_once_however_often_it_is_named(tmp_path: Path, tiny
     (frames / "copy of IMG_0.JPG").write_bytes(picture(0))
     first = run(tmp_path, "card", model=tiny_model)
     assert first.returncode == 0, first.stderr
-    assert len(first.stdout.splitlines()) == 3
+    assert [line.split("  ")[1] for line in first.stdout.splitlines()[:-1]] == [f"DCIM/IMG_{i}.JPG" for i in range(3)]
+    assert first.stdout.splitlines()[-1] == "DCIM/copy of IMG_0.JPG  same content as DCIM/IMG_0.JPG"
+    assert "INFO 3 new, 1 already logged in " in first.stderr
     again = run(tmp_path, "card", frames / "IMG_1.JPG", model=tiny_model)
     assert again.returncode == 0
     assert again.stdout == ""
+    assert "INFO 0 new, 5 already logged in " in again.stderr
     assert rows(tmp_path, "SELECT count(*) FROM media") == [(3,)]
     assert rows(tmp_path, "SELECT count(*) FROM observation") == [(3,)]
     assert rows(tmp_path, "SELECT count(*) FROM file") == [(4,)]
@@ -212,6 +215,56 @@ def test_a_second_process_on_the_same_database_refuses(tmp_path: Path, tiny_mode
         assert daemon.wait(30) == 0
     assert second.returncode == 2
     assert "in use" in second.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_what_is_left(tmp_path: Path, tiny_model: Path, number: signal.Signals) -> None:
+    frames = 400
+    for seed in range(frames):
+        (tmp_path / f"{seed:03}.jpg").write_bytes(picture(seed))
+    command = [sys.executable, "-m", "edge.commands.classify", ".", "--threads", "1", "--model", str(tiny_model)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    stopping, last = said.splitlines()[-2:]
+    assert stopping == "stopping after the frame in hand; once more stops at once"
+    ((logged,),) = rows(tmp_path, "SELECT count(*) FROM media WHERE status = 'classified'")
+    assert isinstance(logged, int)
+    assert f"INFO {logged} new, 0 already logged, {frames - logged} of {frames} left in " in last
+    done = run(tmp_path, ".", model=tiny_model)
+    assert done.returncode == 0
+    assert f"INFO {frames - logged} new, {logged} already logged in " in done.stderr
+
+
+def test_a_watch_that_is_stopped_says_what_it_knew(tmp_path: Path, tiny_model: Path) -> None:
+    captures = tmp_path / "captures" / "a"
+    captures.mkdir(parents=True)
+    for seed in range(3):
+        (captures / f"{seed}.jpg").write_bytes(picture(seed))
+    assert run(tmp_path, "captures", model=tiny_model).returncode == 0
+    (captures / "new.jpg").write_bytes(picture(9))
+    (captures / "half.jpg").write_bytes(picture(10)[:-9])
+    command = [sys.executable, "-m", "edge.commands.classify", "--watch", "captures", "--model", str(tiny_model)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stdout is not None
+        assert daemon.stderr is not None
+        assert "  a/new.jpg  " in daemon.stdout.readline()
+        for line in daemon.stderr:
+            if "half.jpg: incomplete (truncated), it is tried again" in line:
+                break
+        daemon.send_signal(signal.SIGINT)
+        _, said = daemon.communicate(timeout=60)
+    assert daemon.returncode == 0
+    assert "INFO 1 new, 3 already logged, 1 waiting in " in said.splitlines()[-1]
 
 
 def test_worker_processes_log_the_same(tmp_path: Path, tiny_model: Path) -> None:
