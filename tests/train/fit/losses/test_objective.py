@@ -1,6 +1,9 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from train.fit.losses.attention import attention_crop, attention_drop
 from train.fit.losses.objective import Batch, Objective
 from train.model.network import build
 from train.recipe import LossSettings, NetworkSpec
@@ -42,6 +45,24 @@ def test_all_techniques_together_have_one_finite_loss() -> None:
     assert bool(torch.isfinite(loss))
     plain, _ = objective(LossSettings(classification="balanced_softmax"))(batch())
     assert loss.item() > plain.item()
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"), [("attention_crop", attention_crop), ("attention_drop", attention_drop)]
+)
+def test_the_image_that_attention_changes_is_classified_again(
+    setting: str, changed: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> None:
+    weighted = objective(LossSettings(**{setting: 0.7})).eval()  # type: ignore[arg-type]
+    given = batch()
+    torch.manual_seed(5)  # for the part map and its threshold, which are drawn at random
+    loss, _ = weighted(given)
+    outputs = weighted.network(given.pixels)
+    torch.manual_seed(5)
+    again = weighted.network(changed(given.pixels, outputs.attention))
+    whole, closer = (weighted.classification(found.logits, given.targets) for found in (outputs, again))
+    assert loss.item() == pytest.approx((whole + 0.7 * closer).item(), rel=1e-5)
+    assert whole.item() != pytest.approx(closer.item(), rel=1e-3)
 
 
 def test_losses_of_pure_samples_pass_over_mixed_batches() -> None:
