@@ -10,12 +10,12 @@ from pathlib import Path
 from edge import __version__
 from edge.commands.runner import ExitCode, run
 from edge.database.backup import back_up
+from edge.database.corrections.retime import Correction, RetimeError, retime_deployment
 from edge.database.imports.camtrap_dp import import_package
 from edge.database.imports.import_result import ImportProblem
 from edge.database.imports.megadetector import import_file
 from edge.database.prune import PruneRules, prune
 from edge.database.recovery import find_damage
-from edge.database.retime import Correction, RetimeError, retime_deployment
 from edge.database.salvage import salvage
 from edge.database.schema import SchemaError, open_database
 from edge.settings import SettingsError

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge import __version__
 from edge.commands.report_formats import FORMATS, Format
-from edge.database.event_grouping import Rules
+from edge.database.events.grouping import Rules
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
 from edge.report.output import Output, Progress

@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import Any
 
-from edge.database.event_table import rebuild_events
+from edge.database.events.table import rebuild_events
 from edge.database.schema import open_database
 
 Row = tuple[Any, ...]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from edge.capture.files import FileState
 from edge.database.clock_rollback import ClockRollback
 from edge.database.disk_guard import DatabaseWaits, DiskGuard
-from edge.database.event_schedule import BACKLOG_S, EventSchedule
-from edge.database.event_table import make_grouper
+from edge.database.events.schedule import BACKLOG_S, EventSchedule
+from edge.database.events.table import make_grouper
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult
 from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
 from edge.database.recovery import open_or_repair

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.database.event_table import rebuild_events
+from edge.database.events.table import rebuild_events
 from edge.database.schema import open_database
 from edge.inference.card import Calibration, Card, Label, Source
 from edge.inference.decision import Decider

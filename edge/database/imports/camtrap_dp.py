@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge.database.event_table import update_events
+from edge.database.events.table import update_events
 from edge.database.imports.file_matching import Frames
 from edge.database.imports.import_result import ImportProblem, ImportResult
 from edge.timestamps import iso_utc, now

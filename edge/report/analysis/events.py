@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.database.event_grouping import Rules, burst_numbers, chain
+from edge.database.events.grouping import Rules, burst_numbers, chain
 from edge.report.read.local_time import NO_TIME, Seconds
 from edge.report.read.survey import ANIMAL, BLANK, CLASSIFIED, Codes, Flags, Floats, SmallCodes, Survey
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.database.event_grouping import DEFAULT_RULES, Rules
+from edge.database.events.grouping import DEFAULT_RULES, Rules
 from edge.report.analysis.events import Events, find_events
 from edge.report.analysis.sampling_effort import Effort, find_effort, total_nights
 from edge.report.analysis.species_table import Row, species_rows

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.database.event_grouping import Rules
+from edge.database.events.grouping import Rules
 from edge.image.decode import BadFrame, decode
 from edge.report.analysis.events import frame_bursts
 from edge.report.read.connection import connect

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.database.event_grouping import Rules
-from edge.database.event_table import all_events
+from edge.database.events.grouping import Rules
+from edge.database.events.table import all_events
 from edge.database.taxon_index import TaxonIndex
 from edge.report.read.columns import KeyCodes, float32, int64, key_of, read_columns
 from edge.report.read.local_time import NO_TIME, Seconds

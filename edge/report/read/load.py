@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.database.event_grouping import DEFAULT_RULES, Rules, copied_together
+from edge.database.events.grouping import DEFAULT_RULES, Rules, copied_together
 from edge.database.taxon_index import Model, TaxonIndex
 from edge.report.errors import ReportError
 from edge.report.output import Progress

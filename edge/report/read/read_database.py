@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.database.event_grouping import Rules
+from edge.database.events.grouping import Rules
 from edge.database.taxon_index import Model, TaxonIndex, read_models
 from edge.report.output import Progress
 from edge.report.read.columns import KeyCodes, int64, key_of, key_parts, read_columns, seconds_of

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from edge.commands.classify import main
-from edge.database import event_schedule, store
-from edge.database.event_table import update_events
+from edge.database import store
+from edge.database.events import schedule as event_schedule
+from edge.database.events.table import update_events
 from edge.database.recovery import find_damage
 from edge.database.schema import open_database
 from tests.support.made_images import noisy_jpeg

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.database.event_grouping import Rules
+from edge.database.events.grouping import Rules
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
 from edge.report.read.filters import Selection, moment

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.database.event_grouping import Rules, burst_numbers, chain, copied_together
-from edge.database.event_table import rebuild_events, update_events
+from edge.database.events.grouping import Rules, burst_numbers, chain, copied_together
+from edge.database.events.table import rebuild_events, update_events
 from edge.database.schema import open_database
 from edge.inference.probabilities import pool
 from tests.support.database_by_hand import ByHand, shares

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edge.capture.capture_time import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE
-from edge.database.event_table import update_events
+from edge.database.events.table import update_events
 from edge.timestamps import iso_utc, now, zone_named
 from edge.vocabulary import ClockDoubt
 

@@ -5,8 +5,8 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
-from edge.database.event_grouping import Grouper
-from edge.database.event_table import update_events
+from edge.database.events.grouping import Grouper
+from edge.database.events.table import update_events
 
 log = logging.getLogger(__name__)
 

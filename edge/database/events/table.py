@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from edge.database.event_grouping import DEFAULT_RULES, Event, EventMember, Grouper, Rules, copied_together
+from edge.database.events.grouping import DEFAULT_RULES, Event, EventMember, Grouper, Rules, copied_together
 from edge.database.taxon_index import TaxonIndex, read_models
 from edge.inference.decision import Decider
 from edge.timestamps import iso_utc

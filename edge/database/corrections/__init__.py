@@ -1,0 +1,1 @@
+"""What a person corrects afterwards, and the audit of every correction."""
