@@ -40,8 +40,8 @@ from train.trained_model import Lessons, file_digests
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """What doesn't change the result, only how it is reached."""
+class RunOptions:
+    """Options of a training that do not change its result."""
 
     resume: bool = False
     workers: int = 0
@@ -57,7 +57,7 @@ def train_fold(
     number: int,
     folder: Path,
     processes: Processes,
-    how: How,
+    options: RunOptions,
     metrics: Mapping[str, Any] | None = None,
 ) -> Predictions | None:
     """Train on the fold's training part; predictions of its test part and of the unseen species, which are also saved.
@@ -67,13 +67,13 @@ def train_fold(
     if processes.first:
         write_split(folder, prepared.samples, fold)
         write_labels(folder, prepared.labels)
-    task = fold_task(recipe, prepared, fold, how)
+    task = fold_task(recipe, prepared, fold, options)
     source, train = task.source, task.samples
-    network = fit(recipe, task, folder, processes, how.resume, how.workers, how.tensorboard)
+    network = fit(recipe, task, folder, processes, options.resume, options.workers, options.tensorboard)
     if network is None or not processes.first:
         return None
     images = EvaluationImages(train, source, recipe.input.size_px, recipe.input.fit)
-    logits, embedding, _ = run_network(network, images, processes.device, how.workers)
+    logits, embedding, _ = run_network(network, images, processes.device, options.workers)
     if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
         raise TrainError(
             "training diverged: the trained network's answers are not finite; lower optimiser.lr or set "
@@ -90,7 +90,7 @@ def train_fold(
     if not held_out:
         return None
     tested = replace(images, samples=[*held_out, *prepared.unseen])
-    predictions = predict(network, prepared.labels, tested, known, number, processes.device, how.workers)
+    predictions = predict(network, prepared.labels, tested, known, number, processes.device, options.workers)
     predictions.save(folder / PREDICTIONS)
     queries = predictions.where(predictions.truth != UNSEEN)
     found = retrieval_figures(queries.embedding, queries.truth, embedding, truth)
@@ -99,20 +99,20 @@ def train_fold(
     return predictions
 
 
-def fold_task(recipe: Recipe, prepared: Prepared, fold: Fold, how: How) -> Task:
+def fold_task(recipe: Recipe, prepared: Prepared, fold: Fold, options: RunOptions) -> Task:
     """What the fold trains on."""
     train = tuple(prepared.samples[place] for place in fold.train)
-    backgrounds = trainable_backgrounds(how.backgrounds, prepared.samples, fold)
+    backgrounds = trainable_backgrounds(options.backgrounds, prepared.samples, fold)
     taxa = tuple(label.taxon for label in prepared.labels)
-    return Task(train, prepared.label_names, taxa, pixel_source(recipe, how.cache), backgrounds)
+    return Task(train, prepared.label_names, taxa, pixel_source(recipe, options.cache), backgrounds)
 
 
 def check_fold(
-    recipe: Recipe, prepared: Prepared, fold: Fold, number: int, folder: Path, processes: Processes, how: How
+    recipe: Recipe, prepared: Prepared, fold: Fold, number: int, folder: Path, processes: Processes, options: RunOptions
 ) -> None:
     """Raises `TrainError` where `train_fold` would not start; the fold's warnings go to standard error."""
-    if how.resume and processes.first:
-        stored_state(recipe, fold_task(recipe, prepared, fold, how), folder)
+    if options.resume and processes.first:
+        stored_state(recipe, fold_task(recipe, prepared, fold, options), folder)
     lacking = ", ".join(untaught(prepared, fold))
     if lacking and recipe.loss.classification == "none":
         raise TrainError(

@@ -11,7 +11,6 @@ from train import TrainError
 from train.commands import fit
 from train.evaluation.comparison import compare
 from train.evaluation.predictions import of_run
-from train.recipe import Recipe
 from train.run_folder import METRICS, check_data, check_recipe
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
@@ -32,10 +31,10 @@ def main(argv: Sequence[str]) -> int:
         folder = options.out / _folder(name)
         changes = [word for setting in settings for word in ("--set", setting)]
         arguments = ["--recipe", recipe, "--out", str(folder), "--resume", *changes, *rest]
-        asked = fit.asked_for(arguments)
-        if not asked[2]:
+        asked = fit.settings_of(arguments)
+        if not asked.folds():
             raise TrainError("rows are compared on what they held out, and --all-data holds out nothing; leave it out")
-        if not ((folder / METRICS).exists() and _is_done(folder, *asked)):
+        if not ((folder / METRICS).exists() and _is_done(folder, asked)):
             todo.append((name, arguments))
     for name, arguments in todo:
         print(f"row {name!r}", file=sys.stderr, flush=True)
@@ -46,11 +45,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _is_done(folder: Path, recipe: Recipe, data: Path, folds: set[int]) -> bool:
-    """Whether all `folds` are. Raises `TrainError` when the row that lies in `folder` is not the one asked for."""
-    check_recipe(folder, recipe)
-    check_data(folder, data)
-    found = {int(fold) for fold in of_run(folder).fold}
+def _is_done(folder: Path, asked: fit.FitSettings) -> bool:
+    """Whether all folds that are asked for are trained. Raises `TrainError` when `folder` holds another training."""
+    check_recipe(folder, asked.recipe)
+    check_data(folder, asked.data)
+    found, folds = {int(fold) for fold in of_run(folder).fold}, asked.folds()
     if not found <= folds:
         raise TrainError(f"{folder} held out fold {_listed(found)}, not {_listed(folds)}; give a new --out")
     return found == folds

@@ -1,11 +1,13 @@
-"""`python -m train fit`: train by a recipe."""
+"""`python -m train fit`: train a classifier by a recipe: one fold, all folds of a cross-validation, or all data."""
 
 import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -21,7 +23,43 @@ from train.recipe import RECIPES, Recipe, load_recipe
 from train.run_folder import METRICS, begin_run, check_run, write_labels
 from train.runtime.distributed import Processes, started
 from train.runtime.training_log import summary_writer
-from train.trainer import How, check_fold, train_fold
+from train.trainer import RunOptions, check_fold, train_fold
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """What a `fit` command was asked for."""
+
+    recipe: Recipe
+    data: Path
+    format_: str
+    out: Path
+    held_out: Literal["one fold", "each fold", "nothing"]
+    fold: int
+    """The fold that is held out, from 0, where it is one."""
+    figures_of: Path | None
+    """The cross-validation whose figures go onto the model card."""
+    resume: bool
+    skip_bad: bool
+    backgrounds: Path | None
+    cache: Path | None
+    workers: int
+    tensorboard: bool
+
+    def folds(self) -> set[int]:
+        """The folds that are held out."""
+        every = set(range(self.recipe.fold_count))
+        return {"one fold": {self.fold}, "each fold": every, "nothing": set[int]()}[self.held_out]
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """One of the trainings of a command."""
+
+    number: int
+    """The fold's number, from 0."""
+    fold: Fold
+    folder: Path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,68 +67,92 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = _recipe(options)
+    settings = settings_of(argv)
     with started(options.device) as processes:
-        return _run(recipe, options, processes, [*sys.orig_argv[:1], "-m", "train", "fit", *argv])
-
-
-def asked_for(argv: Sequence[str]) -> tuple[Recipe, Path, set[int]]:
-    """The recipe that `fit` would run with these arguments, its data, and the folds that it would hold out."""
-    options = _parser().parse_args(argv)
-    recipe, one = _recipe(options), set() if options.all_data else {options.fold}
-    return recipe, options.data, set(range(recipe.fold_count)) if options.cross_validate else one
-
-
-def _recipe(options: argparse.Namespace) -> Recipe:
-    changes = [*options.set, *([f"seed={options.seed}"] if options.seed is not None else [])]
-    return load_recipe(options.recipe, changes)
-
-
-def _run(recipe: Recipe, options: argparse.Namespace, processes: Processes, command: list[str]) -> int:
-    # What can be refused is refused here, before hours of reading and before anything is written.
-    check_settings(recipe, processes)
-    if options.tensorboard:
-        summary_writer()
-    if options.figures_of and not options.all_data:
-        raise TrainError("--figures-of goes onto the card of the model to ship; give it with --all-data")
-    figures = _figures_of(options.figures_of) if options.figures_of else {}
-    _check_fold_number(options.fold, recipe.fold_count)
-    if processes.first:
-        check_run(options.out, recipe, options.resume)
-    backgrounds = read_backgrounds(options.backgrounds, options.skip_bad) if options.backgrounds else ()
-    cache = None if options.no_cache else options.cache
-    prepared = prepare(options.data, options.format, recipe, options.skip_bad, cache)
-    how = How(options.resume, options.workers, options.tensorboard, cache, backgrounds)
-    out: Path = options.out
-    parts = _parts(prepared, recipe, options)
-    for number, fold, folder in parts:
-        check_fold(recipe, prepared, fold, number, folder, processes, how)
-    if processes.first:
-        begin_run(out, recipe, command, options.data)
-        write_labels(out, prepared.labels)
-        for _, _, folder in parts:
-            folder.mkdir(exist_ok=True)
-    processes.wait()
-    for number, fold, folder in parts:
-        train_fold(recipe, prepared, fold, number, folder, processes, how, figures)
-    if processes.first and not options.all_data:
-        print(report_run(out))
+        _run(settings, processes, [*sys.orig_argv[:1], "-m", "train", "fit", *argv])
     return 0
 
 
-def _parts(prepared: Prepared, recipe: Recipe, options: argparse.Namespace) -> list[tuple[int, Fold, Path]]:
-    """(number, fold, its run folder) of each training."""
-    if options.all_data:
-        return [(0, Fold(tuple(range(len(prepared.samples))), ()), options.out)]
-    chosen = choose_folds(prepared, recipe)
-    if options.cross_validate:
-        return [(number, fold, options.out / f"fold-{number}") for number, fold in enumerate(chosen)]
-    return [(options.fold, chosen[options.fold], options.out)]
+def settings_of(argv: Sequence[str]) -> FitSettings:
+    """What `fit` would do with these arguments."""
+    options = _parser().parse_args(argv)
+    changes = [*options.set, *([f"seed={options.seed}"] if options.seed is not None else [])]
+    return FitSettings(
+        recipe=load_recipe(options.recipe, changes),
+        data=options.data,
+        format_=options.format,
+        out=options.out,
+        held_out="nothing" if options.all_data else "each fold" if options.cross_validate else "one fold",
+        fold=options.fold,
+        figures_of=options.figures_of,
+        resume=options.resume,
+        skip_bad=options.skip_bad,
+        backgrounds=options.backgrounds,
+        cache=None if options.no_cache else options.cache,
+        workers=options.workers,
+        tensorboard=options.tensorboard,
+    )
 
 
-def _check_fold_number(number: int, count: int) -> None:
-    if not 0 <= number < count:
-        raise TrainError(f"there is no fold {number}; the split has folds 0 to {count - 1}")
+def _run(settings: FitSettings, processes: Processes, command: list[str]) -> None:
+    recipe, out = settings.recipe, settings.out
+    # Whatever can be refused is refused here, before hours of reading and before anything is written.
+    check_settings(recipe, processes)
+    if settings.tensorboard:
+        summary_writer()
+    if settings.figures_of and settings.held_out != "nothing":
+        raise TrainError("--figures-of goes onto the card of the model to ship; give it with --all-data")
+    figures = _figures_of(settings.figures_of) if settings.figures_of else {}
+    if not 0 <= settings.fold < recipe.fold_count:
+        raise TrainError(f"there is no fold {settings.fold}; the split has folds 0 to {recipe.fold_count - 1}")
+    if processes.first:
+        check_run(out, recipe, settings.resume)
+    backgrounds = read_backgrounds(settings.backgrounds, settings.skip_bad) if settings.backgrounds else ()
+    prepared = prepare(settings.data, settings.format_, recipe, settings.skip_bad, settings.cache)
+    options = RunOptions(settings.resume, settings.workers, settings.tensorboard, settings.cache, backgrounds)
+    trainings = _trainings(prepared, settings)
+    for training in trainings:
+        check_fold(recipe, prepared, training.fold, training.number, training.folder, processes, options)
+    if processes.first:
+        begin_run(out, recipe, command, settings.data)
+        write_labels(out, prepared.labels)
+        for training in trainings:
+            training.folder.mkdir(exist_ok=True)
+        _announce(f"results will be in {out}")
+    processes.wait()
+    for training in trainings:
+        if processes.first:
+            _announce(_description(training, settings))
+        train_fold(recipe, prepared, training.fold, training.number, training.folder, processes, options, figures)
+    if processes.first:
+        if settings.held_out != "nothing":
+            print(report_run(out), flush=True)
+        _announce(f"results are in {out}")
+
+
+def _trainings(prepared: Prepared, settings: FitSettings) -> list[_Training]:
+    """The trainings in their order."""
+    if settings.held_out == "nothing":
+        return [_Training(0, Fold(tuple(range(len(prepared.samples))), ()), settings.out)]
+    folds = choose_folds(prepared, settings.recipe)
+    if settings.held_out == "each fold":
+        return [_Training(number, fold, settings.out / f"fold-{number}") for number, fold in enumerate(folds)]
+    return [_Training(settings.fold, folds[settings.fold], settings.out)]
+
+
+def _description(training: _Training, settings: FitSettings) -> str:
+    """One line: which training begins, on how many images, and where its results will be."""
+    images, count = len(training.fold.train), settings.recipe.fold_count
+    if settings.held_out == "nothing":
+        return f"training on all {images} images, results in {training.folder}"
+    return (
+        f"fold {training.number + 1} of {count} (--fold {training.number}): {images} training images, "
+        f"{len(training.fold.test)} test images, results in {training.folder}"
+    )
+
+
+def _announce(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _figures_of(run: Path) -> dict[str, object]:
@@ -98,7 +160,7 @@ def _figures_of(run: Path) -> dict[str, object]:
     missing = missing_folds(run, of_run(run))
     if missing:
         numbers = ", ".join(map(str, sorted(missing)))
-        raise TrainError(f"{run} is no whole cross-validation, fold {numbers} is missing; quote one that has all folds")
+        raise TrainError(f"{run} is no complete cross-validation: fold {numbers} is missing; give one with all folds")
     try:
         figures: dict[str, object] = json.loads((run / METRICS).read_text(encoding="utf-8"))
     except OSError as error:

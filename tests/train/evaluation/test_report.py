@@ -11,6 +11,7 @@ import pytest
 from train import TrainError
 from train.__main__ import main
 from train.commands.ablate import _is_done
+from train.commands.fit import FitSettings, settings_of
 from train.data.taxa_table import card_labels
 from train.evaluation.predictions import Predictions
 from train.evaluation.report import report_run
@@ -106,15 +107,18 @@ def test_predictions_are_there_whole_or_not_at_all(
 
 
 def test_a_row_of_an_ablation_is_done_when_all_its_folds_are(tiny_recipe: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(str(tiny_recipe), ["data.folds=3"])
+    def asked(*more: str, data: Path = tmp_path) -> FitSettings:
+        common = ["--recipe", str(tiny_recipe), "--data", str(data), "--out", str(tmp_path), "--set", "data.folds=3"]
+        return settings_of([*common, *more])
+
     write_fold(tmp_path, 1, tiny_recipe)
-    assert _is_done(tmp_path, recipe, tmp_path, {1})
-    assert not _is_done(tmp_path, recipe, tmp_path, {0, 1, 2})
+    assert _is_done(tmp_path, asked("--fold", "1"))
+    assert not _is_done(tmp_path, asked("--cross-validate"))
     with pytest.raises(TrainError, match="held out fold 1, not 0"):
-        _is_done(tmp_path, recipe, tmp_path, {0})
-    begin_run(tmp_path, recipe, [], tmp_path / "data")
+        _is_done(tmp_path, asked("--fold", "0"))
+    begin_run(tmp_path, asked().recipe, [], tmp_path / "data")
     with pytest.raises(TrainError, match=f"was trained on {tmp_path}/data"):
-        _is_done(tmp_path, recipe, tmp_path / "other", {1})
+        _is_done(tmp_path, asked("--fold", "1", data=tmp_path / "other"))
 
 
 def test_only_a_whole_cross_validation_is_quoted(
@@ -125,7 +129,7 @@ def test_only_a_whole_cross_validation_is_quoted(
     for run, missing in ((tmp_path, "0, 2"), (tmp_path / "fold-1", "0, 2")):
         arguments = ["--recipe", str(tiny_recipe), "--data", str(tmp_path), "--out", str(tmp_path / "new")]
         assert main(["fit", *arguments, "--all-data", "--figures-of", str(run)]) == 2
-        assert f"is no whole cross-validation, fold {missing} is missing" in capsys.readouterr().err
+        assert f"is no complete cross-validation: fold {missing} is missing" in capsys.readouterr().err
 
 
 def test_the_same_fold_twice_and_damaged_predictions_are_refused(
