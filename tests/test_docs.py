@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from docs.file_tree import FOLDERS, tree
+from edge.settings import read_settings
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
@@ -85,6 +86,15 @@ def test_files_that_pages_name_exist() -> None:
     }
     assert len(named) > 10
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+def test_configurations_in_pages_are_read_as_they_stand(tmp_path: Path) -> None:
+    blocks = [block for page in PAGES for block in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
+    assert len(blocks) >= 2
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(block, "utf-8")
+        read_settings(path, {})
 
 
 def test_importing_edge_loads_no_torch() -> None:
