@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EXIT_CODES = """\
 exit codes: 0 done (unsupported files don't count; --watch that was told to stop); 1 done, but some files could not
 be read (each has its line); 2 wrong use or setup; 130 stopped before all given files were done"""
-STOPPING = b"stopping after the frame in hand; once more stops at once\n"
+STOPPING = b"stopping after the frames in hand; once more stops at once\n"
 LISTING_S = 2.0
 """How long an interrupted run may count what is left."""
 

@@ -1,15 +1,18 @@
-"""edge-model: a model's card as a page for people, and the check that the file is what it was."""
+"""`edge-model`: print a model's card as a page for people, and check that the file is undamaged."""
 
 import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from edge import __version__
 from edge.commands.runner import ExitCode, run
 from edge.inference.card import Card, Gate
 from edge.inference.model import STARTER, Model, ModelError
+from edge.inference.taxonomy import RANKS
+from edge.vocabulary import Kind
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,13 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             help="the model (default: the shipped starter model)",
         )
         own.set_defaults(run=command)
+        if name == "info":
+            own.add_argument("--all", action="store_true", help="print every threshold, figure and label, too")
     given = parser.parse_args(arguments)
     return run("edge-model", lambda: given.run(given), ModelError)
 
 
 def _info(given: argparse.Namespace) -> int:
     model = Model(given.file)
-    print("\n".join(page(model.card, model.sha256, given.file.stat().st_size)))
+    lines = full_page if given.all else page
+    print("\n".join(lines(model.card, model.sha256, given.file.stat().st_size)))
     return ExitCode.DONE
 
 
@@ -58,9 +64,117 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def page(card: Card, sha256: str, size_bytes: int) -> Iterator[str]:
-    """The card as lines of text."""
-    yield f"{card.name} {card.version}"
-    yield "=" * len(f"{card.name} {card.version}")
+    """What the model knows, how that was proven, what quantisation costs, and its limits, as lines of text."""
+    yield from _heading(f"{card.name} {card.version}", "=")
+    yield f"{card.licence or 'no licence stated'}, made {card.created[:10]}, {size_bytes / 1e6:.1f} MB"
+    yield f"sha256 {sha256}"
+    for title, lines in (
+        ("What it knows", _knowledge(card)),
+        ("How that was proven", _proof(card)),
+        ("What int8 costs", _cost(card)),
+        ("Limits", _limits(card)),
+        ("Where it comes from", _sources(card)),
+    ):
+        yield from ("", *_heading(title), *lines)
+    yield from ("", "`edge-model info --all` prints every threshold, figure and label.")
+
+
+def _heading(title: str, underline: str = "-") -> tuple[str, str]:
+    return title, underline * len(title)
+
+
+def _knowledge(card: Card) -> Iterator[str]:
+    animals = [label.taxon for label in card.labels if label.taxon is not None]
+    kinds = {label.kind for label in card.labels}
+    if card.task == "detect":
+        yield "Finds with bounding boxes: " + ", ".join(label.common_name for label in card.labels)
+        return
+    yield f"{len(animals)} animals, by class:"
+    names = {taxon.scientific_name: taxon.common_name for taxon in card.higher_taxa}
+    for name, count in Counter(taxon.class_ or "without a class" for taxon in animals).most_common():
+        yield f"  {count:>4}  {f'{names[name]} ({name})' if names.get(name) else name}"
+    others = ((Kind.BLANK, "blank frames"), (Kind.HUMAN, "people"), (Kind.VEHICLE, "vehicles"))
+    yield "also: " + (", ".join(words for kind, words in others if kind in kinds) or "nothing that is no animal")
+    if never := [name for name, value in card.calibration.label_thresholds.items() if value > 1]:
+        yield f"{len(never)} of its labels are never decided on alone; they count for the taxa above them"
+    if card.enrolled:
+        yield f"enrolled later: {', '.join(card.enrolled)}"
+
+
+def _proof(card: Card) -> Iterator[str]:
+    if not card.metrics:
+        yield "Nothing was measured."
+    for data, figures in card.metrics.items():
+        if not isinstance(figures, Mapping):
+            continue
+        if "share_answered" in figures:
+            yield f"{data}:"
+            yield from _decisions_proof(figures)
+        elif isinstance(overall := figures.get("figures"), Mapping):
+            yield f"{data.replace('_', ' ')}: {overall['images']} images, {overall['sequences']} sequences"
+            for name in ("accuracy", "macro_f1"):
+                value = overall[name]
+                interval = f"95% interval {value['low']:.0%} to {value['high']:.0%}"
+                yield f"  {name.replace('_', ' '):<9} {value['value']:.0%} ({interval})"
+
+
+def _decisions_proof(figures: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  a decision on {figures['share_answered']:.0%} of {figures['frames']} frames, the others stay unknown"
+    counted = {f"rank {rank}": f"answers_{rank}" for rank in reversed(RANKS)}
+    counted |= {f"{kind}": f"answers_{kind}" for kind in (Kind.BLANK, Kind.HUMAN, Kind.VEHICLE)}
+    for words, name in counted.items():
+        if "precision" in figures.get(name, {}):
+            yield f"  {words:<13} {_right(figures[name])}"
+    for light, part in figures.get("by_light", {}).items():
+        if "precision" in part:
+            yield f"  {light:<13} {_right(part)}"
+    if "blank_auroc" in figures:
+        yield f"  blank frames told from others: area under the ROC curve {figures['blank_auroc']:.2f}"
+
+
+def _right(part: Mapping[str, Any]) -> str:
+    interval = f"95% interval {part['low']:.0%} to {part['high']:.0%}"
+    return f"{part['precision']:>4.0%} right, {part['right']} of {part['right'] + part['wrong']} ({interval})"
+
+
+def _cost(card: Card) -> Iterator[str]:
+    gate = card.gate
+    if gate is None:
+        yield "Not measured: the model is not quantised, or was not compared."
+        return
+    yield f"The quantised model was compared with the original on {gate.images} images ({gate.data}):"
+    if (same := gate.figures.get("decision_agreement")) is not None:
+        yield f"  the same decision on {same:.1%} of them"
+    if "accuracy_float" in gate.figures:
+        labelled = f" of {gate.figures['labelled_images']:.0f} labelled" if "labelled_images" in gate.figures else ""
+        before, after = gate.figures["accuracy_float"], gate.figures["accuracy_int8"]
+        yield f"  right{labelled}: {before:.1%} before, {after:.1%} after"
+    verdicts = Counter(proof.verdict for proof in gate.labels)
+    if verdicts:
+        yield (
+            f"  of its labels {verdicts['passed']} passed, {verdicts['failed']} failed and {verdicts['unproven']} had"
+            " too few images for a proof"
+        )
+
+
+def _limits(card: Card) -> Iterator[str]:
+    yield from (f"- {note}" for note in card.notes)
+    kinds = {label.kind for label in card.labels}
+    if missing := [words for kind, words in ((Kind.HUMAN, "people"), (Kind.VEHICLE, "vehicles")) if kind not in kinds]:
+        yield f"- It does not know {' or '.join(missing)}."
+    if card.task == "classify" and card.calibration.rejection is None:
+        yield "- It has no test for frames unlike its training data; only thresholds make such a frame unknown."
+
+
+def _sources(card: Card) -> Iterator[str]:
+    for source in card.sources:
+        attribution = f" ({source.attribution})" if source.attribution else ""
+        yield f"- {source.role}: {source.name}, {source.licence}{attribution}"
+
+
+def full_page(card: Card, sha256: str, size_bytes: int) -> Iterator[str]:
+    """Everything that the card says, as lines of text."""
+    yield from _heading(f"{card.name} {card.version}", "=")
     yield f"created       {card.created}"
     yield f"licence       {card.licence or 'not stated'}"
     yield f"sha256        {sha256}"
@@ -68,24 +182,20 @@ def page(card: Card, sha256: str, size_bytes: int) -> Iterator[str]:
     yield f"input         {card.input_width_px} x {card.input_height_px} px, {card.fit}"
     yield from _decision(card)
     if card.notes:
-        yield from ("", "Known weaknesses", "----------------", *(f"- {note}" for note in card.notes))
+        yield from ("", *_heading("Limits"), *(f"- {note}" for note in card.notes))
     if card.metrics:
-        yield from ("", "Measured", "--------")
+        yield from ("", *_heading("Measured"))
         yield from _figures(card.metrics)
     if card.gate is not None:
         yield from _gate(card.gate)
-    yield from ("", "Sources", "-------")
-    for source in card.sources:
-        yield f"- {source.role}: {source.name}, {source.licence}" + (
-            f" ({source.attribution})" if source.attribution else ""
-        )
+    yield from ("", *_heading("Sources"), *_sources(card))
     yield from _labels(card)
-    yield from ("", "Toolchain", "---------", ", ".join(f"{name} {v}" for name, v in sorted(card.toolchain.items())))
+    yield from ("", *_heading("Toolchain"), ", ".join(f"{name} {v}" for name, v in sorted(card.toolchain.items())))
 
 
 def _decision(card: Card) -> Iterator[str]:
     calibration = card.calibration
-    yield from ("", "Decision", "--------")
+    yield from ("", *_heading("Decision"))
     yield f"temperature   {calibration.temperature:.3g}"
     yield "thresholds    " + ", ".join(f"{name} {value:.2f}" for name, value in calibration.thresholds.items())
     if calibration.label_thresholds:
@@ -96,18 +206,21 @@ def _decision(card: Card) -> Iterator[str]:
             yield "by label      " + ", ".join(own)
         if never:
             yield f"never alone   {', '.join(never)}"
-    look = calibration.second_look
-    yield "second look   " + (
-        "none" if look is None else f"a square of {look.region_fraction:.0%} of the shorter side, weight "
-        f"{look.weight:.2f} in what it is, {look.blank_weight:.2f} in whether there is anything"
-    )  # fmt: skip
+    crop = calibration.second_look
+    if crop is None:
+        yield "second crop   none"
+    else:
+        yield (
+            f"second crop   a square of {crop.region_fraction:.0%} of the shorter side, "
+            f"weight {crop.weight:.2f} in what it is, {crop.blank_weight:.2f} in whether there is anything"
+        )
     if calibration.rejection is not None:
         yield f"rejection     {calibration.rejection.score} below {calibration.rejection.threshold:.3g}"
     yield f"fitted on     {calibration.fitted_on or 'not stated'}"
 
 
 def _gate(gate: Gate) -> Iterator[str]:
-    yield from ("", "What int8 costs", "---------------", f"{gate.images} images: {gate.data}")
+    yield from ("", *_heading("What int8 costs"), f"{gate.images} images: {gate.data}")
     yield from _figures(gate.figures)
     yield "limits        " + ", ".join(f"{name} {value:g}" for name, value in gate.limits.items())
     yield f"left in float {', '.join(gate.float_nodes) or 'nothing'}"
@@ -134,7 +247,7 @@ def _figures(figures: Mapping[str, object], indent: str = "") -> Iterator[str]:
 def _labels(card: Card) -> Iterator[str]:
     kinds = Counter(label.kind for label in card.labels)
     title = f"Labels ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"
-    yield from ("", title, "-" * len(title))
+    yield from ("", *_heading(title))
     for label in card.labels:
         taxon = label.kind if label.taxon is None else f"{label.taxon.scientific_name} ({label.taxon.rank})"
         enrolled = ", enrolled" if label.name in card.enrolled else ""

@@ -156,7 +156,9 @@ class Console:
 
     def _counter(self, elapsed_s: float) -> str:
         """Files done, rate, and the time left once it is known how many files are to come."""
-        words = [f"{self.done} files" if self._total is None else f"{self.done} of {self._total} files"]
+        files = self.done if self._total is None else self._total
+        of = "" if self._total is None else f" of {self._total}"
+        words = [f"{self.done}{of} file{'' if files == 1 else 's'}"]
         if self._read:
             rate = self._read / max(elapsed_s, 1e-9)
             words.append(

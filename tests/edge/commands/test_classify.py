@@ -233,7 +233,7 @@ def test_a_run_that_is_stopped_says_what_is_left(tmp_path: Path, tiny_model: Pat
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     stopping, last = said.splitlines()[-2:]
-    assert stopping == "stopping after the frame in hand; once more stops at once"
+    assert stopping == "stopping after the frames in hand; once more stops at once"
     ((logged,),) = rows(tmp_path, "SELECT count(*) FROM media WHERE status = 'classified'")
     assert isinstance(logged, int)
     assert f"INFO {logged} new, 0 already logged, {frames - logged} of {frames} left in " in last

@@ -1,5 +1,6 @@
 """What edge-doctor says of hosts that are well and of hosts that are not."""
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -105,3 +106,21 @@ def test_the_exit_code_tells(settings: Settings, capsys: pytest.CaptureFixture[s
     assert doctor.main(["--watch", str(missing), "--model", str(settings.model), "--db", str(settings.db)]) == 1
     assert "mount the card" in capsys.readouterr().out
     assert doctor.main(["--config", str(missing)]) == 2
+
+
+def test_json_is_one_object_for_each_check(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = doctor.main(["--json", "--db", str(tmp_path / "d.db"), "--model", str(tiny_model)])
+    findings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {finding["subject"] for finding in findings} >= {"model", "database", "captures", "clock", "space"}
+    assert all(set(finding) == {"verdict", "subject", "fact", "advice"} for finding in findings)
+    assert code == int(any(finding["verdict"] == "problem" for finding in findings))
+
+
+def test_the_help_has_only_flags_that_a_check_uses(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        doctor.main(["--help"])
+    said = capsys.readouterr().out
+    assert "--min-free-bytes" in said
+    assert not [flag for flag in ("--reclassify", "--power", "--threads", "--second-look") if flag in said]
