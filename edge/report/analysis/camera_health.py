@@ -12,7 +12,8 @@ from edge.report.analysis.study import Study
 from edge.report.analysis.sun import sun_of_day
 from edge.report.read.details import Details
 from edge.report.read.local_time import DAY_S, NO_TIME, day_name
-from edge.report.read.survey import BLANK, CLASSIFIED, DOUBTS, UNREADABLE, WRONG_CLOCK
+from edge.report.read.survey import BLANK, CLASSIFIED, UNREADABLE, WRONG_CLOCK, doubt_bit
+from edge.vocabulary import ClockDoubt
 
 Topic = Literal["silence", "blanks", "flash", "scene", "clock", "disk", "files"]
 
@@ -217,12 +218,12 @@ def _is_night(watch: _Watch) -> NDArray[np.bool_]:
 
 
 def _clock(watch: _Watch) -> Iterator[Finding]:
-    for bit, word, text in (
-        (DOUBTS.index("before_2005"), "before 2005", "was the clock reset?"),
-        (DOUBTS.index("future"), "in the future", "was the clock set wrongly?"),
-        (DOUBTS.index("backwards"), "earlier than frames before them", "was the clock reset?"),
+    for doubt, word, text in (
+        (ClockDoubt.BEFORE_2005, "before 2005", "was the clock reset?"),
+        (ClockDoubt.FUTURE, "in the future", "was the clock set wrongly?"),
+        (ClockDoubt.BACKWARDS, "earlier than frames before them", "was the clock reset?"),
     ):
-        doubtful = (watch.doubt >> bit & 1).astype(bool)
+        doubtful = (watch.doubt & doubt_bit(doubt)) != 0
         if doubtful.any():
             days = watch.local[doubtful] // DAY_S
             yield Finding(

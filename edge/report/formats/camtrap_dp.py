@@ -20,7 +20,8 @@ from edge.report.output import Output, Written, counted, replacing, utf8
 from edge.report.read.deployment import Deployment
 from edge.report.read.details import Details, picked
 from edge.report.read.local_time import DAY_S, NO_TIME, local_text, offset_s
-from edge.report.read.survey import BLANK, CLASSIFIED, KINDS, REASONS
+from edge.report.read.survey import BLANK, CLASSIFIED, KINDS, METHODS, REASONS, Survey
+from edge.vocabulary import Kind, Method
 
 # All columns of the standard: some validators want each of them named, also where nothing is known.
 DEPLOYMENTS = (
@@ -192,13 +193,34 @@ def _observation_columns(
         "observationType": picked(list(KINDS), records.kind[part]),
         "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], records.taxon[part]),
         "count": _counts(records.count[part]),
-        "classificationMethod": picked(["machine", "human"], records.human[part].astype(np.int8)),
+        "classificationMethod": picked(list(METHODS), records.human[part].astype(np.int8)),
         "classifiedBy": details.classified_by(part),
         "classificationTimestamp": [at[:19] + "+00:00" if at[-1:] == "Z" else at for at, _ in said],
         "classificationProbability": _probabilities(records.confidence[part]),
         "observationTags": picked([f"reason:{name}" if name else None for name in REASONS], records.reason[part]),
     }
-    return details.with_boxes(columns, part)
+    return _with_boxes(columns, details, survey, part) if survey.boxed else columns
+
+
+def _with_boxes(columns: dict[str, Any], details: Details, survey: Survey, part: NDArray[np.int64]) -> dict[str, Any]:
+    """The columns of some records with one line for each bounding box of a detector or a person, where there is any."""
+    records = survey.records
+    lines: list[tuple[int, str, tuple[Any, ...]]] = []
+    for i, boxes in enumerate(details.boxes(records.frame[part])):
+        human, kind = records.human[part[i]], KINDS[records.kind[part[i]]]
+        own = [box for box in boxes if bool(box[0]) == human and box[1] == kind]
+        lines += [(i, f"-{box[2]}", box[3:7]) for box in own] or [(i, "", ())]
+    spread = {
+        name: values if isinstance(values, str) else [values[i] for i, _, _ in lines]
+        for name, values in columns.items()
+    }
+    spread["observationID"] = [
+        f"{id_}{suffix}" for id_, (_, suffix, _) in zip(spread["observationID"], lines, strict=True)
+    ]
+    spread["count"] = [1 if box else count for count, (_, _, box) in zip(spread["count"], lines, strict=True)]
+    for place, name in enumerate(("bboxX", "bboxY", "bboxWidth", "bboxHeight")):
+        spread[name] = [box[place] if box else None for _, _, box in lines]
+    return spread
 
 
 def _event_columns(study: Study) -> dict[str, Any]:
@@ -215,7 +237,7 @@ def _event_columns(study: Study) -> dict[str, Any]:
         "observationType": picked(list(KINDS), events.kind),
         "scientificName": picked([*(t.scientific_name for t in survey.taxa), None], events.taxon),
         "count": _counts(events.count),
-        "classificationMethod": picked(["machine", "human"], events.human.astype(np.int8)),
+        "classificationMethod": picked(list(METHODS), events.human.astype(np.int8)),
         "classificationProbability": _probabilities(events.confidence),
     }
 
@@ -247,8 +269,8 @@ def _blank_event_columns(study: Study, numbers: NDArray[np.int64]) -> dict[str, 
         "eventStart": _stamps(frames.at[first], frames.local[first]),
         "eventEnd": _stamps(frames.at[last], frames.local[last]),
         "observationLevel": "event",
-        "observationType": "blank",
-        "classificationMethod": "machine",
+        "observationType": Kind.BLANK.value,
+        "classificationMethod": Method.MACHINE.value,
     }
 
 

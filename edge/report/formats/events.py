@@ -9,7 +9,7 @@ from edge.report.formats.csv import harmless, write_table
 from edge.report.output import Output, Written, counted
 from edge.report.read.details import picked
 from edge.report.read.local_time import local_text
-from edge.report.read.survey import KINDS
+from edge.report.read.survey import KINDS, METHODS
 
 
 def write(study: Study, output: Output) -> Written:
@@ -36,5 +36,5 @@ def _columns(study: Study) -> dict[str, list[Any]]:
         "frames": events.frames.tolist(),
         "count": [count or None for count in events.count.tolist()],
         "confidence": [None if value != value else value for value in confidence],
-        "method": picked(["machine", "human"], events.human.astype(np.int8)),
+        "method": picked(list(METHODS), events.human.astype(np.int8)),
     }

@@ -22,10 +22,11 @@ from edge.report.output import Output, Written, counted, utf8
 from edge.report.read.details import Details
 from edge.report.read.local_time import NO_TIME, local_text
 from edge.report.read.survey import ANIMAL, BLANK, CLASSIFIED, KINDS, UNREADABLE, Survey
+from edge.vocabulary import Kind, MediaStatus
 
 FORMAT_VERSION = "1.6"
 CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle", "4": "unknown"}
-_CATEGORY_OF_KIND = {"animal": "1", "human": "2", "vehicle": "3", "unknown": "4"}
+_CATEGORY_OF_KIND: dict[str, str] = {Kind.ANIMAL: "1", Kind.HUMAN: "2", Kind.VEHICLE: "3", Kind.UNKNOWN: "4"}
 WHOLE_FRAME = (0.0, 0.0, 1.0, 1.0)
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -104,7 +105,7 @@ def _images(
     lasts = np.searchsorted(records.frame, frame, side="right")
     said = _Said.of(study, details, classes, int(firsts[0]), int(lasts[-1]))
     unreadable = frames.status[frame] == UNREADABLE
-    failures = iter(details.fetch("media", "coalesce(reason, 'unreadable')", frame[unreadable]))
+    failures = iter(details.fetch("media", f"coalesce(reason, '{MediaStatus.UNREADABLE}')", frame[unreadable]))
     dated = (frames.at[frame] != NO_TIME).tolist()
     spans = zip(firsts.tolist(), lasts.tolist(), strict=True)
     for i, ((first, last), failed) in enumerate(zip(spans, unreadable.tolist(), strict=True)):

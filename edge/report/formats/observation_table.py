@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edge.report.analysis.study import Study
 from edge.report.read.details import Details, picked
 from edge.report.read.local_time import NO_TIME, local_text
-from edge.report.read.survey import DOUBTS, KINDS, REASONS
+from edge.report.read.survey import DOUBTS, KINDS, METHODS, REASONS
 
 CHUNK = 50_000
 COLUMNS = (
@@ -54,7 +54,7 @@ def long_table(study: Study, details: Details, part: slice) -> Columns:
         "count": count.tolist(),
         "confidence": rounded.tolist(),
         "reason": picked([name or None for name in REASONS], records.reason[part]),
-        "method": picked(["machine", "human"], records.human[part].astype(np.int8)),
+        "method": picked(list(METHODS), records.human[part].astype(np.int8)),
         "classified_by": details.classified_by(part),
         "event": event.tolist(),
         "class": of_taxon([t.class_ or None for t in taxa]),

@@ -13,7 +13,7 @@ from edge.report.formats.public_paths import PublicPaths
 from edge.report.output import Output, Written, counted, utf8
 from edge.report.read.details import Details, picked
 from edge.report.read.local_time import NO_TIME, local_text, offset_s
-from edge.report.read.survey import ANIMAL, CLASSIFIED
+from edge.report.read.survey import ANIMAL, CLASSIFIED, KINDS
 
 IMAGES = (
     "project_id", "deployment_id", "image_id", "location", "identified_by", "wi_taxon_id", "class", "order", "family",
@@ -24,7 +24,6 @@ DEPLOYMENTS = (
     "project_id", "deployment_id", "placename", "longitude", "latitude", "start_date", "end_date", "camera_id",
     "remarks",
 )  # fmt: skip
-_NAMES = {"human": "Human", "vehicle": "Vehicle", "blank": "Blank", "unknown": "Unknown"}
 
 
 def write(study: Study, output: Output) -> Written:
@@ -61,8 +60,7 @@ def _images(study: Study, details: Details, paths: PublicPaths, project: str, pa
     def of_taxon(values: list[str]) -> list[Any]:
         return picked([*(value or None for value in values), None], taxon)
 
-    kinds = picked([*(_NAMES.get(name, "Animal") for name in ("animal", "human", "vehicle", "blank", "unknown"))],
-                   records.kind[part])  # fmt: skip
+    kinds = picked([kind.capitalize() for kind in KINDS], records.kind[part])
     common = of_taxon([t.common_name or t.scientific_name for t in survey.taxa])
     seen = details.media(frame)
     deployment = frames.deployment[frame]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.report.analysis.study import Study
+from edge.vocabulary import Kind
 
 WEAK_RECALL = 0.7
 LEAST_IMAGES = 5
@@ -52,7 +53,7 @@ def model_words(study: Study) -> list[ModelWords]:
                 int(counts[place]),
                 len(card.labels),
                 card.licence,
-                any(label.kind == "human" for label in card.labels),
+                any(label.kind == Kind.HUMAN for label in card.labels),
                 card.notes,
                 tuple(_weak(study, place)),
                 tuple(f"{s.name} ({s.role}, {s.licence})" for s in card.sources),

@@ -36,6 +36,7 @@ from edge.report.page.thumbnails import Gallery, Thumbnail, frame_paths
 from edge.report.read.deployment import Deployment
 from edge.report.read.local_time import NO_TIME, day_name, local_text
 from edge.report.read.survey import ANIMAL, BLANK, CLASSIFIED, HUMAN, KINDS, PENDING, UNKNOWN, UNREADABLE, VEHICLE
+from edge.vocabulary import MediaStatus
 
 SPECIES_PICTURED = 60
 
@@ -252,10 +253,12 @@ def _reviews(study: Study, gallery: Gallery) -> list[ReviewCard]:
 def _unreadable(study: Study) -> dict[str, Any]:
     counts = study.survey.status_counts
     return {
-        "by_reason": sorted(((r, n) for (s, r), n in counts.items() if s == "unreadable"), key=lambda item: -item[1]),
+        "by_reason": sorted(
+            ((r, n) for (s, r), n in counts.items() if s == MediaStatus.UNREADABLE), key=lambda item: -item[1]
+        ),
         "files": study.survey.problems[:12],
-        "total": sum(n for (s, _), n in counts.items() if s == "unreadable"),
-        "unsupported": sum(n for (s, _), n in counts.items() if s == "unsupported"),
+        "total": sum(n for (s, _), n in counts.items() if s == MediaStatus.UNREADABLE),
+        "unsupported": sum(n for (s, _), n in counts.items() if s == MediaStatus.UNSUPPORTED),
         "pending": int((study.survey.frames.status == PENDING).sum()),
     }
 

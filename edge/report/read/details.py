@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge.report.read.connection import connect
 from edge.report.read.read_database import readable_path
-from edge.report.read.survey import KINDS, Survey
+from edge.report.read.survey import Survey
 
 # Of several detectors the newest counts.
 _BOXES = """
@@ -80,28 +80,6 @@ class Details:
                 answers[place] = name
         return answers
 
-    def with_boxes(self, columns: dict[str, Any], part: NDArray[np.int64]) -> dict[str, Any]:
-        """Camtrap DP columns of some records, with one line for each box where a detector or a person drew boxes."""
-        if not self._survey.boxed:
-            return columns
-        records = self._survey.records
-        frame, human, kind = records.frame[part], records.human[part], records.kind[part]
-        lines: list[tuple[int, tuple[Any, ...]]] = []
-        for i, boxes in enumerate(self._boxes(frame)):
-            own = [b for b in boxes if bool(b[0]) == human[i] and KINDS.index(b[1]) == kind[i]]
-            lines += [(i, (f"-{b[2]}", *b[3:7], 1)) for b in own] or [(i, ("", None, None, None, None, 0))]
-        spread = {
-            name: values if isinstance(values, str) else [values[i] for i, _ in lines]
-            for name, values in columns.items()
-        }
-        spread["observationID"] = [
-            f"{id_}{extra[0]}" for id_, (_, extra) in zip(spread["observationID"], lines, strict=True)
-        ]
-        spread["count"] = [1 if extra[5] else count for count, (_, extra) in zip(spread["count"], lines, strict=True)]
-        for place, name in enumerate(("bboxX", "bboxY", "bboxWidth", "bboxHeight"), 1):
-            spread[name] = [extra[place] for _, extra in lines]
-        return spread
-
     def candidates(self, part: NDArray[np.int64]) -> Iterator[tuple[int, str, float]]:
         """(place of the record, taxon, probability) of the top answers of some records."""
         records = self._survey.records
@@ -119,11 +97,12 @@ class Details:
         return [name for db in self._open for (name,) in db.execute("SELECT DISTINCT taxon FROM candidate")]
 
     def boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:
-        """(human, kind, subject, x, y, width, height, confidence) of each frame's boxes; attention is no box."""
-        return self._boxes(frames) if self._survey.boxed else [[] for _ in frames]
-
-    def _boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:
+        """(human, kind, subject, x, y, width, height, confidence) of each frame's bounding boxes, without the crops
+        that drew the model's attention.
+        """
         found: list[list[tuple[Any, ...]]] = [[] for _ in frames]
+        if not self._survey.boxed:
+            return found
         media, databases = self._survey.frames.media[frames], self._survey.frames.database[frames]
         for database in np.unique(databases).tolist():
             places: dict[int, list[int]] = {}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge.database.taxon_index import TaxonIndex
 from edge.report.read.columns import KeyCodes, float32, int32, int64, joined, key_of, key_parts, read_columns
 from edge.report.read.survey import ANIMAL, HUMAN, KINDS, REASONS, VEHICLE, Pairs, Records
+from edge.vocabulary import BoxSource, Method
 
 _KEY = key_of(
     "method", "kind", "rank", "taxon", "reason", "model", "subject", "box_source",
@@ -146,21 +147,21 @@ def _rows(said: Observations, media: NDArray[np.int64], book: TaxonIndex) -> _Ro
     keys, coded = said.keys, said.coded
     parts = [key_parts(text) for text in keys.codes]
     book.learn_common_names((part[2], part[3], part[9]) for part in parts)
-    reviewers = {name: i for i, name in enumerate(sorted({part[8] for part in parts if part[0] == "human"}))}
+    reviewers = {name: i for i, name in enumerate(sorted({part[8] for part in parts if part[0] == Method.HUMAN}))}
     place = np.searchsorted(media, said.media)
     rows = _Rows(
         said.id,
         place.astype(np.int32),
         keys.table(lambda part: int(part[5] or -1), np.int32)[coded],
-        keys.table(lambda part: part[0] == "human", np.bool_)[coded],
+        keys.table(lambda part: part[0] == Method.HUMAN, np.bool_)[coded],
         keys.table(lambda part: int(part[6]), np.int32)[coded],
         keys.table(lambda part: KINDS.index(part[1]), np.int8)[coded],
         keys.table(lambda part: book.code(part[2], part[3]), np.int32)[coded],
         said.confidence,
         said.count,
         keys.table(lambda part: REASONS.index(part[4]), np.int8)[coded],
-        keys.table(lambda part: part[7] not in ("", "attention"), np.bool_)[coded],
-        keys.table(lambda part: reviewers.get(part[8], -1) if part[0] == "human" else -1, np.int32)[coded],
+        keys.table(lambda part: part[7] not in ("", BoxSource.ATTENTION), np.bool_)[coded],
+        keys.table(lambda part: reviewers.get(part[8], -1) if part[0] == Method.HUMAN else -1, np.int32)[coded],
     )
     if not len(media):
         return rows.take(np.zeros(len(rows), bool))

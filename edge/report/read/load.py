@@ -24,12 +24,13 @@ from edge.report.read.local_time import NO_TIME, to_local
 from edge.report.read.read_database import Part, Places, read_database
 from edge.report.read.survey import (
     CLASSIFIED,
-    DOUBTS,
     PROBLEMS_KEPT,
     Frames,
     Survey,
+    doubt_bit,
 )
 from edge.report.read.two_readers import connect_with_help
+from edge.vocabulary import ClockDoubt
 
 
 def load(
@@ -111,7 +112,7 @@ def _merge(
     deployment = joined([part.deployment for part in parts], np.int32)
     at = joined([part.at for part in parts], np.int64)
     doubt = joined([part.doubt for part in parts], np.int8)
-    undated = (doubt >> DOUBTS.index("no_exif") & 1).astype(bool) & (at != NO_TIME)
+    undated = ((doubt & doubt_bit(ClockDoubt.NO_EXIF)) != 0) & (at != NO_TIME)
     copied = copied_together(deployment, at, undated) | _odd_ones(deployment, undated)
     at = np.where(copied, NO_TIME, at)
     local = np.full(len(at), NO_TIME, np.int64)

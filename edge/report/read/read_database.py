@@ -20,6 +20,7 @@ from edge.report.read.effective_labels import EffectiveLabels, Observations, cho
 from edge.report.read.event_labels import read_events, stored_votes, votes_missing, worked_out_votes
 from edge.report.read.filters import Selection
 from edge.report.read.survey import DOUBTS, PROBLEMS_KEPT, STATUSES, Heartbeats, Problem
+from edge.vocabulary import MediaStatus
 
 _PROBLEMS = """
 SELECT path, status, coalesce(reason, ''), received_at FROM media
@@ -117,7 +118,7 @@ def read_database(
         stored = worked_out_votes(connection, part.media, book, rules)
     part.event_kind, part.event_taxon, part.event_confidence = stored.kind, stored.taxon, stored.confidence
     part.heartbeats = _heartbeats(connection)
-    if any(status == "unreadable" for status, _ in part.counts):
+    if any(status == MediaStatus.UNREADABLE for status, _ in part.counts):
         part.problems = [
             Problem(readable_path(where), status, reason, at)
             for where, status, reason, at in connection.execute(_PROBLEMS, (PROBLEMS_KEPT,))

@@ -10,14 +10,29 @@ from edge.database.taxon_index import Model
 from edge.inference.taxonomy import Taxon
 from edge.report.read.deployment import Deployment
 from edge.report.read.local_time import NO_TIME, Seconds
+from edge.vocabulary import ClockDoubt, DecisionReason, Kind, MediaStatus, Method
 
-KINDS = ("animal", "human", "vehicle", "blank", "unknown")
-ANIMAL, HUMAN, VEHICLE, BLANK, UNKNOWN = range(len(KINDS))
-STATUSES = ("pending", "classified", "unreadable", "unsupported")
-PENDING, CLASSIFIED, UNREADABLE, UNSUPPORTED = range(len(STATUSES))
-DOUBTS = ("zone_assumed", "no_exif", "before_2005", "future", "backwards", "dst_gap")
-WRONG_CLOCK = sum(1 << DOUBTS.index(word) for word in ("before_2005", "future"))
-REASONS = ("", "confident", "rolled_up", "below_threshold", "out_of_distribution", "blank")
+# Columns hold places in these tuples, which keep the order of the vocabularies.
+KINDS = tuple(kind.value for kind in Kind)
+ANIMAL, HUMAN, VEHICLE, BLANK, UNKNOWN = map(
+    KINDS.index, (Kind.ANIMAL, Kind.HUMAN, Kind.VEHICLE, Kind.BLANK, Kind.UNKNOWN)
+)
+STATUSES = tuple(status.value for status in MediaStatus)
+PENDING, CLASSIFIED, UNREADABLE = map(
+    STATUSES.index, (MediaStatus.PENDING, MediaStatus.CLASSIFIED, MediaStatus.UNREADABLE)
+)
+REASONS = ("", *(reason.value for reason in DecisionReason))
+METHODS = (Method.MACHINE.value, Method.HUMAN.value)
+"""By `Records.human`."""
+DOUBTS = tuple(doubt.value for doubt in ClockDoubt)
+
+
+def doubt_bit(doubt: ClockDoubt) -> int:
+    """The bit of `Frames.doubt` that stands for a doubt."""
+    return 1 << DOUBTS.index(doubt)
+
+
+WRONG_CLOCK = doubt_bit(ClockDoubt.BEFORE_2005) | doubt_bit(ClockDoubt.FUTURE)
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
