@@ -39,7 +39,7 @@ tree: ## write the list of source files into docs/architecture.md
 	$(PYTHON) docs/file_tree.py
 
 docs: $(DOCS)/.installed ## build the manual as a static site in site/ and check its links
-	$(DOCS)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
 	@echo "The manual is in site/index.html"
 
 faults: $(DEV)/.installed ## the long attacks on the daemon: about an hour (FAULTS_KILLS=2000: more kills)
