@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 
 from edge.commands.classify import main
-from edge.database import store
-from edge.database.events import schedule as event_schedule
-from edge.database.events.table import update_events
 from edge.database.recovery import find_damage
 from edge.database.schema import open_database
 from tests.support.made_images import noisy_jpeg
@@ -81,57 +78,6 @@ def test_a_frame_that_grows_after_its_end_stays_one_frame(tmp_path: Path, run: R
     path.write_bytes(noisy_jpeg(2) + b"begin and end and more")  # another frame under the name
     assert run() == 0
     assert rows(tmp_path, "SELECT count(*) FROM media") == [(2,)]
-
-
-OF_NO_EVENT = """
-SELECT count(*) FROM detections WHERE kind <> 'blank' AND captured_at IS NOT NULL
-AND media NOT IN (SELECT media FROM event_media)
-"""
-
-
-def test_events_that_take_long_are_brought_up_to_date_less_often_and_at_the_end(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    placed: list[int] = []
-
-    def counting(connection: sqlite3.Connection, media: list[int], **more: Any) -> int:
-        placed.append(len(media))
-        return update_events(connection, media, **more)
-
-    monkeypatch.setattr(event_schedule, "update_events", counting)
-    monkeypatch.setattr(event_schedule, "SLOW_S", 0.0)
-    monkeypatch.setattr(event_schedule, "UNHURRIED", 10**6)
-    for number in range(20):  # three groups, a minute apart: one visit, or several of one taxon each
-        path = tmp_path / "captures" / f"{number:02}.jpg"
-        path.write_bytes(noisy_jpeg(number))
-        os.utime(path, (1_700_000_000 + 60 * number,) * 2)
-    assert run() == 0
-    assert placed == [8, 12]
-    assert rows(tmp_path, OF_NO_EVENT) == [(0,)]
-    with closing(sqlite3.connect(tmp_path / "d.db")) as connection, connection:
-        connection.execute("DELETE FROM event_media WHERE media > 8")
-        connection.execute("UPDATE run SET ended_at = NULL")  # as when it died before the end
-    (tmp_path / "captures" / "one-more.jpg").write_bytes(noisy_jpeg(99))
-    assert run() == 0
-    assert rows(tmp_path, OF_NO_EVENT) == [(0,)]
-
-
-def test_events_wait_while_more_frames_follow(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    placed: list[int] = []
-
-    def counting(connection: sqlite3.Connection, media: list[int], **more: Any) -> int:
-        placed.append(len(media))
-        return update_events(connection, media, **more)
-
-    monkeypatch.setattr(event_schedule, "update_events", counting)
-    monkeypatch.setattr(store, "BACKLOG_S", float("inf"))
-    for number in range(20):
-        path = tmp_path / "captures" / f"{number:02}.jpg"
-        path.write_bytes(noisy_jpeg(number))
-        os.utime(path, (1_700_000_000 + 60 * number,) * 2)
-    assert run() == 0
-    assert placed == [20]  # with the last group, and nothing was left at the end
-    assert rows(tmp_path, OF_NO_EVENT) == [(0,)]
 
 
 def test_a_run_records_its_end(tmp_path: Path, run: Run) -> None:
