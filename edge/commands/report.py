@@ -1,17 +1,14 @@
 """`edge-report FORMAT`: reports and exports of one or many detections databases."""
 
 import argparse
-import contextlib
-import os
 import sys
-import tomllib
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from edge import __version__
 from edge.commands.report_formats import FORMATS, Format
+from edge.commands.runner import ExitCode, run
 from edge.database.events.grouping import Rules
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
@@ -20,36 +17,32 @@ from edge.report.read.connection import find_databases
 from edge.report.read.coordinate_obscuring import obscure
 from edge.report.read.filters import Selection, moment
 from edge.report.read.load import load
-
-DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+from edge.settings import Configuration, read_configuration
+from edge.timestamps import zone_named
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     arguments = _parser().parse_args(argv)
-    chosen: Format = arguments.format
-    try:
-        if chosen.target != "stdout" and arguments.out is None:
-            raise ReportError(f"`edge-report {chosen.name}` needs --out PATH")
-        output = Output(arguments.out, _progress(arguments))
-        study = _study(arguments, output.progress)
-        written = chosen.write(study, output, arguments)
-        if output.path is not None and not arguments.quiet:
-            output.warn(f"wrote {output.path} ({written.contents})")
-        if study.selection.species and not len(study.survey.records):
-            output.warn(f"no frame shows {' or '.join(study.selection.species)}")
-        return PROBLEM if written.problem_found else DONE
-    except ReportError as error:
-        print(f"edge-report: {error}", file=sys.stderr)
-        return WRONG_USE
-    except BrokenPipeError:
-        # The reader of a pipe (`| head`) has seen enough.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-    except KeyboardInterrupt:
-        print("\nedge-report: interrupted; a report that is not whole was not put in place", file=sys.stderr)
-        return INTERRUPTED
+    return run(
+        "edge-report",
+        lambda: _report(arguments.format, arguments),
+        ReportError,
+        interrupted="interrupted; a report that is not complete was not put in place",
+    )
+
+
+def _report(chosen: Format, arguments: argparse.Namespace) -> ExitCode:
+    if chosen.target != "stdout" and arguments.out is None:
+        raise ReportError(f"`edge-report {chosen.name}` needs --out PATH")
+    output = Output(arguments.out, _progress(arguments))
+    study = _study(arguments, output)
+    written = chosen.write(study, output, arguments)
+    if output.path is not None and not arguments.quiet:
+        output.warn(f"wrote {output.path} ({written.contents})")
+    if study.selection.species and not len(study.survey.records):
+        output.warn(f"no frame here shows {' or '.join(study.selection.species)}")
+    return ExitCode.PROBLEM if written.problem_found else ExitCode.DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +76,12 @@ def _common(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="PATH", help="where to write; text goes to standard output without it"
     )
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="[project] and [deployment.ID] of the study")
-    parser.add_argument("--time-zone", metavar="ZONE", help="of cameras whose zone nobody gave, such as Europe/Madrid")
+    parser.add_argument(
+        "--time-zone",
+        metavar="ZONE",
+        type=_zone_name,
+        help="zone of cameras for which none is set, such as Europe/Madrid",
+    )
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="no progress, and no line that tells what was written"
     )
@@ -129,6 +127,13 @@ def _until_moment(text: str) -> datetime:
     return _moment(text, end=True)
 
 
+def _zone_name(text: str) -> str:
+    try:
+        return str(zone_named(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
@@ -149,9 +154,9 @@ def _rules(arguments: argparse.Namespace) -> Rules:
     return Rules(interval_s=round(arguments.interval * 60), by_taxon=by_taxon)
 
 
-def _study(arguments: argparse.Namespace, progress: Progress) -> Study:
-    config = read_config(arguments.config)
-    given = arguments.db or [Path(config.get("db", "detections.db"))]
+def _study(arguments: argparse.Namespace, output: Output) -> Study:
+    configuration = read_configuration(arguments.config) if arguments.config else Configuration()
+    given = arguments.db or [configuration.options.db]
     since, until = arguments.since, arguments.until
     if since is None and until is None and hasattr(arguments, "default_period"):
         since, until = arguments.default_period
@@ -168,15 +173,15 @@ def _study(arguments: argparse.Namespace, progress: Progress) -> Study:
     survey = load(
         find_databases(given),
         selection,
-        overrides=config.get("deployment", {}),
-        time_zone=arguments.time_zone or config.get("time_zone"),
+        overrides=configuration.deployments,
+        time_zone=arguments.time_zone or configuration.options.time_zone,
         rules=rules,
-        progress=progress,
+        progress=output.progress,
+        warn=output.warn,
     )
-    project = config.get("project", {})
     if arguments.obscure > 0:
-        survey = obscure(survey, arguments.obscure, project.get("sensitive", []))
-    return Study(survey, selection, rules, project)
+        survey = obscure(survey, arguments.obscure, configuration.project.sensitive)
+    return Study(survey, selection, rules, configuration.project)
 
 
 def _progress(arguments: argparse.Namespace) -> Progress:
@@ -184,18 +189,6 @@ def _progress(arguments: argparse.Namespace) -> Progress:
     if arguments.quiet or not sys.stderr.isatty():
         return lambda line: None
     return lambda line: print(f"\r\x1b[K{line}", end="" if line else "\r\x1b[K", file=sys.stderr, flush=True)
-
-
-def read_config(path: Path | None) -> dict[str, Any]:
-    """The TOML configuration. Raises `ReportError` when it cannot be read."""
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ReportError(f"{path}: {error.strerror}; --config names a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ReportError(f"{path} is no TOML: {error}") from error
 
 
 if __name__ == "__main__":

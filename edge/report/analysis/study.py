@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from edge.report.analysis.sampling_effort import Effort, find_effort, total_nigh
 from edge.report.analysis.species_table import Row, species_rows
 from edge.report.read.filters import Selection
 from edge.report.read.survey import Survey
+from edge.settings import Project
 
 
 @dataclass
@@ -22,8 +22,8 @@ class Study:
     survey: Survey
     selection: Selection = field(default_factory=Selection)
     rules: Rules = DEFAULT_RULES
-    project: dict[str, Any] = field(default_factory=dict)
-    """`[project]` of the configuration."""
+    project: Project = Project()
+    """The table [project] of the configuration."""
 
     @cached_property
     def events(self) -> Events:

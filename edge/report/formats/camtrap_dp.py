@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge.report.analysis.events import frame_bursts
 from edge.report.analysis.study import Study
-from edge.report.formats.camtrap_dp_metadata import as_list, dated_frames, descriptor, refuse_what_is_missing
+from edge.report.formats.camtrap_dp_metadata import dated_frames, descriptor, refuse_what_is_missing
 from edge.report.formats.csv import ColumnFile, csv_lines
 from edge.report.formats.observation_table import CHUNK, DOUBT_TEXTS
 from edge.report.formats.parallel_chunks import in_chunks
@@ -148,7 +148,7 @@ def _media_columns(
     study: Study, paths: PublicPaths, frame: NDArray[np.int32], seen: list[tuple[str, str]]
 ) -> dict[str, Any]:
     frames = study.survey.frames
-    methods = as_list(study.project.get("capture_method"))
+    methods = study.project.capture_method
     public = [
         paths.public(path, deployment)
         for (path, _), deployment in zip(seen, frames.deployment[frame].tolist(), strict=True)
@@ -157,7 +157,7 @@ def _media_columns(
     return {
         "mediaID": [digest for _, digest in seen],
         "deploymentID": picked([d.name for d in study.survey.deployments], frames.deployment[frame]),
-        "captureMethod": methods[0] if len(methods) == 1 else "",
+        "captureMethod": methods[0].value if len(methods) == 1 else "",
         "timestamp": _stamps(frames.at[frame], frames.local[frame]),
         "filePath": public,
         "filePublic": "false",

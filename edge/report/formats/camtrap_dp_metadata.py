@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,11 +18,6 @@ from edge.report.read.survey import CLASSIFIED
 
 VERSION = "1.0.2"
 BASE = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}/"
-SAMPLING_DESIGNS = (
-    "simpleRandom", "systematicRandom", "clusteredRandom", "experimental", "targeted", "opportunistic",
-)  # fmt: skip
-CAPTURE_METHODS = ("activityDetection", "timeLapse")
-ROLES = ("contact", "principalInvestigator", "rightsHolder", "publisher", "contributor")
 
 
 def dated_frames(study: Study) -> NDArray[np.bool_]:
@@ -32,18 +28,8 @@ def dated_frames(study: Study) -> NDArray[np.bool_]:
 
 def refuse_what_is_missing(study: Study) -> None:
     """Raise `ReportError` naming every key that only a person can fill in."""
-    project, missing, wrong = study.project, [], []
-    missing += [f"[project] {key}" for key in ("title", "contributors", "sampling_design", "capture_method")
-                if not project.get(key)]  # fmt: skip
-    for key, allowed in (("sampling_design", SAMPLING_DESIGNS), ("capture_method", CAPTURE_METHODS)):
-        for value in as_list(project.get(key)):
-            if value not in allowed:
-                wrong.append(f"[project] {key} is {value!r}, expected one of {', '.join(allowed)}")
-    for person in as_list(project.get("contributors")):
-        if not isinstance(person, dict) or not person.get("title"):
-            wrong.append('[project] contributors: each is {title = "Name", role = "contact"}')
-        elif person.get("role", "contributor") not in ROLES:
-            wrong.append(f"[project] contributors: role {person['role']!r} is none of {', '.join(ROLES)}")
+    required = ("title", "contributors", "sampling_design", "capture_method")
+    missing = [f"[project] {key}" for key in required if not getattr(study.project, key)]
     for place, deployment in enumerate(study.survey.deployments):
         if not (dated_frames(study) & (study.survey.frames.deployment == place)).any():
             continue
@@ -54,14 +40,8 @@ def refuse_what_is_missing(study: Study) -> None:
             else "[deployment.ID] (none is named: --deployment ID of edge-classify)"
         )
         missing += [f"{name} {key}" for key in keys]
-    if missing or wrong:
-        what = "; ".join(([f"missing in --config: {', '.join(missing)}"] if missing else []) + wrong)
-        raise ReportError(f"Camtrap DP needs what only a person knows; {what}")
-
-
-def as_list(value: object) -> list[Any]:
-    """One value or several, as people write them in TOML."""
-    return value if isinstance(value, list) else [value] if value else []
+    if missing:
+        raise ReportError(f"Camtrap DP needs what only a person knows; missing in --config: {', '.join(missing)}")
 
 
 def descriptor(study: Study, periods: list[tuple[int, int]]) -> dict[str, Any]:
@@ -76,29 +56,30 @@ def descriptor(study: Study, periods: list[tuple[int, int]]) -> dict[str, Any]:
         and (dated_frames(study) & (survey.frames.deployment == i)).any()
     ]
     today = day_text(int(datetime.now(UTC).timestamp()) // DAY_S)
+    given = msgspec.to_builtins(project)
     optional = {
-        key: project[key]
+        key: given[key]
         for key in ("id", "description", "version", "keywords", "homepage", "licenses", "bibliographicCitation")
-        if project.get(key)
+        if given[key]
     }
     precision = max((d.precision_deg for d in survey.deployments if d.precision_deg), default=None)
     return {
         "profile": f"{BASE}camtrap-dp-profile.json",
-        "name": _slug(str(project["title"])),
+        "name": _slug(project.title),
         **optional,
         **({"coordinatePrecision": precision} if precision else {}),
-        "title": project["title"],
+        "title": project.title,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "contributors": [{"role": "contributor", **person} for person in project["contributors"]],
+        "contributors": [{"role": "contributor", **person} for person in given["contributors"]],
         "sources": [
             {"title": "edge-classify", "version": __version__},
             *({"title": model.name, "version": model.version} for model in survey.models),
         ],
         "project": {
-            "title": project["title"],
-            "samplingDesign": project["sampling_design"],
-            "captureMethod": as_list(project["capture_method"]),
-            "individualAnimals": bool(project.get("individual_animals", False)),
+            "title": project.title,
+            "samplingDesign": given["sampling_design"],
+            "captureMethod": list(given["capture_method"]),
+            "individualAnimals": project.individual_animals,
             "observationLevel": ["media", "event"],
         },
         "spatial": _spatial(places),

@@ -29,7 +29,7 @@ DEPLOYMENTS = (
 def write(study: Study, output: Output) -> Written:
     """Write both files into the folder that --out names."""
     folder = output.folder()
-    project = str(study.project.get("id") or study.project.get("title") or "project")
+    project = study.project.id or study.project.title or "project"
     _write_deployments(study, folder / "deployments.csv", project)
     records, frames = study.survey.records, study.survey.frames
     wanted = np.flatnonzero((frames.status == CLASSIFIED)[records.frame] & (frames.at != NO_TIME)[records.frame])

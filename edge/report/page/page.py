@@ -55,7 +55,7 @@ def render(study: Study, pictures: bool = True, solar: bool = False, progress: P
     progress("working out the report")
     gallery = Gallery(study.survey, study.rules, pictures)
     context = {
-        "title": study.project.get("title") or _default_title(study),
+        "title": study.project.title or _default_title(study),
         "subtitle": _subtitle(study),
         "filters": study.selection.describe(),
         "made_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil, cos, floor, log10, radians
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from edge.report.read.local_time import NO_TIME
 
@@ -68,16 +68,6 @@ class Deployment:
             start_at=min(starts, default=NO_TIME),
             end_at=max(ends, default=NO_TIME),
         )
-
-
-def zone_named(name: str | None) -> ZoneInfo | None:
-    """The zone, or `None` for an empty or unknown name."""
-    if not name:
-        return None
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 def utc_seconds(text: str | None, zone: ZoneInfo, end: bool = False) -> int:

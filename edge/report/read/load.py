@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import settings
 from edge.database.events.grouping import DEFAULT_RULES, Rules, copied_together
 from edge.database.taxon_index import Model, TaxonIndex
 from edge.report.errors import ReportError
 from edge.report.output import Progress
 from edge.report.read.columns import joined
-from edge.report.read.deployment import Deployment, utc_seconds, zone_named
+from edge.report.read.deployment import Deployment, utc_seconds
 from edge.report.read.effective_labels import EffectiveLabels, read_observations
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import NO_TIME, to_local
@@ -36,14 +37,15 @@ from edge.vocabulary import ClockDoubt
 def load(
     paths: Sequence[Path],
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    overrides: Mapping[str, settings.Deployment] | None = None,
     time_zone: str | None = None,
     rules: Rules = DEFAULT_RULES,
     progress: Progress = lambda line: None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> Survey:
     """Read and merge databases.
 
-    `overrides` are the `[deployment.ID]` tables of the configuration; they go before what the databases say.
+    `overrides` are the tables [deployment.ID] of the configuration; they override what the databases say.
     Raises `ReportError` for a path that is no detections database.
     """
     book, models, places = TaxonIndex(), list[Model](), Places()
@@ -62,38 +64,40 @@ def load(
                     f"{path}: {error}; is it a detections database? `edge-db salvage` mends one"
                 ) from error
     deployments = _deployments(places, overrides or {}, time_zone)
+    for zone in sorted(places.unknown_zones):
+        warn(f"the time zone {zone!r} of the database is not known here and is not used; --time-zone sets another")
     survey = _merge(tuple(paths), parts, deployments, book, models, frozenset(places.prompt))
     return select(survey, selection, book)
 
 
 def _deployments(
-    places: Places, overrides: Mapping[str, Mapping[str, Any]], time_zone: str | None
+    places: Places, overrides: Mapping[str, settings.Deployment], time_zone: str | None
 ) -> tuple[Deployment, ...]:
     settled = []
     for name in places.codes:
         known = places.known.get(name, Deployment(name))
-        said = overrides.get(name, {})
-        seen = [(n, zone) for (camera, zone), n in places.zones.items() if camera == name and zone_named(zone)]
-        zone = zone_named(said.get("time_zone")) or (known.zone if known.zone_known else zone_named(time_zone))
+        override = overrides.get(name, settings.Deployment(id=name))
+        seen = [(number, zone) for (camera, zone), number in places.zones.items() if camera == name]
+        zone = (
+            places.zone_named(override.time_zone)
+            or (known.zone if known.zone_known else None)
+            or places.zone_named(time_zone)
+        )
         zone_known = zone is not None
-        zone = zone or zone_named(max(seen)[1] if seen else None) or ZoneInfo("UTC")
+        usual = [found for _, one in sorted(seen, reverse=True) if (found := places.zone_named(one))]
+        zone = zone or (usual[0] if usual else ZoneInfo("UTC"))
         settled.append(
             replace(
                 known,
                 zone=zone,
                 zone_known=zone_known,
-                latitude=said.get("latitude", known.latitude),
-                longitude=said.get("longitude", known.longitude),
-                start_at=_said_time(said.get("start"), zone, known.start_at),
-                end_at=_said_time(said.get("end"), zone, known.end_at, end=True),
+                latitude=known.latitude if override.latitude is None else override.latitude,
+                longitude=known.longitude if override.longitude is None else override.longitude,
+                start_at=utc_seconds(override.start, zone) if override.start else known.start_at,
+                end_at=utc_seconds(override.end, zone, end=True) if override.end else known.end_at,
             )
         )
     return tuple(settled)
-
-
-def _said_time(value: object, zone: ZoneInfo, otherwise: int, end: bool = False) -> int:
-    """A time out of TOML: a date, a time with or without an offset, or text."""
-    return utc_seconds(str(value), zone, end) if value else otherwise
 
 
 def _merge(

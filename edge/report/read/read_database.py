@@ -15,11 +15,12 @@ from edge.database.events.grouping import Rules
 from edge.database.taxon_index import Model, TaxonIndex, read_models
 from edge.report.output import Progress
 from edge.report.read.columns import KeyCodes, int64, key_of, key_parts, read_columns, seconds_of
-from edge.report.read.deployment import Deployment, utc_seconds, zone_named
+from edge.report.read.deployment import Deployment, utc_seconds
 from edge.report.read.effective_labels import EffectiveLabels, Observations, choose
 from edge.report.read.event_labels import read_events, stored_votes, votes_missing, worked_out_votes
 from edge.report.read.filters import Selection
 from edge.report.read.survey import DOUBTS, PROBLEMS_KEPT, STATUSES, Heartbeats, Problem
+from edge.timestamps import zone_named
 from edge.vocabulary import MediaStatus
 
 _PROBLEMS = """
@@ -64,6 +65,17 @@ class Places:
     prompt: set[str] = field(default_factory=set)
     """Deployments whose frames come within a day of being taken."""
 
+    unknown_zones: set[str] = field(default_factory=set)
+    """Names of time zones that are not known here."""
+
+    def zone_named(self, name: str | None) -> ZoneInfo | None:
+        """The zone that a database names; `None` for none and for one that is not known here."""
+        try:
+            return zone_named(name) if name else None
+        except ValueError:
+            self.unknown_zones.add(str(name))
+            return None
+
     def code(self, name: str) -> int:
         return self.codes.setdefault(name, len(self.codes))
 
@@ -99,7 +111,7 @@ def read_database(
     for name, latitude, longitude, zone, start, end in connection.execute(
         'SELECT id, latitude, longitude, time_zone, start, "end" FROM deployment'
     ):
-        own = zone_named(zone)
+        own = places.zone_named(zone)
         here = own or ZoneInfo("UTC")
         read = Deployment(
             name, latitude, longitude, here, own is not None, utc_seconds(start, here), utc_seconds(end, here, end=True)
