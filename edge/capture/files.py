@@ -1,4 +1,4 @@
-"""Files as a folder shows them: find them, stat them, read them. Never through a link, never a pipe or a device."""
+"""Finding, checking and reading the regular files of a folder; links, pipes and devices are left alone."""
 
 import os
 import stat as stat_module
@@ -10,30 +10,30 @@ from itertools import islice
 
 from edge.image.decode import IMAGE_SUFFIXES
 
-STEP = 256  # files that the database is asked about together
+STEP = 256  # files that the database is asked about at once
 CHUNK = 20_000  # names held at once: a folder of a million files needs no more memory than one of 20,000
 _TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp")
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file as `lstat` saw it."""
+    """A file as `lstat` described it at one moment."""
 
     path: str
-    """Absolute; bytes that are not UTF-8 stand as surrogates (`os.fsencode` gives them back)."""
+    """Absolute path; bytes that are not UTF-8 are surrogates (`os.fsencode` restores them)."""
     bytes: int
     mtime_ns: int
     ctime_ns: int = field(default=0, compare=False)
-    """Changes with permissions and names too, so it doesn't tell whether the content is the same."""
+    """Time of the last change of content, permissions or name: it does not tell whether the content is the same."""
 
 
 def is_temporary(name: str) -> bool:
-    """Names that writers use while they write; the frame comes under its own name later."""
+    """Whether programs use this name only while they write; the frame gets its own name later."""
     return name.startswith(".") or name.lower().endswith(_TEMPORARY_SUFFIXES)
 
 
 def file_state(path: str) -> FileState | None:
-    """The file at `path` now; `None` when it is gone, a link or no regular file."""
+    """State of the file at `path`; `None` when it is gone, a link or no regular file."""
     try:
         status = os.lstat(path)
     except (OSError, ValueError):
@@ -44,14 +44,14 @@ def file_state(path: str) -> FileState | None:
 
 
 def read_bytes(path: str, limit: int) -> bytes:
-    """At most `limit` bytes of a regular file. Raises `OSError`; never waits for the other end of a pipe."""
+    """Read at most `limit` bytes of a regular file. Raises `OSError`; never waits for the other end of a pipe."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY)
     with os.fdopen(handle, "rb", buffering=0) as file:
         status = os.fstat(handle)
         if not stat_module.S_ISREG(status.st_mode):
             raise OSError(f"{path} is no regular file any more")
         parts: list[bytes] = []
-        # One byte more shows whether it has grown. Room for `limit` bytes would be fetched from the kernel each time.
+        # One byte more shows whether the file has grown; a buffer of `limit` bytes would be allocated for each file.
         while limit > 0 and (part := file.read(min(limit, status.st_size + 1))):
             parts.append(part)
             limit -= len(part)
@@ -61,12 +61,12 @@ def read_bytes(path: str, limit: int) -> bytes:
 def files_below(
     root: str, on_error: Callable[[OSError], None] | None = None, on_folder: Callable[[str], None] | None = None
 ) -> Iterator[FileState]:
-    """Every regular file at or below `root`; links are not followed, hidden and temporary names are passed by.
+    """Every regular file at or below `root`; links are not followed, hidden and temporary names are left out.
 
-    Folder by folder in name order (in an enormous folder, in order within each `CHUNK` names). `on_folder` is told of
-    every folder that is entered, `on_error` of everything that could not be looked at.
+    Folder by folder in name order (in an enormous folder, in order within each `CHUNK` names). `on_folder` gets every
+    folder that is entered, `on_error` everything that could not be read.
     """
-    # An own stack: folders can lie deeper than Python calls may.
+    # A list in place of recursion: folders can be nested deeper than Python calls.
     levels = [_entries(root, on_error, on_folder)]
     while levels:
         entry = next(levels[-1], None)

@@ -1,4 +1,4 @@
-"""inotify events of a folder, at any depth, with what they don't tell: whether some were lost or never promised."""
+"""inotify events of a folder at any depth, and whether some of them may have been lost."""
 
 import glob
 import logging
@@ -6,20 +6,20 @@ import os
 import threading
 import time
 import warnings
-import weakref
 from collections.abc import Callable
 from typing import Any
 
+_LIBRARY_LOG = "watchdog.observers"
 _STORM_S = 30.0
-_SHARE = 4  # at least one in so many entries of the queue is passed on; the others are writes, deletions, attributes
+_SHARE = 4  # at least one in so many entries of the queue is an event for us; the others are writes, deletions, ...
 
 
 class FolderEvents:
     """Calls `on_complete`, `on_growing` (a file's path) and `on_folder` (a new folder's path) from a thread.
 
-    The library hides folders that it could not watch; the kernel lists the watches of a process. Of an overflow of the
-    kernel's queue it only warns in its log, since version 7, and drops what it held back; older ones hide that too, and
-    then it shows by as many events at once as the queue holds.
+    The library (watchdog) does not report folders that it could not watch; the kernel's list of watches shows them.
+    When the kernel's queue overflows, the library only logs a warning, since version 7; older versions don't, and then
+    the overflow shows by as many events at once as the queue holds.
     """
 
     def __init__(
@@ -36,9 +36,10 @@ class FolderEvents:
         self._lock = threading.Lock()
         self._storm_began, self._storm_events = 0.0, 0
         self._warned = threading.Event()
+        self._warning_handler = _WarningHandler(self._warned)
 
     def start(self) -> str | None:
-        """Watch (anew); gives the reason when the kernel refuses."""
+        """Start watching, again if need be; gives the reason when the kernel refuses."""
         from watchdog.events import (
             DirCreatedEvent,
             DirMovedEvent,
@@ -51,18 +52,18 @@ class FolderEvents:
         from watchdog.observers.inotify import InotifyObserver
 
         self.stop()
-        _LIBRARY.tell(self._warned)
-        # It watches a folder twice that is made while it looks through the one above; once is enough, and no harm done.
+        logging.getLogger(_LIBRARY_LOG).addHandler(self._warning_handler)
+        # The library watches a folder twice that is made while it scans the one above; its warning means no harm.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
-        take = self._take
+        on_event = self._on_event
 
         class Handler(FileSystemEventHandler):
             def on_any_event(self, event: FileSystemEvent) -> None:
-                take(event)
+                on_event(event)
 
         try:
-            # Full events: a file moved in from outside is said to be moved, not made. Opening and reading is not
-            # asked for, because the daemon's own reads would fill the queue.
+            # Full events: a file that is moved in from outside is reported as moved, not as made. Opening and reading
+            # are left out, because the daemon's own reads would fill the queue.
             observer = InotifyObserver(generate_full_events=True)
             wanted = [FileClosedEvent, FileMovedEvent, FileCreatedEvent, DirCreatedEvent, DirMovedEvent]
             observer.schedule(Handler(), self._folder, recursive=True, event_filter=wanted)
@@ -73,6 +74,8 @@ class FolderEvents:
         return None
 
     def stop(self) -> None:
+        """Stop watching; gives back the kernel's watches and the library's threads."""
+        logging.getLogger(_LIBRARY_LOG).removeHandler(self._warning_handler)
         observer, self._observer = self._observer, None
         if observer is not None:
             observer.stop()
@@ -89,7 +92,7 @@ class FolderEvents:
         return overflowed or self._warned.is_set() or (observer is not None and not _is_alive(observer))
 
     def watched_folders(self) -> int | None:
-        """How many folders the kernel watches for this process; `None` when there are no events or nobody can tell."""
+        """Number of folders that the kernel watches for this process; `None` without events or where it is unknown."""
         if self._observer is None:
             return None
         count = 0
@@ -101,7 +104,7 @@ class FolderEvents:
                 continue  # closed meanwhile
         return count or None
 
-    def _take(self, event: Any) -> None:
+    def _on_event(self, event: Any) -> None:
         with self._lock:
             at = time.monotonic()
             if at - self._storm_began > _STORM_S and self._storm_events * _SHARE < self._queue_length:
@@ -117,23 +120,15 @@ class FolderEvents:
             self._on_growing(path)
 
 
-class _Warnings(logging.Handler):
-    """Tells whoever asked that the library warned of something: whatever it is, events may be missing."""
+class _WarningHandler(logging.Handler):
+    """Sets a flag when the library warns: whatever it warns of, events may be missing."""
 
-    def __init__(self) -> None:
+    def __init__(self, warned: threading.Event) -> None:
         super().__init__(logging.WARNING)
-        self._told: weakref.WeakSet[threading.Event] = weakref.WeakSet()
-        logging.getLogger("watchdog.observers").addHandler(self)
-
-    def tell(self, warned: threading.Event) -> None:
-        self._told.add(warned)
+        self._warned = warned
 
     def emit(self, record: logging.LogRecord) -> None:
-        for warned in tuple(self._told):
-            warned.set()
-
-
-_LIBRARY = _Warnings()
+        self._warned.set()
 
 
 def _is_alive(observer: Any) -> bool:

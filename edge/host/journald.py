@@ -1,4 +1,4 @@
-"""systemd's journal: records with fields instead of lines, and a limit to how often one thing is said.
+"""Log records with fields for systemd's journal, and a rate limit for each kind of message.
 
 The protocol is sd_journal_send(3)'s: one datagram of fields to journald's socket, which `$JOURNAL_STREAM` promises.
 """
@@ -16,17 +16,17 @@ from typing import TextIO
 SOCKET = "/run/systemd/journal/socket"
 WINDOW_S = 60.0
 TIMES = 10
-"""How often one kind of message is said in a window; the rest is counted."""
+"""How often one kind of message is logged in a window; the rest is counted."""
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
-# What `journalctl MESSAGE_ID=...` finds.
+# Identifiers for `journalctl MESSAGE_ID=...`.
 FRAME_CLASSIFIED = "0b3c4bd5a0f84b0c8f2a7a2f3bb0c6a1"
 FRAME_FAILED = "5d6f0c7e2a1b4e6f9c38d7b1e4a9f052"
 FRAMES_SUMMED_UP = "9e1d7c40c3f54d2ab6f80b5ac29d3e77"
 
 
 def fields(message_id: str, **values: str | None) -> dict[str, dict[str, str]]:
-    """For `extra=` of a log call: fields of the journal's record, in capitals; `None` is left out."""
+    """Fields of the journal's record, in capitals, for `extra=` of a log call; `None` is left out."""
     given = {name: value for name, value in values.items() if value is not None}
     return {"fields": {"MESSAGE_ID": message_id, **given}}
 
@@ -42,34 +42,34 @@ def is_journal(stream: TextIO, environment: Mapping[str, str] = os.environ) -> b
 
 
 @dataclass(slots=True)
-class _Said:
-    since: float
-    times: int = 0
-    unsaid: int = 0
+class _Window:
+    began: float
+    logged: int = 0
+    held_back: int = 0
 
 
-class Limit:
+class RateLimit:
     """Lets each kind of message (its text before names are put in) through `TIMES` times in `WINDOW_S` seconds.
 
-    The journal of a box lives on the card that the frames are on, and a thousand lines of one fault bury the others.
+    The journal of a field device is on the card that the frames are on, and a thousand lines of one fault bury others.
     """
 
     def __init__(self) -> None:
-        self._said: dict[tuple[str, str], _Said] = {}
+        self._windows: dict[tuple[str, str], _Window] = {}
 
-    def held_back(self, record: logging.LogRecord) -> int | None:
-        """`None`: this one is held back, too; else say it, and that so many of its kind were held back before."""
+    def pass_on(self, record: logging.LogRecord) -> int | None:
+        """Number of records of this kind that were held back before this one; `None` to hold this one back, too."""
         kind = (record.name, str(record.msg))
-        said = self._said.setdefault(kind, _Said(record.created))
-        unsaid = 0
-        if not 0 <= record.created - said.since < WINDOW_S:  # also when the clock was set back
-            unsaid = said.unsaid
-            self._said[kind] = said = _Said(record.created)
-        if said.times >= TIMES:
-            said.unsaid += 1
+        window = self._windows.setdefault(kind, _Window(record.created))
+        held_back = 0
+        if not 0 <= record.created - window.began < WINDOW_S:  # also when the clock was set back
+            held_back = window.held_back
+            self._windows[kind] = window = _Window(record.created)
+        if window.logged >= TIMES:
+            window.held_back += 1
             return None
-        said.times += 1
-        return unsaid
+        window.logged += 1
+        return held_back
 
 
 class JournalHandler(logging.Handler):
@@ -80,14 +80,14 @@ class JournalHandler(logging.Handler):
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._identifier = Path(sys.argv[0]).name
-        self._limit = Limit()
+        self._limit = RateLimit()
 
     def emit(self, record: logging.LogRecord) -> None:
-        unsaid = self._limit.held_back(record)
-        if unsaid is None:
+        held_back = self._limit.pass_on(record)
+        if held_back is None:
             return
         priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
-        message = self.format(record) + (f" (and {unsaid} more of this kind before)" if unsaid else "")
+        message = self.format(record) + (f" (and {held_back} more of this kind before)" if held_back else "")
         values = {
             "MESSAGE": message,
             "PRIORITY": str(priority),
@@ -98,7 +98,7 @@ class JournalHandler(logging.Handler):
         try:
             self._socket.sendto(b"".join(_encoded(name, value) for name, value in values.items()), self._path)
         except OSError:
-            # journald is away for the moment; what it wrote the prefix for it reads from the stream later.
+            # journald is away for the moment; later it reads the line from the stream, with the prefix as its priority.
             sys.stderr.write(f"<{priority}>{message}\n")
             sys.stderr.flush()
 

@@ -1,4 +1,4 @@
-"""The table of mounts: which file system holds a folder, and whether anything at or below it came or went."""
+"""The table of mounted file systems: which one holds a folder, and whether the table has changed."""
 
 import os
 import select
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 _TABLE = "/proc/self/mountinfo"
-# Others write to these without this kernel knowing, so it can send no events.
+# Other computers write to these without this kernel's knowledge, so it can send no events.
 _SILENT_TYPES = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "vboxsf", "vmhgfs", "virtiofs"})
 
 
@@ -20,12 +20,12 @@ class Mount:
 
 
 def is_silent(file_system: str) -> bool:
-    """Whether files can appear on this type of file system without an event (network, FUSE)."""
+    """Whether files can appear on this type of file system without an inotify event (network, FUSE)."""
     return file_system in _SILENT_TYPES or file_system.startswith("fuse")
 
 
 def read_mounts() -> tuple[Mount, ...]:
-    """The table, later mounts after the ones that they cover; empty where the system has none."""
+    """Read the table: later mounts come after the ones that they cover; empty where the system has no table."""
     try:
         with open(_TABLE, encoding="utf-8", errors="surrogateescape") as table:
             lines = [line.split(" ") for line in table]
@@ -36,7 +36,7 @@ def read_mounts() -> tuple[Mount, ...]:
 
 
 def mounts_of(folder: str, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
-    """The mount that holds `folder` (its last covering one) and those below it."""
+    """The mount that holds `folder` (the topmost one there), and those below the folder."""
     folder = os.path.realpath(folder)
     holding = [mount for mount in mounts if _is_at_or_below(folder, mount.point)]
     longest = max((len(mount.point) for mount in holding), default=0)
@@ -45,7 +45,7 @@ def mounts_of(folder: str, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
 
 
 class MountChanges:
-    """Tells, at the price of one system call, whether the table of mounts has changed since the last question."""
+    """Tells with one system call whether the table of mounts has changed since the last call."""
 
     def __init__(self) -> None:
         self._poll = select.poll()

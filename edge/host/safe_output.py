@@ -1,4 +1,4 @@
-"""Standard output that never stops the work: its reader may have gone, the disk behind it may be full."""
+"""Standard output whose failure (closed pipe, full disk) is logged once and never stops the work."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 class SafeOutput:
-    """Writes until that fails; from then on it is silent, and says so once on standard error."""
+    """Writes text until that fails; the failure is logged once, and later text is dropped."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -23,7 +23,7 @@ class SafeOutput:
             self._out.flush()
         except OSError as error:
             self._gone = True
-            log.warning("nobody reads the output any more (%s); the database goes on", error)
-            # What is left in the buffer would fail once more when Python ends.
+            log.warning("the output cannot be written any more (%s); the database goes on", error)
+            # What is left in the buffer would fail again when Python ends.
             with suppress(OSError, ValueError), open(os.devnull, "w") as nothing:
                 os.dup2(nothing.fileno(), self._out.fileno())

@@ -1,4 +1,4 @@
-"""Proof that the box was alive, with the state of the host where it tells: "no animal" and "box dead" must differ."""
+"""State of the device for the heartbeat: temperature, clock, free space and backlog."""
 
 import ctypes
 from dataclasses import dataclass
@@ -15,22 +15,24 @@ _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """The state of the box at one moment."""
+    """The state of the device at one moment."""
 
     at: datetime
     backlog: int
-    """Files known to wait."""
+    """Number of files that wait to be classified."""
     free_bytes: int
     temperature_c: float | None
-    """Of the hottest zone; `None` where the host has no thermometer."""
+    """Temperature of the hottest zone; `None` where the device has no thermometer."""
     clock_synchronised: bool | None
 
 
 def read_status(backlog: int, free_bytes: int) -> HostStatus:
+    """The state of the device now."""
     return HostStatus(now(), backlog, free_bytes, temperature_c(), clock_synchronised())
 
 
 def temperature_c(zones: Path = _THERMAL) -> float | None:
+    """Temperature of the hottest zone; `None` without a thermometer."""
     found = []
     for zone in zones.glob("thermal_zone*/temp"):
         try:
@@ -41,12 +43,12 @@ def temperature_c(zones: Path = _THERMAL) -> float | None:
 
 
 def clock_synchronised() -> bool | None:
-    """Whether something (NTP, PTP, GPS) keeps the system clock right; `None` where the kernel doesn't tell."""
+    """Whether a time service (NTP, PTP, GPS) keeps the system clock right; `None` where that is unknown."""
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))  # all zero: only read
     except (OSError, AttributeError):
         return None
     if state >= 0:
         return bool(state != _TIME_ERROR)
-    # The service may not even ask the kernel; systemd's time daemon leaves a mark that everyone can see.
+    # The service may not ask the kernel (its sandbox); systemd's time daemon leaves a file that everyone can see.
     return (_TIMESYNC / "synchronized").exists() if _TIMESYNC.is_dir() else None

@@ -1,4 +1,4 @@
-"""What the service manager is told: READY, WATCHDOG, STATUS, RELOADING, STOPPING. Nothing where there is no manager.
+"""Notifications to systemd: ready, watchdog, status, reloading and stopping; nothing without a service manager.
 
 The protocol is sd_notify(3): one datagram of NAME=value lines to the socket that $NOTIFY_SOCKET names.
 """
@@ -19,28 +19,30 @@ class ServiceManager:
         self._status = ""
 
     def ready(self, status: str) -> None:
-        """Model and database are open; also what ends `reloading`."""
+        """Report that model and database are open; this also ends `reloading`."""
         self._status = status
         self._send("READY=1", f"STATUS={status}")
 
     def status(self, text: str) -> None:
-        """The line that `systemctl status` shows; sent only when it changed."""
+        """Set the line that `systemctl status` shows; it is sent only when it changed."""
         if text != self._status:
             self._status = text
             self._send(f"STATUS={text}")
 
     def alive(self) -> None:
-        """Called by the loop that does the work, and by nothing else: when a frame hangs, these calls end."""
+        """Feed the watchdog. Only the work loop calls this: when a frame hangs, the calls end."""
         at = time.monotonic()
         if self._ping_every_s and at >= self._next_ping:
             self._next_ping = at + self._ping_every_s
             self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
+        """Report that the model is being loaded again."""
         # The time lets `Type=notify-reload` (systemd 253) tell this reload from an earlier one.
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
+        """Report that the work has ended."""
         self._send("STOPPING=1")
 
     def _send(self, *lines: str) -> None:
@@ -53,12 +55,12 @@ class ServiceManager:
             try:
                 sender.sendto(message.encode("utf-8", "backslashreplace"), address)
             except OSError:
-                # The manager is being replaced (daemon-reexec); frames matter more, and the next ping is near.
+                # The manager is being replaced (daemon-reexec): the work goes on, and the next call feeds the watchdog.
                 self._next_ping = 0.0
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float:
-    """The time after which silence counts as a hang; 0.0 when nobody watches this process."""
+    """The time after which silence counts as a hang; 0.0 when this process has no watchdog."""
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""What the journal hears of classified frames: each one while few come, one line a minute while many wait."""
+"""Rate-limited journald log of classified frames: a line each while few come, one sum a minute under a backlog."""
 
 import logging
 import time
@@ -8,46 +8,54 @@ from edge.database.frame_result import ClassifiedFrame
 from edge.host.journald import FRAME_CLASSIFIED, FRAMES_SUMMED_UP, TIMES, WINDOW_S, fields
 
 BACKLOG = 20
-"""From so many waiting files on, no frame gets a line of its own."""
-_NAMED = 8
+"""With so many waiting files, no frame gets a line of its own."""
+_NAMED = 8  # taxa that a sum names
 
 log = logging.getLogger(__name__)
 
 
 class FrameLog:
-    """Says at most `TIMES` frames and one sum a minute."""
+    """Logs at most `TIMES` frames and one sum a minute."""
 
     def __init__(self) -> None:
         self._waiting = 0
         self._sum: Counter[str] = Counter()
         self._since = time.monotonic()
-        self._said = 0
+        self._logged = 0
 
-    def add(self, scored: ClassifiedFrame, line: str) -> None:
-        decision = scored.conclusion.decision
-        if self._waiting >= BACKLOG or self._said >= TIMES:
+    def add(self, frame: ClassifiedFrame, line: str) -> None:
+        decision = frame.conclusion.decision
+        if self._waiting >= BACKLOG or self._logged >= TIMES:
             self._sum[decision.common_name] += 1
             log.debug("%s", line)
         else:
-            self._said += 1
-            log.info("%s", line, extra=fields(
-                FRAME_CLASSIFIED, FRAME=scored.file.path, DEPLOYMENT=scored.deployment, KIND=decision.kind,
-                TAXON=decision.taxon, CONFIDENCE=f"{decision.confidence:.4f}", REASON=decision.reason,
-                DIGEST=scored.digest,
-            ))  # fmt: skip
+            self._logged += 1
+            extra = fields(
+                FRAME_CLASSIFIED,
+                FRAME=frame.file.path,
+                DEPLOYMENT=frame.deployment,
+                KIND=decision.kind,
+                TAXON=decision.taxon,
+                CONFIDENCE=f"{decision.confidence:.4f}",
+                REASON=decision.reason,
+                DIGEST=frame.digest,
+            )
+            log.info("%s", line, extra=extra)
 
     def waiting(self, files: int) -> None:
-        """So many files wait: the moment to say what is due."""
+        """Take note of the number of waiting files; log the sum when a minute is over."""
         self._waiting = files
         if time.monotonic() - self._since >= WINDOW_S:
             self.flush()
 
     def flush(self) -> None:
+        """Log the sum of the frames that got no line."""
         if self._sum:
             names = ", ".join(f"{count} {name}" for name, count in self._sum.most_common(_NAMED))
             more = ", ..." if len(self._sum) > _NAMED else ""
-            log.info("%d frames: %s%s; %d waiting", self._sum.total(), names, more, self._waiting,
-                     extra=fields(FRAMES_SUMMED_UP, FRAMES=str(self._sum.total())))  # fmt: skip
+            total = self._sum.total()
+            extra = fields(FRAMES_SUMMED_UP, FRAMES=str(total))
+            log.info("%d frames: %s%s; %d waiting", total, names, more, self._waiting, extra=extra)
         self._sum.clear()
-        self._said = 0
+        self._logged = 0
         self._since = time.monotonic()

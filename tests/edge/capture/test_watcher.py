@@ -157,11 +157,11 @@ def test_gathered_files_come_together_at_the_next_multiple(tmp_path: Path, monke
 
     def ready(at: float) -> list[str]:
         now[0] = at
-        return [os.path.basename(seen.path) for seen in iter(watch._ready, None)]
+        return [os.path.basename(seen.path) for seen in iter(watch._next_ready, None)]
 
     for name, now[0] in (("a.jpg", 1010.25), ("b.jpg", 1019.5), ("c.jpg", 1020.5)):
         (tmp_path / name).write_bytes(b"1")
-        watch._complete(str(tmp_path / name))
+        watch._on_complete(str(tmp_path / name))
         if name == "b.jpg":
             assert ready(1019.75) == []
             assert ready(1020.25) == ["a.jpg", "b.jpg"]

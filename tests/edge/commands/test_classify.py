@@ -15,8 +15,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[3]
 
 
-def picture(seed: int, height: int = 96, width: int = 128) -> bytes:
-    """A JPEG of its own for each seed, smooth enough to compress like a photograph."""
+def jpeg(seed: int, height: int = 96, width: int = 128) -> bytes:
+    """A different JPEG for each seed, smooth enough to compress like a photograph."""
     random = np.random.default_rng(seed)
     small = random.integers(0, 255, (6, 8, 3), np.uint8)
     big = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -46,8 +46,8 @@ def test_each_file_is_logged_once_however_often_it_is_named(tmp_path: Path, tiny
     frames = tmp_path / "card" / "DCIM"
     frames.mkdir(parents=True)
     for seed in range(3):
-        (frames / f"IMG_{seed}.JPG").write_bytes(picture(seed))
-    (frames / "copy of IMG_0.JPG").write_bytes(picture(0))
+        (frames / f"IMG_{seed}.JPG").write_bytes(jpeg(seed))
+    (frames / "copy of IMG_0.JPG").write_bytes(jpeg(0))
     first = run(tmp_path, "card", model=tiny_model)
     assert first.returncode == 0, first.stderr
     assert [line.split("  ")[1] for line in first.stdout.splitlines()[:-1]] == [f"DCIM/IMG_{i}.JPG" for i in range(3)]
@@ -66,11 +66,11 @@ def test_each_file_is_logged_once_however_often_it_is_named(tmp_path: Path, tiny
 def test_what_cannot_be_scored_gets_one_clear_line_and_spares_the_rest(tmp_path: Path, tiny_model: Path) -> None:
     frames = tmp_path / "frames"
     frames.mkdir()
-    whole = picture(1, 480, 640)
-    huge = bytearray(picture(2))
+    whole = jpeg(1, 480, 640)
+    huge = bytearray(jpeg(2))
     start = huge.index(b"\xff\xc0") + 5
     huge[start : start + 4] = (60000).to_bytes(2, "big") * 2
-    middle = bytearray(picture(3, 480, 640))
+    middle = bytearray(jpeg(3, 480, 640))
     middle[len(middle) // 2 : len(middle) // 2 + 200] = b"\xff\xd9" * 100
     contents = {
         "whole.jpg": whole,
@@ -78,7 +78,7 @@ def test_what_cannot_be_scored_gets_one_clear_line_and_spares_the_rest(tmp_path:
         "corrupt.jpg": bytes(middle),
         "empty.jpg": b"",
         "huge.jpg": bytes(huge),
-        "text.jpg": b"this is no picture",
+        "text.jpg": b"this is no image",
         "video.mp4": b"\0\0\0\x18ftypmp42",
     }
     for name, data in contents.items():
@@ -93,7 +93,7 @@ def test_what_cannot_be_scored_gets_one_clear_line_and_spares_the_rest(tmp_path:
     reasons = rows(tmp_path, "SELECT path, status || ' ' || reason FROM media WHERE status <> 'classified'")
     assert {Path(str(path)).name: reason for path, reason in reasons} == {
         "truncated.jpg": "unreadable truncated",
-        "corrupt.jpg": "unreadable truncated",  # its picture data ends at the false end marker
+        "corrupt.jpg": "unreadable truncated",  # its image data ends at the false end marker
         "empty.jpg": "unreadable empty",
         "huge.jpg": "unreadable too_large",
         "text.jpg": "unreadable not_an_image",
@@ -108,16 +108,14 @@ def test_what_cannot_be_scored_gets_one_clear_line_and_spares_the_rest(tmp_path:
 def test_a_file_without_permission_is_named_and_spares_the_rest(tmp_path: Path, tiny_model: Path) -> None:
     frames = tmp_path / "frames"
     frames.mkdir()
-    (frames / "mine.jpg").write_bytes(picture(1))
-    (frames / "secret.jpg").write_bytes(picture(2))
+    (frames / "mine.jpg").write_bytes(jpeg(1))
+    (frames / "secret.jpg").write_bytes(jpeg(2))
     (frames / "secret.jpg").chmod(0)
-    command = [sys.executable, "-m", "edge.commands.classify", str(frames), "--db", str(tmp_path / "detections.db"),
-               "--model", str(tiny_model)]  # fmt: skip
     # Root reads everything; without these capabilities it reads what its mode bits say.
-    done = subprocess.run(
-        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", *command],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    command += [sys.executable, "-m", "edge.commands.classify", str(frames)]
+    command += ["--db", str(tmp_path / "detections.db"), "--model", str(tiny_model)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, done.stderr
     assert sum("secret.jpg" in line for line in done.stderr.splitlines()) == 1
     assert "permission" in done.stderr
@@ -151,7 +149,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 
 
 def test_json_prints_one_object_for_each_frame(tmp_path: Path, tiny_model: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(picture(1))
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
     done = run(tmp_path, "a.jpg", "--json", "-q", "--deployment", "ridge", model=tiny_model)
     (row,) = map(json.loads, done.stdout.splitlines())
     assert row["deployment"] == "ridge"
@@ -166,8 +164,8 @@ def test_json_prints_one_object_for_each_frame(tmp_path: Path, tiny_model: Path)
 def test_reclassify_adds_rows_for_a_new_model_and_passes_what_it_answered(
     tmp_path: Path, tiny_model: Path, other_tiny_model: Path
 ) -> None:
-    (tmp_path / "a.jpg").write_bytes(picture(1))
-    (tmp_path / "b.jpg").write_bytes(picture(2))
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    (tmp_path / "b.jpg").write_bytes(jpeg(2))
     run(tmp_path, "a.jpg", "b.jpg", model=tiny_model)
     for _ in range(2):
         done = run(tmp_path, "a.jpg", "b.jpg", "--reclassify", model=other_tiny_model)
@@ -181,7 +179,7 @@ def test_reclassify_adds_rows_for_a_new_model_and_passes_what_it_answered(
 
 def test_the_species_list_rules_what_is_said(tmp_path: Path, tiny_model: Path) -> None:
     for seed in range(12):
-        (tmp_path / f"{seed}.jpg").write_bytes(picture(seed))
+        (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed))
     (tmp_path / "list.txt").write_text("# what lives here\nStrix aluco\n\n")
     done = run(tmp_path, ".", "--species-list", "list.txt", model=tiny_model)
     assert done.returncode == 0, done.stderr
@@ -191,7 +189,7 @@ def test_the_species_list_rules_what_is_said(tmp_path: Path, tiny_model: Path) -
 
 @pytest.mark.parametrize("content", [b"root:x:0:0\n", b"SQLite format 3\0 but no more than that" * 40])
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, tiny_model: Path, content: bytes) -> None:
-    (tmp_path / "a.jpg").write_bytes(picture(1))
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
     (tmp_path / "precious.txt").write_bytes(content)
     done = run(tmp_path, "a.jpg", "--db", "precious.txt", model=tiny_model)
     assert done.returncode == 2, done.stderr
@@ -221,7 +219,7 @@ def test_a_second_process_on_the_same_database_refuses(tmp_path: Path, tiny_mode
 def test_a_run_that_is_stopped_says_what_is_left(tmp_path: Path, tiny_model: Path, number: signal.Signals) -> None:
     frames = 400
     for seed in range(frames):
-        (tmp_path / f"{seed:03}.jpg").write_bytes(picture(seed))
+        (tmp_path / f"{seed:03}.jpg").write_bytes(jpeg(seed))
     command = [sys.executable, "-m", "edge.commands.classify", ".", "--threads", "1", "--model", str(tiny_model)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
@@ -246,10 +244,10 @@ def test_a_watch_that_is_stopped_says_what_it_knew(tmp_path: Path, tiny_model: P
     captures = tmp_path / "captures" / "a"
     captures.mkdir(parents=True)
     for seed in range(3):
-        (captures / f"{seed}.jpg").write_bytes(picture(seed))
+        (captures / f"{seed}.jpg").write_bytes(jpeg(seed))
     assert run(tmp_path, "captures", model=tiny_model).returncode == 0
-    (captures / "new.jpg").write_bytes(picture(9))
-    (captures / "half.jpg").write_bytes(picture(10)[:-9])
+    (captures / "new.jpg").write_bytes(jpeg(9))
+    (captures / "half.jpg").write_bytes(jpeg(10)[:-9])
     command = [sys.executable, "-m", "edge.commands.classify", "--watch", "captures", "--model", str(tiny_model)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
@@ -269,8 +267,8 @@ def test_a_watch_that_is_stopped_says_what_it_knew(tmp_path: Path, tiny_model: P
 
 def test_worker_processes_log_the_same(tmp_path: Path, tiny_model: Path) -> None:
     for seed in range(20):
-        (tmp_path / f"{seed}.jpg").write_bytes(picture(seed % 15))
-    (tmp_path / "half.jpg").write_bytes(picture(99)[:500])
+        (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed % 15))
+    (tmp_path / "half.jpg").write_bytes(jpeg(99)[:500])
     answers = (
         "SELECT digest, taxon, kind, o.reason, round(confidence, 6) FROM media m JOIN observation o ON o.media = m.id"
     )

@@ -99,8 +99,11 @@ def test_pruning_shows_first_and_keeps_the_best_and_the_rare(folder: Path, capsy
     assert left == frames - shown
     assert {Path(path) for (path,) in rows(db, "SELECT path FROM pruned")} == shown
     kept = {str(path) for path in left}
-    taxa = rows(db, "SELECT taxon, path, confidence, count(*) OVER (PARTITION BY taxon) FROM detections "
-                    "WHERE kind = 'animal' ORDER BY taxon, confidence DESC")  # fmt: skip
+    taxa = rows(
+        db,
+        "SELECT taxon, path, confidence, count(*) OVER (PARTITION BY taxon) FROM detections "
+        "WHERE kind = 'animal' ORDER BY taxon, confidence DESC",
+    )
     for taxon in {taxon for taxon, *_ in taxa}:
         of_it = [(path, number) for name, path, _, number in taxa if name == taxon]
         assert {path for path, _ in of_it[:2]} <= kept

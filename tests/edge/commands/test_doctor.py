@@ -35,8 +35,8 @@ def settings(tmp_path: Path, tiny_model: Path) -> Settings:
     with_beat = open_database(tmp_path / "detections.db")
     with_beat.execute("INSERT INTO heartbeat (at) VALUES (?)", ((NOON - timedelta(minutes=5)).isoformat(),))
     with_beat.close()
-    return Settings(watch=tmp_path / "captures", db=tmp_path / "detections.db", model=tiny_model, time_zone="UTC",
-                    min_free_bytes=1)  # fmt: skip
+    db = tmp_path / "detections.db"
+    return Settings(watch=tmp_path / "captures", db=db, model=tiny_model, time_zone="UTC", min_free_bytes=1)
 
 
 def problems(settings: Settings, host: Host) -> dict[str, str]:
@@ -93,9 +93,8 @@ def test_a_full_card(settings: Settings, host: Host) -> None:
 
 def test_a_weak_supply_and_heat(settings: Settings, host: Host) -> None:
     host.throttled.write_text("50005\n")
-    assert problems(settings, host)["power"] == (
-        "51 °C, the supply's voltage is too low, the processor is throttled"
-    )  # fmt: skip
+    said = problems(settings, host)["power"]
+    assert said == "51 °C, the supply's voltage is too low, the processor is throttled"
     host.throttled.write_text("50000\n")  # it was, since the start: worth knowing, nothing to act on today
     assert problems(settings, host) == {}
     assert problems(settings, replace(host, temperature_c=lambda: 84.0))["power"].startswith("84")
