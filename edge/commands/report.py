@@ -40,8 +40,9 @@ def _report(chosen: Format, arguments: argparse.Namespace) -> ExitCode:
     written = chosen.write(study, output, arguments)
     if output.path is not None and not arguments.quiet:
         output.warn(f"wrote {output.path} ({written.contents})")
-    if study.selection.species and not len(study.survey.records):
-        output.warn(f"no frame here shows {' or '.join(study.selection.species)}")
+    filters = study.selection.describe()
+    if filters and not len(study.survey.records) and chosen.name != "digest":
+        output.warn(f"no frame matches: {'; '.join(filters)}")
     return ExitCode.PROBLEM if written.problem_found else ExitCode.DONE
 
 

@@ -74,6 +74,11 @@ class TaxonIndex:
             wanted |= found
         return wanted, unmatched
 
+    def names(self) -> list[str]:
+        """Scientific and common names of all taxa that `matching` finds."""
+        taxa = (*self._known.values(), *self.taxa)
+        return sorted({name for taxon in taxa for name in (taxon.scientific_name, taxon.common_name) if name})
+
     def _by_name(self, name: str) -> Taxon | None:
         """People often leave the rank out."""
         return next((taxon for (_, known), taxon in self._known.items() if known == name), None)

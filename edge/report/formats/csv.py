@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edge.report.analysis.study import Study
-from edge.report.formats.observation_table import CHUNK, COLUMNS, Columns
+from edge.report.formats.observation_table import CHUNK, COLUMNS
 from edge.report.formats.parallel_chunks import table_chunks
 from edge.report.output import Output, Written, counted, utf8
 
@@ -112,12 +112,3 @@ class ColumnFile:
     def append(self, lines: bytes) -> None:
         """Add lines that `csv_lines` made, in UTF-8."""
         self._file.write(lines)
-
-
-def harmless(columns: Columns, text_columns: Iterable[str]) -> Columns:
-    """The columns with the text ones defused; most need nothing."""
-    safe = dict(columns)
-    for name in text_columns:
-        if any(isinstance(cell, str) and cell.startswith(_FORMULA) for cell in set(columns[name])):
-            safe[name] = [defused(cell) for cell in columns[name]]
-    return safe

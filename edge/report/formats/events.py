@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from edge.report.analysis.study import Study
-from edge.report.formats.csv import harmless, write_table
+from edge.report.formats.csv import write_table
 from edge.report.output import Output, Written, counted
 from edge.report.read.details import picked
 from edge.report.read.local_time import local_text
@@ -14,7 +14,7 @@ from edge.report.read.survey import KINDS, METHODS
 
 def write(study: Study, output: Output) -> Written:
     """Write the table."""
-    columns = harmless(_columns(study), ("deployment", "scientific_name", "common_name"))
+    columns = _columns(study)
     with output.text() as file:
         write_table(file, columns, zip(*columns.values(), strict=True))
     return Written(counted(len(study.events), "event"))

@@ -265,7 +265,7 @@ def _unreadable(study: Study) -> dict[str, Any]:
 
 def _notes(study: Study) -> list[str]:
     survey = study.survey
-    notes = list(survey.notes)
+    notes: list[str] = []
     frames = survey.frames
     lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
     if lost:

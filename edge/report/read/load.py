@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -212,7 +213,6 @@ def rearranged(survey: Survey, order: NDArray[np.int64]) -> Survey:
 def select(survey: Survey, selection: Selection, book: TaxonIndex) -> Survey:
     """The part of the survey that `selection` asks for. Raises `ReportError` for a deployment or species unknown."""
     frames, records = survey.frames, survey.records
-    notes = list(survey.notes)
     kept = np.ones(len(frames), bool)
     if selection.deployments:
         names = {deployment.name: i for i, deployment in enumerate(survey.deployments)}
@@ -228,10 +228,7 @@ def select(survey: Survey, selection: Selection, book: TaxonIndex) -> Survey:
     if selection.species:
         wanted, unmatched = book.matching(selection.species)
         if unmatched:
-            raise ReportError(
-                f"no taxon {unmatched[0]!r} here; give a scientific or common name as the species table of "
-                "`edge-report html` or `edge-report csv` shows it"
-            )
+            raise ReportError(f"no taxon is called {unmatched[0]!r} here; {_similar(unmatched[0], book.names())}")
         codes = list(wanted)
         says &= np.isin(records.taxon, codes) | (~records.human & np.isin(frames.event_taxon[records.frame], codes))
     if selection.reviewed:
@@ -247,4 +244,14 @@ def select(survey: Survey, selection: Selection, book: TaxonIndex) -> Survey:
         survey = replace(survey, records=records.take(says))
     if not kept.all():
         survey = rearranged(survey, np.flatnonzero(kept))
-    return replace(survey, notes=tuple(notes))
+    return survey
+
+
+def _similar(name: str, names: Sequence[str]) -> str:
+    """What a name that matches no taxon may have meant, in words."""
+    by_lower = {known.lower(): known for known in names}
+    wanted = name.strip().lower()
+    found = [known for known in by_lower if wanted in known.split()] or get_close_matches(wanted, by_lower)
+    if not found:
+        return "`edge-report csv` lists the scientific and common names"
+    return f"did you mean {' or '.join(by_lower[known] for known in found[:3])}?"

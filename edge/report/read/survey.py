@@ -1,6 +1,6 @@
 """Databases -> columns: every frame once and what is said of it, merged over devices, small enough for a million."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -172,8 +172,6 @@ class Survey:
     """Whether a detector or a person drew any box."""
     duplicates: int = 0
     """Frames found in more than one database and counted once."""
-    notes: tuple[str, ...] = field(default=())
-    """Lines for the reader: what was assumed, what did not match."""
 
     def deployment_of(self, records: Codes) -> Codes:
         """The deployment of each of some places in `records`."""

@@ -112,7 +112,7 @@ def test_filters(tmp_path: Path) -> None:
     assert names(since=moment("2026-05-02"), until=moment("2026-05-02", end=True)) == ["leopard"]
     with pytest.raises(ReportError, match="no deployment 'x' here; there are: ford, ridge"):
         names(deployments=("x",))
-    with pytest.raises(ReportError, match="no taxon 'unicorn'"):
+    with pytest.raises(ReportError, match="no taxon is called 'unicorn' here; `edge-report csv` lists"):
         names(species=("unicorn",))
 
 
