@@ -1,7 +1,7 @@
-"""A made survey: a detections database as a device would have written it, from a seed, of any size.
+"""Makes a survey: a detections database of any size, as a device would have written it, from a seed.
 
-Animals visit by day or by night after their kind, trigger bursts, are sometimes answered coarsely or wrongly;
-vegetation makes storms of blanks; a box goes silent, a clock is reset. Frames need not exist as files.
+Animals come by day or by night, as their species do, and trigger bursts; some decisions are a higher taxon or wrong;
+vegetation makes storms of blank frames, a device goes silent, a clock is reset. The frames need not exist as files.
 
     python -m tests.support.made_survey OUT.db --frames 1000000 --deployments 20
 """
@@ -32,7 +32,7 @@ from edge.vocabulary import Kind
 
 @dataclass(frozen=True, slots=True)
 class Animal:
-    """A species of the made world."""
+    """A species of the made survey."""
 
     taxon: Taxon
     events: float
@@ -45,29 +45,26 @@ class Animal:
     """Most animals together."""
 
 
-def _mammal(name: str, common: str, order: str, family: str) -> Taxon:
-    return Taxon(name, "species", common, "Mammalia", order, family, name.split()[0], name)
+def _species(name: str, common: str, order: str, family: str, class_: str = "Mammalia") -> Taxon:
+    return Taxon(name, "species", common, class_, order, family, name.split()[0], name)
 
 
 ANIMALS = (
-    Animal(_mammal("Aepyceros melampus", "impala", "Artiodactyla", "Bovidae"), 30, (7.5, 17), 2.5, 6),
-    Animal(_mammal("Phacochoerus africanus", "common warthog", "Artiodactyla", "Suidae"), 18, (9, 15.5), 3, 4),
-    Animal(_mammal("Equus quagga", "plains zebra", "Perissodactyla", "Equidae"), 16, (8, 18), 1.2, 7),
-    Animal(_mammal("Kobus ellipsiprymnus", "waterbuck", "Artiodactyla", "Bovidae"), 9, (6.5, 18), 2, 3),
-    Animal(_mammal("Tragelaphus scriptus", "bushbuck", "Artiodactyla", "Bovidae"), 7, (5.5, 19.5), 3, 2),
-    Animal(_mammal("Crocuta crocuta", "spotted hyena", "Carnivora", "Hyaenidae"), 6, (21, 3), 1.5, 3),
-    Animal(_mammal("Hystrix cristata", "crested porcupine", "Rodentia", "Hystricidae"), 5, (22.5, 2.5), 3, 2),
-    Animal(_mammal("Papio anubis", "olive baboon", "Primates", "Cercopithecidae"), 5, (10, 16), 2, 9),
-    Animal(_mammal("Lepus capensis", "Cape hare", "Lagomorpha", "Leporidae"), 3, (20, 4.5), 2, 1),
-    Animal(_mammal("Panthera pardus", "leopard", "Carnivora", "Felidae"), 1.0, (19.5, 4), 1.2, 1),
-    Animal(_mammal("Panthera leo", "lion", "Carnivora", "Felidae"), 0.6, (20, 5.5), 1.0, 3),
-    Animal(_mammal("Caracal caracal", "caracal", "Carnivora", "Felidae"), 0.2, (21,), 1.5, 1),
-    Animal(_mammal("Orycteropus afer", "aardvark", "Tubulidentata", "Orycteropodidae"), 0.15, (1,), 3, 1),
-    Animal(
-        Taxon("Numida meleagris", "species", "helmeted guineafowl", "Aves", "Galliformes", "Numididae", "Numida",
-              "Numida meleagris"), 8, (7, 17.5), 3, 8,
-    ),
-)  # fmt: skip
+    Animal(_species("Aepyceros melampus", "impala", "Artiodactyla", "Bovidae"), 30, (7.5, 17), 2.5, 6),
+    Animal(_species("Phacochoerus africanus", "common warthog", "Artiodactyla", "Suidae"), 18, (9, 15.5), 3, 4),
+    Animal(_species("Equus quagga", "plains zebra", "Perissodactyla", "Equidae"), 16, (8, 18), 1.2, 7),
+    Animal(_species("Kobus ellipsiprymnus", "waterbuck", "Artiodactyla", "Bovidae"), 9, (6.5, 18), 2, 3),
+    Animal(_species("Tragelaphus scriptus", "bushbuck", "Artiodactyla", "Bovidae"), 7, (5.5, 19.5), 3, 2),
+    Animal(_species("Crocuta crocuta", "spotted hyena", "Carnivora", "Hyaenidae"), 6, (21, 3), 1.5, 3),
+    Animal(_species("Hystrix cristata", "crested porcupine", "Rodentia", "Hystricidae"), 5, (22.5, 2.5), 3, 2),
+    Animal(_species("Papio anubis", "olive baboon", "Primates", "Cercopithecidae"), 5, (10, 16), 2, 9),
+    Animal(_species("Lepus capensis", "Cape hare", "Lagomorpha", "Leporidae"), 3, (20, 4.5), 2, 1),
+    Animal(_species("Panthera pardus", "leopard", "Carnivora", "Felidae"), 1.0, (19.5, 4), 1.2, 1),
+    Animal(_species("Panthera leo", "lion", "Carnivora", "Felidae"), 0.6, (20, 5.5), 1.0, 3),
+    Animal(_species("Caracal caracal", "caracal", "Carnivora", "Felidae"), 0.2, (21,), 1.5, 1),
+    Animal(_species("Orycteropus afer", "aardvark", "Tubulidentata", "Orycteropodidae"), 0.15, (1,), 3, 1),
+    Animal(_species("Numida meleagris", "helmeted guineafowl", "Galliformes", "Numididae", "Aves"), 8, (7, 17.5), 3, 8),
+)
 HIGHER = (
     Taxon("Mammalia", "class", "mammal", "Mammalia"),
     Taxon("Aves", "class", "bird", "Aves"),
@@ -166,9 +163,15 @@ def make(
 
 
 def _frames(
-    rng: np.random.Generator, decider: Decider, camera: str, start: datetime, days: int, wanted: int, media: int,
+    rng: np.random.Generator,
+    decider: Decider,
+    camera: str,
+    start: datetime,
+    days: int,
+    wanted: int,
+    media: int,
     folder: Path,
-) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:  # fmt: skip
+) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     """Rows of `media` and of `observation` for one camera."""
     share = np.array([a.events for a in ANIMALS]) * rng.gamma(0.8, 1, len(ANIMALS))
     share /= share.sum()
@@ -199,9 +202,16 @@ def _frames(
 
 
 def _frame(
-    rng: np.random.Generator, decider: Decider, camera: str, at: datetime, label: int, group: int, media: int,
-    folder: Path, scene: NDArray[np.int64],
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:  # fmt: skip
+    rng: np.random.Generator,
+    decider: Decider,
+    camera: str,
+    at: datetime,
+    label: int,
+    group: int,
+    media: int,
+    folder: Path,
+    scene: NDArray[np.int64],
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     logits = rng.normal(0, 1.0, LABELS)
     logits[label] += rng.gamma(5, 1.6)
     if label < len(ANIMALS):  # a family looks alike
