@@ -81,9 +81,8 @@ def checkpoint() -> Checkpoint:
         network.head.weight.copy_(solution[:-1].T)
         assert isinstance(network.head.bias, torch.Tensor)
         network.head.bias.copy_(solution[-1])
-    return Checkpoint(
-        "made", "1", "2026-01-01T00:00:00Z", spec, network.state_dict(), LABELS, SIDE_PX, SIDE_PX, data="made pictures"
-    )  # fmt: skip
+    made = ("made", "1", "2026-01-01T00:00:00Z")
+    return Checkpoint(*made, spec, network.state_dict(), LABELS, SIDE_PX, SIDE_PX, data="made pictures")
 
 
 @pytest.fixture(scope="session")

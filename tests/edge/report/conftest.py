@@ -54,8 +54,9 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database.connection.execute("UPDATE media SET path = ? WHERE id = ?", (b"/home/me/raw\xff.jpg", raw))
     database.connection.execute(
         "INSERT INTO candidate (observation, place, taxon, rank, probability) "
-        "SELECT id, 1, 'Panthera leo', 'species', 0.5 FROM observation WHERE media = ?", (raw,),
-    )  # fmt: skip
+        "SELECT id, 1, 'Panthera leo', 'species', 0.5 FROM observation WHERE media = ?",
+        (raw,),
+    )
     database.unreadable("/home/me/half.jpg")
     database.connection.close()
     return database.path
@@ -82,7 +83,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     settings = folder / "cameras.toml"
     settings.write_text('time_zone = "Africa/Nairobi"\n' + "".join(tables), "utf-8")
+    folders = [str(FIELD_FRAMES / name) for name in cameras]
     with keep_signals():
-        assert main([*(str(FIELD_FRAMES / name) for name in cameras), "-q", "--config", str(settings),
-                     "--db", str(folder / "real.db")]) == 0  # fmt: skip
+        assert main([*folders, "-q", "--config", str(settings), "--db", str(folder / "real.db")]) == 0
     return folder / "real.db"

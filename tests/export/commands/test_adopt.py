@@ -35,11 +35,12 @@ def foreign(
     rank: int,
 ) -> Path:
     graph = helper.make_graph(
-        nodes, "foreign",
+        nodes,
+        "foreign",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *"abc"[: rank - 1]])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )  # fmt: skip
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
 
@@ -47,11 +48,13 @@ def foreign(
 def classifier(path: Path, layout: str, softmax: bool) -> Path:
     random = np.random.default_rng(0)
     shape: list[int | str] = ["N", 3, SIDE_PX, SIDE_PX] if layout == "nchw" else ["N", SIDE_PX, SIDE_PX, 3]
-    nodes = [helper.make_node("Conv", ["planes", "filters"], ["maps"], strides=[8, 8]),
-             helper.make_node("Relu", ["maps"], ["positive"]),
-             helper.make_node("GlobalAveragePool", ["positive"], ["pooled"]),
-             helper.make_node("Flatten", ["pooled"], ["flat"]),
-             helper.make_node("MatMul", ["flat", "weights"], ["scores"])]  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["planes", "filters"], ["maps"], strides=[8, 8]),
+        helper.make_node("Relu", ["maps"], ["positive"]),
+        helper.make_node("GlobalAveragePool", ["positive"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["scores"]),
+    ]
     if layout == "nhwc":
         nodes.insert(0, helper.make_node("Transpose", ["images"], ["planes"], perm=[0, 3, 1, 2]))
     else:
@@ -78,13 +81,15 @@ def detector(path: Path, layout: str) -> Path:
         "shape": np.array([-1, ROWS, columns], np.int64),
         "gain": gain,
     }
-    nodes = [helper.make_node("Conv", ["images", "filters"], ["maps"], strides=[16, 16]),
-             helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
-             helper.make_node("Flatten", ["pooled"], ["flat"]),
-             helper.make_node("MatMul", ["flat", "weights"], ["mixed"]),
-             helper.make_node("Reshape", ["mixed", "shape"], ["table"]),
-             helper.make_node("Sigmoid", ["table"], ["unit"]),
-             helper.make_node("Mul", ["unit", "gain"], ["boxes"])]  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["images", "filters"], ["maps"], strides=[16, 16]),
+        helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["mixed"]),
+        helper.make_node("Reshape", ["mixed", "shape"], ["table"]),
+        helper.make_node("Sigmoid", ["table"], ["unit"]),
+        helper.make_node("Mul", ["unit", "gain"], ["boxes"]),
+    ]
     last = "boxes"
     if layout == "yolov9":
         nodes.append(helper.make_node("Transpose", ["boxes"], ["output0"], perm=[0, 2, 1]))
@@ -98,12 +103,14 @@ def detector(path: Path, layout: str) -> Path:
             "keep": np.array([1, 1, 1, 1, 1, 0], np.float32),
             "label": np.array([0, 0, 0, 0, 0, 1], np.float32),
         }
-        nodes += [helper.make_node("Add", ["boxes", "corner"], ["shifted"]),
-                  helper.make_node("Mul", ["shifted", "three"], ["scaled"]),
-                  helper.make_node("Floor", ["scaled"], ["whole"]),
-                  helper.make_node("Mul", ["scaled", "keep"], ["kept"]),
-                  helper.make_node("Mul", ["whole", "label"], ["only"]),
-                  helper.make_node("Add", ["kept", "only"], ["output0"])]  # fmt: skip
+        nodes += [
+            helper.make_node("Add", ["boxes", "corner"], ["shifted"]),
+            helper.make_node("Mul", ["shifted", "three"], ["scaled"]),
+            helper.make_node("Floor", ["scaled"], ["whole"]),
+            helper.make_node("Mul", ["scaled", "keep"], ["kept"]),
+            helper.make_node("Mul", ["whole", "label"], ["only"]),
+            helper.make_node("Add", ["kept", "only"], ["output0"]),
+        ]
         last = "output0"
     return foreign(path, ["N", 3, SIDE_PX, SIDE_PX], nodes, constants, last, 3)
 
@@ -138,9 +145,9 @@ def test_an_adopted_classifier_answers_as_it_did(layout: str, channels: str, sof
     source = classifier(tmp_path / "foreign.onnx", layout, softmax)
     (tmp_path / "labels.csv").write_text(LABELS)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    code = main(["adopt", str(source), "--labels", str(tmp_path / "labels.csv"), "--input", f"{SIDE_PX}x{SIDE_PX}",
-                 "--layout", layout, "--channels", channels, "--mean", *map(str, mean), "--std", *map(str, std),
-                 "--out", str(tmp_path / "adopted.onnx"), "--licence", "CC0-1.0"])  # fmt: skip
+    given = ["--labels", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "adopted.onnx"), "--licence", "CC0-1.0"]
+    given += ["--input", f"{SIDE_PX}x{SIDE_PX}", "--layout", layout, "--channels", channels]
+    code = main(["adopt", str(source), *given, "--mean", *map(str, mean), "--std", *map(str, std)])
     assert code == 0
     model = Model(tmp_path / "adopted.onnx")
     pixels = np.random.default_rng(3).integers(0, 256, (2, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
@@ -162,8 +169,8 @@ def test_an_adopted_classifier_answers_as_it_did(layout: str, channels: str, sof
 def test_boxes_are_those_of_a_reference_decoder(layout: str, tmp_path: Path) -> None:
     source = detector(tmp_path / "foreign.onnx", layout)
     (tmp_path / "labels.csv").write_text(DETECTOR_LABELS)
-    code = main(["adopt", str(source), "--labels", str(tmp_path / "labels.csv"), "--input", f"{SIDE_PX}x{SIDE_PX}",
-                 "--boxes", layout, "--out", str(tmp_path / "detector.onnx")])  # fmt: skip
+    given = ["--labels", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "detector.onnx")]
+    code = main(["adopt", str(source), *given, "--input", f"{SIDE_PX}x{SIDE_PX}", "--boxes", layout])
     assert code == 0
     found = Detector(tmp_path / "detector.onnx")
     frames = [picture(90, 160, 0), picture(120, 80, 1)]
@@ -199,17 +206,16 @@ def test_a_foreign_classifier_is_quantised_through_the_same_gate(
 ) -> None:
     network = checkpoint.build_network()
     foreign = torch.nn.Sequential(network.backbone, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), network.head)
-    program = torch.onnx.export(foreign.eval(), (torch.zeros(2, 3, SIDE_PX, SIDE_PX),), dynamo=True, verbose=False,
-                                dynamic_shapes=({0: torch.export.Dim("N")},))  # fmt: skip
+    batch, shapes = (torch.zeros(2, 3, SIDE_PX, SIDE_PX),), ({0: torch.export.Dim("N")},)
+    program = torch.onnx.export(foreign.eval(), batch, dynamo=True, verbose=False, dynamic_shapes=shapes)
     assert program is not None
     onnx.save(program.model_proto, tmp_path / "foreign.onnx")
     (tmp_path / "labels.csv").write_text(
         "label,kind,scientificName,rank,family\nzebra,animal,Equus quagga,species,Equidae\n"
         "lion,animal,Panthera leo,species,Felidae\nblank,blank,,,\n"
     )
-    usual = ["adopt", str(tmp_path / "foreign.onnx"), "--labels", str(tmp_path / "labels.csv"), "--input", str(SIDE_PX),
-             "--mean", *["0.49803922"] * 3, "--std", *["0.50196078"] * 3, "--calibrate", str(frames),
-             "--int8"]  # fmt: skip
+    usual = ["adopt", str(tmp_path / "foreign.onnx"), "--labels", str(tmp_path / "labels.csv"), "--input", str(SIDE_PX)]
+    usual += ["--mean", *["0.49803922"] * 3, "--std", *["0.50196078"] * 3, "--calibrate", str(frames), "--int8"]
     assert main([*usual, "--limits", "decision_agreement=1.5", "--out", str(tmp_path / "refused.onnx")]) == 2
     error = capsys.readouterr().err
     assert "the int8 model is refused: the same decision on" in error

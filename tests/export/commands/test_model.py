@@ -256,12 +256,16 @@ def test_an_enrolled_species_is_answered_beside_the_trained_ones(
 
 @pytest.mark.parametrize(
     ("change", "expected"),
-    [({"prototype_scale": 0.0}, "has no prototype"), ({"prototypes": {}}, "has no prototype"),
-     ({"enrolled": ("zebra",)}, "are not the last labels")],
-)  # fmt: skip
+    [
+        ({"prototype_scale": 0.0}, "has no prototype"),
+        ({"prototypes": {}}, "has no prototype"),
+        ({"enrolled": ("zebra",)}, "are not the last labels"),
+    ],
+)
 def test_a_card_whose_prototypes_do_not_hold_together_is_refused(change: dict[str, Any], expected: str) -> None:
-    card = Card("made", "1", "", LABELS, 64, 64, Calibration(1.0, {"species": 0.5}), enrolled=(LABELS[-1].name,),
-                prototypes={label.name: (1.0, 0.0) for label in LABELS}, prototype_scale=10.0)  # fmt: skip
+    prototypes: dict[str, tuple[float, ...]] = {label.name: (1.0, 0.0) for label in LABELS}
+    card = Card("made", "1", "", LABELS, 64, 64, Calibration(1.0, {"species": 0.5}), prototypes=prototypes)
+    card = replace(card, enrolled=(LABELS[-1].name,), prototype_scale=10.0)
     assert Prototypes(card).outputs == 2
     with pytest.raises(CardError, match=expected):
         Prototypes(replace(card, **change))

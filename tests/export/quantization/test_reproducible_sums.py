@@ -28,8 +28,8 @@ def test_no_sum_of_two_bytes_is_near_a_tie(int8: onnx.ModelProto) -> None:
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in int8.graph.initializer}
     producers = {name: node for node in int8.graph.node for name in node.output}
     readers = {name: node for node in int8.graph.node for name in node.input}
-    sums = [node for node in int8.graph.node if node.op_type == "Add" and node.output[0] in readers
-            and readers[node.output[0]].op_type == "QuantizeLinear"]  # fmt: skip
+    quantised = {name for name, node in readers.items() if node.op_type == "QuantizeLinear"}
+    sums = [node for node in int8.graph.node if node.op_type == "Add" and node.output[0] in quantised]
     assert sums
     levels = np.arange(256.0)
     for node in sums:
@@ -92,11 +92,18 @@ def test_float_layers_sum_exactly() -> None:
             numpy_helper.from_array(np.array(127, np.uint8), "zero"),
             *(
                 numpy_helper.from_array(np.asarray(value, np.float32), name)
-                for name, value in (("scale", 1 / 128), ("low", 0.0), ("high", 6.0), ("w0", weights[0]),
-                                    ("w1", weights[1]), ("b0", biases[0]), ("b1", biases[1]))
+                for name, value in (
+                    ("scale", 1 / 128),
+                    ("low", 0.0),
+                    ("high", 6.0),
+                    ("w0", weights[0]),
+                    ("w1", weights[1]),
+                    ("b0", biases[0]),
+                    ("b1", biases[1]),
+                )
             ),
         ],
-    )  # fmt: skip
+    )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
     pixels = chance.integers(0, 256, (1, 3, 16, 16), np.uint8)
     before = _run(model, pixels)

@@ -64,11 +64,10 @@ def test_a_layers_output_is_closer_than_with_the_nearest_weights(name: str) -> N
 
     def deviation(values: np.ndarray[Any, Any]) -> float:
         """Of the output about its mean error, which the bias takes off."""
-        outputs = [
-            np.concatenate([open_session(graph(w.astype(np.float32), given).SerializeToString()).run(
-                None, {INPUT: picture[None]})[0] for picture in pictures])
-            for w in (values, weight)
-        ]  # fmt: skip
+        outputs = []
+        for w in (values, weight):
+            session = open_session(graph(w.astype(np.float32), given).SerializeToString())
+            outputs.append(np.concatenate([session.run(None, {INPUT: picture[None]})[0] for picture in pictures]))
         error = outputs[0] - outputs[1]
         return float((error - error.mean(axis=(0, 2, 3), keepdims=True)).std())
 

@@ -34,9 +34,8 @@ def checkpoint() -> Checkpoint:
     torch.manual_seed(3)
     spec = NetworkSpec("test_resnet", pooling="parts", parts=3)
     network = build(spec, len(LABELS))
-    return Checkpoint(
-        "tiny", "1", "2026-01-01T00:00:00Z", spec, network.state_dict(), LABELS, SIDE_PX, SIDE_PX
-    )  # fmt: skip
+    made = ("tiny", "1", "2026-01-01T00:00:00Z")
+    return Checkpoint(*made, spec, network.state_dict(), LABELS, SIDE_PX, SIDE_PX)
 
 
 @pytest.fixture(scope="module")

@@ -55,13 +55,9 @@ def whole(recipe: Recipe, animals: Path, folder: Path) -> Network:
 def test_a_resumed_training_ends_in_the_same_network(
     tiny_recipe: Path, animals: Path, tmp_path: Path, amp: str
 ) -> None:
-    recipe = load_recipe(
-        str(tiny_recipe),
-        [
-            "optimiser.ema_decay=0.9", "augment.mixup=0.2", "network.drop_rate=0.2", f"optimiser.amp={amp}",
-            "loss.metric=arcface", "data.balance=class_and_sequence", "augment.policy=trivial",
-        ],
-    )  # fmt: skip
+    changes = ["optimiser.ema_decay=0.9", "augment.mixup=0.2", "network.drop_rate=0.2", f"optimiser.amp={amp}"]
+    changes += ["loss.metric=arcface", "data.balance=class_and_sequence", "augment.policy=trivial"]
+    recipe = load_recipe(str(tiny_recipe), changes)
     through = whole(recipe, animals, tmp_path / "through")
     parted = tmp_path / "parted"
     parted.mkdir()
@@ -262,33 +258,24 @@ def test_settings_that_do_not_go_together_are_refused(
 
 
 def command(recipe: Path, animals: Path, out: Path, *more: str) -> list[str]:
-    return [
-        "-m", "train", "fit", "--recipe", str(recipe), "--data", str(animals), "--out", str(out), "--no-cache",
-        "--threads", "1", "--workers", "0", *more,
-    ]  # fmt: skip
+    paths = ["--recipe", str(recipe), "--data", str(animals), "--out", str(out)]
+    return ["-m", "train", "fit", *paths, "--no-cache", "--threads", "1", "--workers", "0", *more]
 
 
 def test_killed_and_resumed_is_as_if_never_killed(tiny_recipe: Path, animals: Path, tmp_path: Path) -> None:
     through, killed = tmp_path / "through", tmp_path / "killed"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     arguments = ["--set", "optimiser.epochs=6"]
-    subprocess.run(
-        [sys.executable, *command(tiny_recipe, animals, through, *arguments)],
-        check=True, env=environment, capture_output=True,
-    )  # fmt: skip
-    victim = subprocess.Popen(
-        [sys.executable, *command(tiny_recipe, animals, killed, *arguments)],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    whole_run = [sys.executable, *command(tiny_recipe, animals, through, *arguments)]
+    subprocess.run(whole_run, check=True, env=environment, capture_output=True)
+    killed_run = [sys.executable, *command(tiny_recipe, animals, killed, *arguments)]
+    victim = subprocess.Popen(killed_run, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (killed / "state.pt").exists():
         assert victim.poll() is None
         os.sched_yield()
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
-    subprocess.run(
-        [sys.executable, *command(tiny_recipe, animals, killed, *arguments, "--resume")],
-        check=True, env=environment, capture_output=True,
-    )  # fmt: skip
+    subprocess.run([*killed_run, "--resume"], check=True, env=environment, capture_output=True)
     with np.load(through / "predictions.npz") as one, np.load(killed / "predictions.npz") as other:
         assert np.array_equal(one["logits"], other["logits"])
 
@@ -303,10 +290,8 @@ def test_two_processes_follow_the_loss_curve_of_one(tiny_recipe: Path, animals: 
         ("one", []),
         ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]),
     ):
-        subprocess.run(
-            [sys.executable, *launcher, *command(tiny_recipe, animals, tmp_path / name, *settings)],
-            check=True, env=environment, capture_output=True,
-        )  # fmt: skip
+        whole_run = [sys.executable, *launcher, *command(tiny_recipe, animals, tmp_path / name, *settings)]
+        subprocess.run(whole_run, check=True, env=environment, capture_output=True)
         rows = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
         curves.append([row["mean_loss"] for row in rows if "mean_loss" in row])
     assert len(curves[0]) == 2

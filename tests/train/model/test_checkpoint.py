@@ -1,5 +1,6 @@
 """A checkpoint comes back as it was saved, and is never left half written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,10 @@ LABELS = (
 @pytest.fixture
 def checkpoint() -> Checkpoint:
     spec = NetworkSpec("resnet10t", groups=((0, 2), (1,)), blank=1)
-    return Checkpoint(
-        "test", "1", "2026-01-01T00:00:00Z", spec, build(spec, 2).state_dict(), LABELS, 64, 48,
-        fit="letterbox", metrics={"accuracy (made)": 0.5}, recipe={"epochs": 1}, sources=(Source("a", "b", "c"),),
-    )  # fmt: skip
+    made = ("test", "1", "2026-01-01T00:00:00Z")
+    checkpoint = Checkpoint(*made, spec, build(spec, 2).state_dict(), LABELS, 64, 48, fit="letterbox")
+    sources = (Source("a", "b", "c"),)
+    return replace(checkpoint, metrics={"accuracy (made)": 0.5}, recipe={"epochs": 1}, sources=sources)
 
 
 def test_round_trip(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -26,16 +26,19 @@ def test_boxes_of_a_detector_count_animals_and_hide_people(tmp_path: Path) -> No
         "info": {"format_version": "1.4", "detector": "md_v5a"},
         "detection_categories": {"1": "animal", "2": "person"},
         "images": [
-            {"file": "A\\IMG_1.JPG", "detections": [
-                {"category": "1", "conf": 0.9, "bbox": [0.1, 0.1, 0.2, 0.2]},
-                {"category": "1", "conf": 0.8, "bbox": [0.5, 0.1, 0.2, 0.2]},
-                {"category": "1", "conf": 0.1, "bbox": [0.7, 0.7, 0.1, 0.1]},
-            ]},
+            {
+                "file": "A\\IMG_1.JPG",
+                "detections": [
+                    {"category": "1", "conf": 0.9, "bbox": [0.1, 0.1, 0.2, 0.2]},
+                    {"category": "1", "conf": 0.8, "bbox": [0.5, 0.1, 0.2, 0.2]},
+                    {"category": "1", "conf": 0.1, "bbox": [0.7, 0.7, 0.1, 0.1]},
+                ],
+            },
             {"file": "B/img_1.jpg", "detections": [{"category": "2", "conf": 0.7, "bbox": [0, 0, 1, 1.0000001]}]},
             {"file": "C/other.jpg", "detections": []},
             {"file": "A/broken.jpg", "failure": "Failure image access", "detections": None},
         ],
-    }  # fmt: skip
+    }
     (tmp_path / "md.json").write_text(json.dumps(results))
     for _ in range(2):  # a second time changes nothing
         outcome = import_file(database.connection, tmp_path / "md.json")

@@ -18,8 +18,13 @@ DAYS = 30
 HOUR, DAY = 3600, 86400
 
 
-def camera(path: Path, skip: Callable[[int, int], bool] = lambda day, hour: False, moved_on: int | None = None,
-           covered_on: int | None = None, slow_s_per_day: float = 0.0) -> ByHand:  # fmt: skip
+def camera(
+    path: Path,
+    skip: Callable[[int, int], bool] = lambda day, hour: False,
+    moved_on: int | None = None,
+    covered_on: int | None = None,
+    slow_s_per_day: float = 0.0,
+) -> ByHand:
     """A frame every third hour for a month, at the equator, so that half of them are by night."""
     database = ByHand(path)
     database.deployment("ridge", latitude=0.0, longitude=0.0, time_zone="UTC")
@@ -35,9 +40,13 @@ def camera(path: Path, skip: Callable[[int, int], bool] = lambda day, hour: Fals
             noisy = np.clip(level + rng.normal(0, 3, 192), 0, 255).astype(np.uint8)
             late = timedelta(seconds=day * DAY + (hour - 6) * HOUR + 30 + day * slow_s_per_day)
             database.frame(
-                day * DAY + (hour - 6) * HOUR, "impala", camera="ridge", infrared=int(not 6 <= hour < 18),
-                scene=noisy.tobytes(), received_at=iso_utc(START + late),
-            )  # fmt: skip
+                day * DAY + (hour - 6) * HOUR,
+                "impala",
+                camera="ridge",
+                infrared=int(not 6 <= hour < 18),
+                scene=noisy.tobytes(),
+                received_at=iso_utc(START + late),
+            )
     database.connection.execute("COMMIT")
     return database
 

@@ -79,9 +79,8 @@ def test_boxes_people_and_doubts_in_camtrap_dp(awkward: Path, config: Path, tmp_
     media = {line["mediaID"]: line for line in lines(tmp_path / "media.csv")}
     said = [line for line in lines(tmp_path / "observations.csv") if line["observationLevel"] == "media"]
     boxes = [line for line in said if line["bboxX"]]
-    assert [(line["scientificName"], line["bboxX"], line["count"]) for line in boxes] == [
-        ("Aepyceros melampus", "0.1", "1"), ("Aepyceros melampus", "0.5", "1"),
-    ]  # fmt: skip
+    found = [(line["scientificName"], line["bboxX"], line["count"]) for line in boxes]
+    assert found == [("Aepyceros melampus", "0.1", "1"), ("Aepyceros melampus", "0.5", "1")]
     people = {line["scientificName"]: line["count"] for line in said if line["classificationMethod"] == "human"}
     assert people == {"Panthera leo": "2", "Aepyceros melampus": "1"}
     assert media[boxes[0]["mediaID"]]["mediaComments"] == "clock doubt: dst_gap"

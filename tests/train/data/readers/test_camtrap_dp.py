@@ -13,6 +13,16 @@ from tests.support.made_files import close, write_csv
 from train.data.readers import read_dataset
 from train.data.sample import DataError
 
+OBSERVATIONS = (
+    "observationID,deploymentID,mediaID,eventID,eventStart,eventEnd,observationLevel,observationType,"
+    "scientificName,bboxX,bboxY,bboxWidth,bboxHeight\n"
+    "o1,d1,m1,e1,2020-01-01T10:00:00+0200,2020-01-01T10:00:01+0200,media,animal,Vulpes vulpes,0.1,0.2,0.3,0.4\n"
+    "o2,d1,,e1,2020-01-01T10:00:00+0200,2020-01-01T10:00:01+0200,event,animal,Vulpes vulpes,,,,\n"
+    "o3,d2,m4,e2,2020-01-01T10:00:00+0200,2020-01-01T10:00:00+0200,media,blank,,,,,\n"
+    "o4,d3,m5,e3,2020-01-01T10:00:00+0200,2020-01-01T10:00:00+0200,media,human,Homo sapiens,,,,\n"
+    # In Coordinated Universal Time: 10:00 at the camera, not 12:00.
+    "o5,d4,,e4,2020-01-01T07:59:00Z,2020-01-01T08:01:00Z,event,animal,Meles meles,,,,\n"
+)
 CAMTRAP_DP = {
     "deployments": [
         ["deploymentID", "locationID", "locationName", "latitude", "longitude", "deploymentStart", "deploymentEnd"],
@@ -36,22 +46,8 @@ CAMTRAP_DP = {
             ]
         ),
     ],
-    "observations": [
-        ["observationID", "deploymentID", "mediaID", "eventID", "eventStart", "eventEnd", "observationLevel",
-         "observationType", "scientificName", "bboxX", "bboxY", "bboxWidth", "bboxHeight"],
-        ["o1", "d1", "m1", "e1", "2020-01-01T10:00:00+0200", "2020-01-01T10:00:01+0200", "media", "animal",
-         "Vulpes vulpes", "0.1", "0.2", "0.3", "0.4"],
-        ["o2", "d1", "", "e1", "2020-01-01T10:00:00+0200", "2020-01-01T10:00:01+0200", "event", "animal",
-         "Vulpes vulpes", "", "", "", ""],
-        ["o3", "d2", "m4", "e2", "2020-01-01T10:00:00+0200", "2020-01-01T10:00:00+0200", "media", "blank", "", "", "",
-         "", ""],
-        ["o4", "d3", "m5", "e3", "2020-01-01T10:00:00+0200", "2020-01-01T10:00:00+0200", "media", "human",
-         "Homo sapiens", "", "", "", ""],
-        # In Coordinated Universal Time: 10:00 at the camera, not 12:00.
-        ["o5", "d4", "", "e4", "2020-01-01T07:59:00Z", "2020-01-01T08:01:00Z", "event", "animal", "Meles meles", "",
-         "", "", ""],
-    ],
-}  # fmt: skip
+    "observations": [line.split(",") for line in OBSERVATIONS.splitlines()],
+}
 
 
 def write_camtrap_dp(folder: Path, **changed: list[list[str]]) -> None:

@@ -46,13 +46,15 @@ def test_manifest_without_labels_is_refused(tmp_path: Path) -> None:
         ("path;site\na.jpg;s1\n", "lacks the column label and path; add it"),
         ("path,label\n", "has no row below its columns; add one"),
         ('path,label,note\na.jpg,x,"cut\nb.jpg,x,\nc.jpg,x,\n', "line 2: .* look for a quote too many"),
-        ("path,label,captured_at\n" + "a.jpg,x,31.12.2021 17:00\n" * 3,
-         "3 cannot be used, e.g. manifest.csv line 2: captured_at '31.12.2021 17:00' is not ISO 8601"),
+        (
+            "path,label,captured_at\n" + "a.jpg,x,31.12.2021 17:00\n" * 3,
+            "3 cannot be used, e.g. manifest.csv line 2: captured_at '31.12.2021 17:00' is not ISO 8601",
+        ),
         ("path,label,width_px,height_px\na.jpg,x,wide,9\n", "line 2: width_px 'wide' is no whole number of pixels"),
         ("path,label,keypoints\na.jpg,x,beak:0.5\n", "line 2: keypoints 'beak:0.5' is not name:x:y"),
         ("path,label\na.jpg,x,y\n", "line 2: it has more cells than there are columns"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_with_a_manifest_is_told_in_one_line(tmp_path: Path, table: str, message: str) -> None:
     (tmp_path / "manifest.csv").write_text(table)
     with pytest.raises(DataError, match=message) as caught:

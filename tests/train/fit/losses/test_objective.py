@@ -37,9 +37,13 @@ def test_each_metric_loss_teaches_the_backbone_alone_or_added(metric: str) -> No
 
 def test_all_techniques_together_have_one_finite_loss() -> None:
     settings = LossSettings(
-        classification="balanced_softmax", metric="supcon", part_centre_weight=1.0, attention_crop=1.0,
-        attention_drop=1.0, box_attention_weight=1.0,
-    )  # fmt: skip
+        classification="balanced_softmax",
+        metric="supcon",
+        part_centre_weight=1.0,
+        attention_crop=1.0,
+        attention_drop=1.0,
+        box_attention_weight=1.0,
+    )
     loss, _ = objective(settings)(batch())
     loss.backward()
     assert bool(torch.isfinite(loss))
