@@ -1,5 +1,6 @@
 """What int8 costs, measured on held-out frames: pass, or fail with the reason."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -125,7 +126,7 @@ def drop_interval(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_
     lost, won = float((right_before & ~right_after).sum()) + 0.5, float((~right_before & right_after).sum()) + 0.5
     count = len(right_before) + 2.0
     centre = (lost - won) / count
-    half = float(norm.ppf(0.975)) * np.sqrt(lost + won - (lost - won) ** 2 / count) / count
+    half = float(norm.ppf(0.975)) * math.sqrt(lost + won - (lost - won) ** 2 / count) / count
     return centre - half, centre + half
 
 
