@@ -17,10 +17,10 @@ from edge.inference.decision import Decider, Decision
 from edge.inference.model import STARTER, Model
 from edge.inference.predictor import Models, classify
 from edge.inference.taxonomy import Tree
-from export.validation.calibrate import calibrations, prior_of
+from export.validation.calibrate import CalibrationData, calibrations, prior_of_card
 from export.validation.labelled_frames import LabelledFrame, read_labelled_frames
 from export.validation.model_outputs import take_outputs
-from export.validation.score_decision import judge
+from export.validation.score_decision import score_decision
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         for name, side_px in sides.items():
             decoded = frame.decode(scene.path.read_bytes(), side_px)
             said[name] = classify(models, decoded).decision
-            verdict = "unknown" if said[name].kind == "unknown" else judge(said[name], scene, tree)
+            verdict = "unknown" if said[name].kind == "unknown" else score_decision(said[name], scene, tree)
             verdicts[name][verdict] += 1
         if len({(decision.kind, decision.taxon) for decision in said.values()}) > 1:
             both = ", ".join(f"{name} {d.taxon or d.kind} {d.confidence:.3f}" for name, d in said.items())
@@ -60,11 +60,11 @@ def _fitted_elsewhere(model: Model, scenes: Sequence[LabelledFrame]) -> int:
     """The number of equal decisions."""
     card, plan = model.card, model.card.calibration.second_look
     fraction = plan.region_fraction if plan else 0.5
-    scaled, in_full = (take_outputs(model, scenes, fraction, in_full=full) for full in (False, True))
+    renderings = tuple(take_outputs(model, scenes, fraction, full_size=full) for full in (False, True))
     same = 0
-    for test, fitted in calibrations(card, scaled, scenes, prior_of(card), fraction, [in_full]):
+    for test, fitted in calibrations(CalibrationData(card, scenes, renderings, prior_of_card(card), fraction)):
         decider = Decider(replace(card, calibration=fitted))
-        rows = (outputs.at(test).under(card, fitted) for outputs in (scaled, in_full))
+        rows = (outputs.at(test).under(card, fitted) for outputs in renderings)
         for pair in zip(*rows, strict=True):
             one, other = map(decider.decide, pair)
             same += (one.kind, one.taxon) == (other.kind, other.taxon)

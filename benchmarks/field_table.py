@@ -22,10 +22,10 @@ from edge.inference.card import Card
 from edge.inference.decision import Decision
 from edge.inference.model import STARTER, Model
 from edge.inference.taxonomy import TaxonKey, Tree
-from export.validation.calibrate import cross_validated, prior_of
+from export.validation.calibrate import CalibrationData, cross_validated, prior_of_card
 from export.validation.labelled_frames import LabelledFrame, read_labelled_frames
 from export.validation.model_outputs import ModelOutputs, take_outputs
-from export.validation.score_decision import judge
+from export.validation.score_decision import score_decision
 
 RANKS = ("class", "order", "family", "species")
 
@@ -41,11 +41,11 @@ def main() -> None:
     plan = card.calibration.second_look
     fraction = plan.region_fraction if plan else 0.5
     outputs = take_outputs(model, scenes, fraction)
-    in_full = take_outputs(model, scenes, fraction, in_full=True)
-    known = prior_of(card)
-    for title, second in (("whole frame only", False), ("whole frame and attention crop", True)):
-        seen, other = ((each if second else replace(each, second=None)) for each in (outputs, in_full))
-        decisions, logs = cross_validated(card, seen, scenes, known, fraction, [other])
+    full_size = take_outputs(model, scenes, fraction, full_size=True)
+    for title, with_crop in (("whole frame only", False), ("whole frame and attention crop", True)):
+        renderings = tuple(each if with_crop else replace(each, crop=None) for each in (outputs, full_size))
+        data = CalibrationData(card, scenes, renderings, prior_of_card(card), fraction)
+        decisions, logs = cross_validated(data)
         print(f"\n{title}")
         _table(card, scenes, decisions, np.exp(logs.astype(np.float64)))
     _boxes(given.data / "boxes.csv", scenes, outputs)
@@ -76,9 +76,9 @@ def _row(
     blank = [label.kind == "blank" for label in card.labels]
     auc = f"{roc_auc_score(empty, p[places][:, blank].sum(axis=1)):.3f}" if 0 < empty.sum() < len(places) else "-"
     said = [n for n in places if decisions[n].kind != "unknown"]
-    verdicts = [judge(decisions[n], scenes[n], tree) for n in said]
+    verdicts = [score_decision(decisions[n], scenes[n], tree) for n in said]
     sure = [
-        judge(decisions[n], scenes[n], tree)
+        score_decision(decisions[n], scenes[n], tree)
         for n in said
         if decisions[n].rank == "species" and decisions[n].confidence >= 0.8 and scenes[n].species_sure
     ]
@@ -116,7 +116,7 @@ def _share(right: int, judged: int) -> str:
 def _boxes(path: Path, scenes: Sequence[LabelledFrame], outputs: ModelOutputs) -> None:
     if not path.is_file():
         return
-    regions = {str(scene.path.resolve()): region for scene, region in zip(scenes, outputs.regions, strict=True)}
+    regions = {str(scene.path.resolve()): region for scene, region in zip(scenes, outputs.crop_boxes, strict=True)}
     inside = total = 0
     with path.open(newline="") as table:
         for row in csv.DictReader(table):

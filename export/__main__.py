@@ -11,11 +11,8 @@ from train.commands.runner import run
 
 # command -> (module, what it does in one line)
 COMMANDS = {
-    "model": (
-        "export.commands.model",
-        "a checkpoint as one int8 model file that carries the proof of its quantisation",
-    ),
-    "adopt": ("export.commands.adopt", "give somebody else's ONNX classifier or detector a card"),
+    "model": ("export.commands.model", "make an int8 model file, with the proof of its quantisation, of a checkpoint"),
+    "adopt": ("export.commands.adopt", "give an ONNX classifier or detector from elsewhere a model card"),
     "bench": ("export.commands.bench", "measure a model's speed and size, float and int8 side by side"),
 }
 

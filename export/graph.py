@@ -1,7 +1,7 @@
-"""A checkpoint as a float ONNX graph that takes the picture's bytes.
+"""Traces a checkpoint into a float ONNX graph whose input is the bytes of an image.
 
 `pixels` uint8[N, H, W, 3] -> Transpose -> DequantizeLinear(scale 1/128, zero point 127) -> network. After quantisation
-the DequantizeLinear feeds the first convolution directly: the picture itself is the quantised input.
+the DequantizeLinear feeds the first convolution directly, so that the image itself is the quantised input.
 """
 
 import logging
@@ -27,33 +27,33 @@ OUTPUTS = ("logits", "embedding", "attention")
 
 
 def float_graph(checkpoint: Checkpoint) -> onnx.ModelProto:
-    """The model of contract 1 in float: dynamic batch, BatchNorm folded, nothing of training left.
+    """Trace the network in float: dynamic batch, BatchNorm folded, no training layers left.
 
     Raises `ExportError` when the network cannot be traced, `CheckpointError` when its weights do not fit.
     """
     network = checkpoint.build_network()
-    picture = torch.zeros(2, 3, checkpoint.input_height_px, checkpoint.input_width_px)
-    model = _trace(network, picture)
+    images = torch.zeros(2, 3, checkpoint.input_height_px, checkpoint.input_width_px)
+    model = _trace(network, images)
     _strip(model)
     _unfold_groups(model)
     _name_nodes(model)
     _take_bytes(model, checkpoint.input_height_px, checkpoint.input_width_px)
-    _declare_outputs(model, network(picture))
+    _declare_outputs(model, network(images))
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8[N, H, W, 3] -> float32[N, 3, H, W], what the graph's first two nodes do."""
+    """uint8[N, H, W, 3] -> float32[N, 3, H, W], as the graph's first two nodes compute it."""
     return ((pixels.astype(np.float32) - ZERO_POINT) * np.float32(SCALE)).transpose(0, 3, 1, 2)
 
 
-def _trace(network: Network, picture: torch.Tensor) -> onnx.ModelProto:
+def _trace(network: Network, images: torch.Tensor) -> onnx.ModelProto:
     with _quiet_exporter(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 network,
-                (picture,),
+                (images,),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[NETWORK_INPUT],
@@ -62,7 +62,9 @@ def _trace(network: Network, picture: torch.Tensor) -> onnx.ModelProto:
                 verbose=False,
             )
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
-            raise ExportError(f"the network {network.spec.backbone} cannot be traced: {_first_line(error)}") from error
+            raise ExportError(
+                f"the network {network.spec.backbone} cannot be traced ({_first_line(error)}); choose another backbone"
+            ) from error
         assert program is not None
         model: onnx.ModelProto = program.model_proto
     return model
@@ -70,7 +72,7 @@ def _trace(network: Network, picture: torch.Tensor) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """The exporter talks about its own future; none of that concerns who exports a model."""
+    """Silence the warnings of PyTorch's exporter, which are about its own future versions."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -83,7 +85,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what tells of the exporting machine (stack traces, paths) or repeats what shape inference finds."""
+    """Remove what names the exporting machine (stack traces, paths) or repeats what shape inference finds."""
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version, model.doc_string = "edge-classify", "", ""
     model.graph.name = "network"
@@ -98,8 +100,9 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _unfold_groups(model: onnx.ModelProto) -> None:
-    """Store which class counts for which label as one number a class: the exporter has made a matrix of it, which the
-    runtime can do as well when it loads the model.
+    """Store the label that each class counts for as one number a class, in place of the exporter's matrix.
+
+    The runtime computes the matrix when it loads the model.
     """
     for matrix in [initializer for initializer in model.graph.initializer if initializer.data_type == TensorProto.BOOL]:
         members = numpy_helper.to_array(matrix)
@@ -113,7 +116,7 @@ def _unfold_groups(model: onnx.ModelProto) -> None:
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
-    """Name each node by the layer whose weight it holds, so that people can tell which one a card speaks of."""
+    """Name each node by the layer whose weight it holds, so that people recognise the nodes that a card names."""
     weights = {initializer.name for initializer in model.graph.initializer}
     taken: dict[str, int] = {}
     layer = "input"

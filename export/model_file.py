@@ -1,10 +1,11 @@
-"""The model's bytes with the card inside, and the file written whole or not at all."""
+"""Puts the card into the model and writes the file completely or not at all."""
 
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,14 +21,13 @@ TOOLS = ("torch", "timm", "onnx", "onnxruntime")
 
 
 def toolchain() -> dict[str, str]:
-    """Versions of what made the file."""
+    """Versions of the software that makes the file."""
     return {"edge-classify": edge.__version__} | {name: version(name) for name in TOOLS}
 
 
 def carded(model: onnx.ModelProto, card: Card) -> bytes:
-    """The file's content; the same model and card always give the same bytes."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    """The content of the model file; the same model and card always give the same bytes."""
+    copy = deepcopy(model)
     del copy.metadata_props[:]
     helper.set_model_props(copy, {METADATA_KEY: card.to_json()})
     content: bytes = copy.SerializeToString(deterministic=True)
@@ -36,7 +36,7 @@ def carded(model: onnx.ModelProto, card: Card) -> bytes:
 
 @contextmanager
 def opened(model: onnx.ModelProto, card: Card, threads: int = 2) -> Iterator[Model]:
-    """The model as the edge opens it, from a file that is gone afterwards."""
+    """Open the model as the device does, from a temporary file."""
     with tempfile.TemporaryDirectory(prefix="edge-classify-") as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(carded(model, card))
@@ -44,7 +44,7 @@ def opened(model: onnx.ModelProto, card: Card, threads: int = 2) -> Iterator[Mod
 
 
 def check_writable(path: Path) -> None:
-    """Raise `ExportError` now rather than after an hour of work."""
+    """Raise `ExportError` before hours of work where `path` cannot be written."""
     if path.is_dir():
         raise ExportError(f"{path} is a folder; --out names the file to write, such as {path / 'model.onnx'}")
     try:
@@ -57,9 +57,9 @@ def check_writable(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> str:
-    """Write `path` and `path`.sha256 (sha256sum's format), each whole or not at all; returns the SHA-256.
+    """Write `path` and `path`.sha256 (sha256sum's format), each completely or not at all; returns the SHA-256.
 
-    The old .sha256 goes first, so that at no moment a model lies beside another one's sum.
+    The old .sha256 is removed first, so that a model never lies beside the sum of another one.
     """
     digest = hashlib.sha256(content).hexdigest()
     beside = path.with_name(path.name + ".sha256")

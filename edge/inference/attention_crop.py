@@ -24,11 +24,14 @@ def _never_settled(log_probabilities: FloatArray, familiarity: float | None) -> 
     return False
 
 
-def decode_side_px(card: Card) -> int:
-    """The shorter side that a frame must keep when it is decoded: enough for the input and for the attention crop."""
+def decode_side_px(card: Card, crop_fraction: float | None = None) -> int:
+    """The shorter side that a frame must keep when it is decoded: enough for the input and for the attention crop.
+
+    `crop_fraction` is the crop's side over the frame's shorter side; with `None` the card says it.
+    """
     side = max(card.input_height_px, card.input_width_px)
     plan = card.calibration.second_look
-    return int(np.ceil(side / (1.0 if plan is None else plan.region_fraction)))
+    return int(np.ceil(side / (crop_fraction or (1.0 if plan is None else plan.region_fraction))))
 
 
 def crop_pixels(card: Card, frame: DecodedFrame, crop: Box | None) -> Pixels:

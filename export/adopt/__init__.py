@@ -1,1 +1,1 @@
-"""Models made elsewhere, rewritten to our input and output."""
+"""Rewrites ONNX models made elsewhere to our input and output."""

@@ -1,5 +1,6 @@
-"""Somebody else's ONNX model behind our own input: nodes put before it turn a picture's bytes into what it expects."""
+"""Puts nodes before an ONNX model made elsewhere, which turn the bytes of an image into the input that it expects."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the model's own input is: `(pixel / scale - mean) / std`, in its own order of channels and axes."""
+    """Input that the model expects: `(pixel / scale - mean) / std`, in its own order of channels and axes."""
 
     layout: Literal["nchw", "nhwc"] = "nchw"
     channels: Literal["rgb", "bgr"] = "rgb"
@@ -30,13 +31,13 @@ class Expectation:
 
 
 def take_bytes(model: onnx.ModelProto, expected: Expectation, height_px: int, width_px: int) -> onnx.ModelProto:
-    """The model with the input `pixels` uint8[N, H, W, 3], RGB, of contract 1. Raises `ExportError`."""
+    """The model with `pixels` uint8[N, H, W, 3], RGB, as its input. Raises `ExportError`."""
     result = _modern(model)
     graph = result.graph
     own = _image_input(graph)
     kind = own.type.tensor_type.elem_type
     if kind not in _FLOATS | {TensorProto.UINT8}:
-        raise ExportError(f"the model's input {own.name} holds neither floats nor bytes; it cannot be adopted")
+        raise ExportError(f"the model's input {own.name} holds neither floats nor bytes; expected one of them")
     _check_size(own, expected, height_px, width_px)
     names = [INPUT]
     nodes: list[onnx.NodeProto] = []
@@ -79,19 +80,19 @@ def take_bytes(model: onnx.ModelProto, expected: Expectation, height_px: int, wi
 def give_logits(model: onnx.ModelProto, output: str | None, labels: int, probabilities: bool | None) -> None:
     """Rename the scores to `logits`, in place; where they are probabilities, take their logarithm first.
 
-    `probabilities` `None` means: find out from the answer to a grey picture. Raises `ExportError` when the output is
-    not one score for each label.
+    With `probabilities` `None`, the scores of a grey image show whether they are probabilities. Raises `ExportError`
+    when the output is not one score for each label.
     """
     graph = model.graph
     name = _chosen_output(graph, output)
-    answer = _answer(model, name, 1)
-    if answer.ndim != 2 or answer.shape[1] != labels:
+    scores = _run_once(model, name)
+    if scores.ndim != 2 or scores.shape[1] != labels:
         raise ExportError(
-            f"the model's output {name} has shape {list(answer.shape)} and the table has {labels} labels; expected one "
+            f"the model's output {name} has shape {list(scores.shape)} and the table has {labels} labels; expected one "
             "score for each label"
         )
     if probabilities is None:
-        probabilities = bool((answer >= 0).all() and abs(float(answer.sum()) - 1) < 1e-3)
+        probabilities = bool((scores >= 0).all() and abs(float(scores.sum()) - 1) < 1e-3)
     _rename(graph, name, "adopted/scores")
     if probabilities:
         graph.initializer.append(numpy_helper.from_array(np.array(1e-12, np.float32), "adopted/least"))
@@ -109,13 +110,13 @@ def give_detections(model: onnx.ModelProto, output: str | None, layout: str, lab
     """Rename the boxes to `detections`, in place. Raises `ExportError` when their shape is not the layout's."""
     graph = model.graph
     name = _chosen_output(graph, output)
-    shape = _answer(model, name, 1).shape
+    shape = _run_once(model, name).shape
     columns = {"yolov5": (2, 5 + labels), "yolov9": (1, 4 + labels), "yolov10": (2, 6), "rtdetr": (2, 4 + labels)}
     axis, wanted = columns[layout]
     if len(shape) != 3 or shape[axis] != wanted:
         raise ExportError(
             f"the model's output {name} has shape {list(shape)}; {layout} with {labels} labels has {wanted} columns on "
-            f"axis {axis}: another --boxes layout or another label table?"
+            f"axis {axis}; check --boxes and the label table"
         )
     _rename(graph, name, "adopted/boxes")
     graph.node.append(helper.make_node("Identity", ["adopted/boxes"], ["detections"], "adopted/Identity"))
@@ -126,13 +127,14 @@ def give_detections(model: onnx.ModelProto, output: str | None, layout: str, lab
 
 def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = deepcopy(model)
     if opset < LEAST_OPSET:
         try:
             result = version_converter.convert_version(result, CONVERTED_OPSET)
         except RuntimeError as error:
-            raise ExportError(f"the model's opset {opset} cannot be raised to {CONVERTED_OPSET}: {error}") from error
+            raise ExportError(
+                f"the model's opset {opset} cannot be raised to {CONVERTED_OPSET} ({error}); export it anew"
+            ) from error
     result.ir_version = max(result.ir_version, IR_VERSION)
     constants = {initializer.name for initializer in result.graph.initializer}
     for entry in [entry for entry in result.graph.input if entry.name in constants]:
@@ -155,7 +157,7 @@ def _check_size(own: onnx.ValueInfoProto, expected: Expectation, height_px: int,
     if any(size > 0 and size != want for size, want in zip(sizes[1:], wanted, strict=True)):
         raise ExportError(
             f"the model's input has shape {sizes}, --input and --layout ask for [N, {', '.join(map(str, wanted))}]; "
-            "mend whichever is wrong"
+            "correct --input or --layout"
         )
 
 
@@ -180,11 +182,12 @@ def _chosen_output(graph: onnx.GraphProto, output: str | None) -> str:
     return names[0] if output is None else output
 
 
-def _answer(model: onnx.ModelProto, name: str, batch: int) -> NDArray[np.float32]:
+def _run_once(model: onnx.ModelProto, name: str) -> NDArray[np.float32]:
+    """The output `name` for one grey image."""
     session = open_session(model.SerializeToString())
     shape = session.get_inputs()[0].shape[1:]
-    answer: NDArray[np.float32] = session.run([name], {INPUT: np.full((batch, *shape), 127, np.uint8)})[0]
-    return answer
+    output: NDArray[np.float32] = session.run([name], {INPUT: np.full((1, *shape), 127, np.uint8)})[0]
+    return output
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
@@ -196,7 +199,7 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Every node its own name, so that the gate can speak of it."""
+    """Give every node a name of its own, so that the gate can name it."""
     taken: set[str] = set()
     for place, node in enumerate(graph.node):
         if not node.name or node.name in taken:

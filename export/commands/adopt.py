@@ -1,69 +1,67 @@
-"""`python -m export adopt`: somebody else's ONNX classifier or detector, with a card and our input, in one file."""
+"""`python -m export adopt`: give an ONNX classifier or detector from elsewhere a model card and our input."""
 
 import argparse
 import csv
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import onnx
 
-from edge.inference.card import Boxes, Card, DetectorLayout, Label, Source
+from edge.inference.card import Boxes, Card, DetectorLayout, FitMode, Label, Source
 from edge.inference.taxonomy import RANKS, Taxon
 from edge.vocabulary import Kind
 from export import ExportError
 from export.adopt.foreign_graph import Expectation, give_detections, give_logits, take_bytes
-from export.commands.model import PROVISIONAL, describe_data, say
+from export.model_card import PROVISIONAL
 from export.model_file import carded, check_writable, toolchain, write
 from export.pipeline import Task, calibrate_float, export_int8
 from export.quantization.quantize import Plan
-from export.validation.calibrate import prior
+from export.validation.calibrate import prior_of_labels
 from export.validation.gate import parse_limits, table
-from export.validation.labelled_frames import read_labelled_frames
+from export.validation.labelled_frames import describe_data, read_labelled_frames
 
-KINDS: tuple[Kind, ...] = (Kind.ANIMAL, Kind.HUMAN, Kind.VEHICLE, Kind.BLANK)
+KINDS = tuple(kind for kind in Kind if kind != Kind.UNKNOWN)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m export adopt", description=__doc__)
+    add = parser.add_argument
+    add("model", type=Path, help="an ONNX file that you are licensed to use")
+    labels = (
+        "one row for each output, in order: label, kind (animal|human|vehicle|blank), common_name, scientificName, "
+        "rank, class, order, family, genus, species"
+    )
+    add("--labels", type=Path, required=True, metavar="CSV", help=labels)
+    add("--input", required=True, metavar="HEIGHTxWIDTH", help="size of the model's input in pixels")
+    add("--out", type=Path, required=True, metavar="FILE", help="the model to write (.onnx)")
+    add("--layout", choices=("nchw", "nhwc"), default="nchw", help="axes of the model's input (default %(default)s)")
+    add("--channels", choices=("rgb", "bgr"), default="rgb", help="order of its colours (default %(default)s)")
+    add("--scale", type=float, default=255.0, help="first, pixels are divided by this (default %(default)s)")
+    add("--mean", type=float, nargs=3, default=(0.0, 0.0, 0.0), help="then these are subtracted")
+    add("--std", type=float, nargs=3, default=(1.0, 1.0, 1.0), help="last, they are divided by these")
+    fit = "how a frame is resized to the input (default: squash; for a detector letterbox)"
+    add("--fit", choices=get_args(FitMode), help=fit)
+    add("--output", help="name of the output with the scores or boxes (default: the first)")
+    probabilities = "the scores are probabilities (default: found out by a trial run)"
+    add("--probabilities", action=argparse.BooleanOptionalAction, default=None, help=probabilities)
+    add("--boxes", choices=get_args(DetectorLayout), help="the model is a detector with this layout")
+    add("--least-score", type=float, default=0.2, help="least score of a detector's boxes (default %(default)s)")
+    add("--name", help="name of the model (default: the file's name)")
+    add("--version", default="1", help="version of the model (default %(default)s)")
+    add("--licence", default="", help="licence of the weights")
+    add("--attribution", default="", help="who made the weights")
+    add("--calibrate", type=Path, metavar="DATA", help="labelled images to fit thresholds on")
+    add("--int8", action="store_true", help="quantise, through the gate (needs --calibrate)")
+    add("--limits", nargs="*", default=[], metavar="NAME=NUMBER", help="limits of the gate")
+    return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser("python -m export adopt", description=__doc__)
-    parser.add_argument("model", type=Path, help="an ONNX file that you are licensed to use")
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        required=True,
-        metavar="CSV",
-        help="one row an output, in order: label, kind (animal|human|vehicle|blank), common_name, "
-        "scientificName, rank, class, order, family, genus, species",
-    )
-    parser.add_argument("--input", required=True, metavar="HEIGHTxWIDTH", help="the model's input in pixels")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw")
-    parser.add_argument("--channels", choices=("rgb", "bgr"), default="rgb")
-    parser.add_argument(
-        "--scale", type=float, default=255.0, help="pixels are divided by it first (default %(default)s)"
-    )
-    parser.add_argument("--mean", type=float, nargs=3, default=(0.0, 0.0, 0.0), help="then these are taken off")
-    parser.add_argument("--std", type=float, nargs=3, default=(1.0, 1.0, 1.0), help="and these divided by")
-    parser.add_argument(
-        "--fit", choices=("squash", "letterbox", "crop"), help="default: squash, of a detector letterbox"
-    )
-    parser.add_argument("--output", help="name of the output with the scores or boxes (default: the first)")
-    parser.add_argument(
-        "--probabilities",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="the scores are probabilities (default: found out)",
-    )
-    parser.add_argument("--boxes", choices=get_args(DetectorLayout), help="the model is a detector with this layout")
-    parser.add_argument("--least-score", type=float, default=0.2, help="of a detector's boxes (default %(default)s)")
-    parser.add_argument("--name", help="default: the file's name")
-    parser.add_argument("--version", default="1")
-    parser.add_argument("--licence", default="", help="of the weights")
-    parser.add_argument("--attribution", default="", help="who made the weights")
-    parser.add_argument("--calibrate", type=Path, metavar="DATA", help="labelled images to fit thresholds on")
-    parser.add_argument("--int8", action="store_true", help="quantise, through the gate (needs --calibrate)")
-    parser.add_argument("--limits", nargs="*", default=[], metavar="NAME=NUMBER", help="of the gate")  # fmt: skip
+    parser = _parser()
     given = parser.parse_args(argv)
     if given.int8 and given.calibrate is None:
         parser.error("--int8 needs --calibrate DATA: no model is quantised without its proof")
@@ -73,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     limits = parse_limits(given.limits)
     check_writable(given.out)
     labels = read_labels(given.labels)
-    if given.boxes and any(label.kind == "blank" for label in labels):
+    if given.boxes and any(label.kind == Kind.BLANK for label in labels):
         raise ExportError(f"{given.labels}: no box shows a blank; a detector's labels are animals, people and vehicles")
     expected = Expectation(given.layout, given.channels, given.scale, tuple(given.mean), tuple(given.std))
     model = take_bytes(_load(given.model), expected, height_px, width_px)
@@ -81,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
         give_detections(model, given.output, given.boxes, len(labels))
     else:
         give_logits(model, given.output, len(labels), given.probabilities)
+    uncalibrated = not given.boxes and not given.calibrate
     card = Card(
         name=given.name or given.model.stem,
         version=given.version,
@@ -96,15 +95,14 @@ def main(argv: Sequence[str]) -> int:
         sources=(Source(given.model.name, "weights", given.licence or "not stated", given.attribution),),
         licence=given.licence,
         toolchain=toolchain(),
-        notes=()
-        if given.boxes or given.calibrate
-        else ("Adopted without calibration: its thresholds are provisional.",),
+        notes=("Adopted without calibration: its thresholds are provisional.",) if uncalibrated else (),
     )
     if given.calibrate is not None:
-        scenes = read_labelled_frames(given.calibrate, labels)
-        task = Task(model, card, prior(card, None), scenes, None, describe_data(given.calibrate, scenes), 0.5, limits)
+        frames = read_labelled_frames(given.calibrate, labels)
+        data = describe_data(given.calibrate, frames)
+        task = Task(model, card, prior_of_labels(card, None), frames, None, data, 0.5, limits)
         if given.int8:
-            result = export_int8(task, Plan(), say)
+            result = export_int8(task, Plan(), partial(print, file=sys.stderr, flush=True))
             model, card = result.model, result.card
             print(table(result.gate))
         else:
@@ -116,7 +114,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
-    """The table of labels. Raises `ExportError` with the line that is wrong."""
+    """Read the table of labels. Raises `ExportError` that names the wrong line."""
     labels = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -135,7 +133,7 @@ def _label(cell: dict[str, str], where: str) -> Label:
     kind = next((kind for kind in KINDS if kind == (cell.get("kind") or name)), None)
     if not name or (cell.get("kind") and kind is None):
         raise ExportError(f"{where}: needs a label, and a kind of {', '.join(KINDS)}")
-    if kind not in (None, "animal"):
+    if kind not in (None, Kind.ANIMAL):
         return Label(name, kind, cell.get("common_name") or name)
     if name == "animal" and not cell.get("scientificName"):
         cell = cell | {"scientificName": "Animalia", "rank": "kingdom"}
@@ -143,12 +141,12 @@ def _label(cell: dict[str, str], where: str) -> Label:
     if rank not in RANKS or not cell.get("scientificName"):
         raise ExportError(f"{where}: an animal needs scientificName and a rank of {', '.join(RANKS)}")
     scientific = cell["scientificName"]
-    genus = cell.get("genus") or (scientific.split()[0] if rank == "species" else "")
-    species = scientific if rank == "species" else ""
-    taxon = Taxon(
-        scientific, rank, cell.get("common_name", ""), cell.get("class", ""), cell.get("order", ""),
-        cell.get("family", ""), genus, species,
-    )  # fmt: skip
+    if rank == "species":
+        cell = cell | {"species": scientific, "genus": cell.get("genus") or scientific.split()[0]}
+    else:
+        cell = cell | {"species": ""}
+    ranks = [cell.get(column, "") for column in ("class", "order", "family", "genus", "species")]
+    taxon = Taxon(scientific, rank, cell.get("common_name", ""), *ranks)
     return Label(name, Kind.ANIMAL, cell.get("common_name") or name, taxon)
 
 
@@ -160,7 +158,7 @@ def _load(path: Path) -> onnx.ModelProto:
         raise ExportError(f"{path} cannot be read ({error.strerror}); give an ONNX file") from error
     except Exception as error:  # protobuf's and onnx's exception types share no base
         reason = (str(error).strip().splitlines() or ["damaged"])[0]
-        raise ExportError(f"{path} is no ONNX model ({reason[:120]})") from error
+        raise ExportError(f"{path} is no ONNX model ({reason[:120]}); give an ONNX file") from error
     return model
 
 

@@ -1,6 +1,6 @@
-"""`python -m export bench`: how fast and how big a model is, beside another one (its float version).
+"""`python -m export bench`: measure the speed and size of a model, side by side with another one (its float version).
 
-What is measured stays out of the card: it belongs to the machine, not to the model.
+The figures are not written into the card, because they depend on the machine.
 """
 
 import argparse
@@ -25,31 +25,29 @@ from edge.inference.onnx_session import open_session
 from export import ExportError
 
 THREADS, BATCHES = (1, 2, 4), (1, 8)
-INT8_OPS = frozenset(
-    {"QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "MatMulInteger", "ConvInteger", "QLinearMul"}
-)
-ROUNDING_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+INT8_OPS = {"QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "MatMulInteger", "ConvInteger", "QLinearMul"}
+ROUNDING_OPS = {"QuantizeLinear", "DequantizeLinear"}
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Of one model on this machine."""
+    """Speed and size of one model on this machine."""
 
     latency_ms: dict[str, float]
-    """Median for one picture, by `threads x batch`."""
+    """Median for one image, by `threads x batch`."""
     load_ms: float
     peak_memory_bytes: int
-    """Of a fresh process that loads the model and runs it once, less that of one that only imports the runtime."""
+    """Peak of a fresh process that loads the model and runs it once, less that of one that only loads the runtime."""
     file_bytes: int
     card_bytes: int
     nodes: dict[str, int]
-    """Operators that the runtime executes after its own optimisation."""
+    """Number of each operator that the runtime executes after its own optimisation."""
     profile_ms: dict[str, float]
-    """Time in each operator for one picture, one thread."""
+    """Time in each operator for one image, one thread."""
 
     @property
     def weight_bytes(self) -> int:
-        """The file without its card."""
+        """Size of the file without its card."""
         return self.file_bytes - self.card_bytes
 
 
@@ -70,9 +68,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure(paths: Sequence[Path], seconds: float) -> list[Speed]:
-    """All models, their runs interleaved so that whatever else the machine does falls on each alike."""
+    """Measure all models, their runs interleaved so that other load on the machine affects each alike."""
     for path in paths:
-        Model(path)  # one clear line for a file that is no model of ours
+        Model(path)  # raises one line of error for a file without a card
     latencies: list[dict[str, float]] = [{} for _ in paths]
     for threads in THREADS:
         if threads > (os.cpu_count() or 1):
@@ -86,7 +84,7 @@ def measure(paths: Sequence[Path], seconds: float) -> list[Speed]:
 
 
 def _interleaved(sessions: Sequence[Any], batch: int, seconds: float) -> list[list[float]]:
-    inputs = [_picture(session, batch) for session in sessions]
+    inputs = [_image(session, batch) for session in sessions]
     times: list[list[float]] = [[] for _ in sessions]
     for session, pixels in zip(sessions, inputs, strict=True):
         session.run(None, pixels)
@@ -111,7 +109,7 @@ def _speed(path: Path, latency: dict[str, float]) -> Speed:
     )
 
 
-def _picture(session: Any, batch: int) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def _image(session: Any, batch: int) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
     entry = session.get_inputs()[0]
     shape = [batch, *(size if isinstance(size, int) else 1 for size in entry.shape[1:])]
     return {entry.name: np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)}
@@ -120,7 +118,7 @@ def _picture(session: Any, batch: int) -> dict[str, np.ndarray[tuple[int, ...], 
 def _profile(path: Path, runs: int = 20) -> tuple[dict[str, int], dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="edge-classify-") as folder:
         session = open_session(path, 1, Path(folder) / "profile")
-        pixels = _picture(session, 1)
+        pixels = _image(session, 1)
         for _ in range(runs):
             session.run(None, pixels)
         events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
@@ -136,7 +134,7 @@ def _profile(path: Path, runs: int = 20) -> tuple[dict[str, int], dict[str, floa
 
 
 def _peak_bytes(path: Path | None) -> int:
-    """Peak resident memory of a fresh process; `None` measures the runtime without a model."""
+    """Peak resident memory of a fresh process that runs the model; `None` measures the runtime without a model."""
     code = "import sys, numpy, onnxruntime\n"
     if path is not None:
         code += (
@@ -148,7 +146,8 @@ def _peak_bytes(path: Path | None) -> int:
     code += "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ExportError(f"{path} cannot be measured: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise ExportError(f"{path} cannot be measured ({reason}); expected a model file that `python -m export` wrote")
     return int(done.stdout) * 1024
 
 
@@ -161,21 +160,14 @@ def _print(paths: Sequence[Path], speeds: Sequence[Speed]) -> None:
         print(f"{title:<28}" + "".join(f"{value:>22{form}}" for value in values) + ratio)
 
     for key in first.latency_ms:
-        row(f"ms a picture, {key}", [speed.latency_ms[key] for speed in speeds], ".2f")
+        row(f"ms an image, {key}", [speed.latency_ms[key] for speed in speeds], ".2f")
     row("load, ms", [speed.load_ms for speed in speeds], ".0f")
     row("peak memory, MB", [speed.peak_memory_bytes / 1e6 for speed in speeds], ".1f")
     row("file, MB", [speed.file_bytes / 1e6 for speed in speeds], ".2f")
     row("without the card, MB", [speed.weight_bytes / 1e6 for speed in speeds], ".2f")
-    row("nodes in int8", [sum(n for op, n in speed.nodes.items() if op in INT8_OPS) for speed in speeds], "d")
-    row("nodes that round", [sum(n for op, n in speed.nodes.items() if op in ROUNDING_OPS) for speed in speeds], "d")
-    row(
-        "nodes in float",
-        [sum(n for op, n in s.nodes.items() if op not in INT8_OPS | ROUNDING_OPS) for s in speeds],
-        "d",
-    )
+    in_float = {op for speed in speeds for op in speed.nodes} - INT8_OPS - ROUNDING_OPS
+    for title, operators in (("int8", INT8_OPS), ("rounding", ROUNDING_OPS), ("float", in_float)):
+        row(f"nodes: {title}", [sum(speed.nodes.get(op, 0) for op in operators) for speed in speeds], "d")
     print("ms by operator, one thread, threads x batch = 1 x 1")
     for operator in dict.fromkeys(name for speed in speeds for name in speed.profile_ms):
         row(f"  {operator}", [speed.profile_ms.get(operator, 0.0) for speed in speeds], ".3f")
-
-
-__all__ = ["Speed", "main", "measure"]

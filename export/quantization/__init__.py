@@ -1,1 +1,1 @@
-"""Float graphs to int8: ranges, rounding, exact sums, fine-tuning."""
+"""Turns float graphs into int8 ones: activation ranges, rounding of weights, reproducible sums, fine-tuning."""

@@ -1,6 +1,7 @@
-"""What values flow through each tensor of a float graph, and which part of them eight bits should cover."""
+"""Observes the values of each tensor of a float graph and chooses the range that eight bits cover."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +14,6 @@ from edge.inference.onnx_session import open_session
 from export.graph import INPUT
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
-METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "mse")
 BINS = 2048
 LEVELS = 255
 BATCH = 8
@@ -21,31 +21,31 @@ BATCH = 8
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One tensor over all calibration pictures."""
+    """Values of one tensor over all calibration images."""
 
     low: float
     high: float
     histogram: NDArray[np.int64]
-    """int64[BINS] between `low` and `high`."""
+    """int64[BINS]: number of values in each of the equal bins between `low` and `high`."""
     channel_means: NDArray[np.float64]
-    """float64[C], the mean of each channel (axis 1)."""
+    """float64[C]: the mean of each channel (axis 1)."""
 
 
-def observe(model: onnx.ModelProto, tensors: Sequence[str], pictures: NDArray[np.uint8]) -> dict[str, Observed]:
-    """Run uint8[N, H, W, 3] through the float graph twice: for the extremes and means, then for the histograms."""
+def observe(model: onnx.ModelProto, tensors: Sequence[str], images: NDArray[np.uint8]) -> dict[str, Observed]:
+    """Run uint8[N, H, W, 3] through the float graph twice: for extremes and means, then for histograms."""
     lows = dict.fromkeys(tensors, np.inf)
     highs = dict.fromkeys(tensors, -np.inf)
     sums: dict[str, NDArray[np.float64]] = {}
     counts = dict.fromkeys(tensors, 0)
     session = open_session(with_outputs(model, tensors).SerializeToString())
-    for name, values in _run(session, tensors, pictures):
+    for name, values in _run(session, tensors, images):
         lows[name], highs[name] = min(lows[name], float(values.min())), max(highs[name], float(values.max()))
         axes = tuple(axis for axis in range(values.ndim) if axis != 1)
         total = values.sum(axis=axes, dtype=np.float64)
         sums[name] = total + sums.get(name, 0.0)
         counts[name] += values.size // max(values.shape[1] if values.ndim > 1 else 1, 1)
     histograms = {name: np.zeros(BINS, np.int64) for name in tensors}
-    for name, values in _run(session, tensors, pictures):
+    for name, values in _run(session, tensors, images):
         width = (highs[name] - lows[name]) or 1.0
         bins = ((values.ravel() - np.float32(lows[name])) * np.float32(BINS / width)).astype(np.int64)
         histograms[name] += np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
@@ -56,11 +56,11 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], pictures: NDArray[np
 
 
 def choose(observed: Observed, method: Method, percentile: float = 99.99) -> tuple[float, float]:
-    """The range that eight bits shall cover; it always holds zero.
+    """The range that eight bits cover; it always includes zero.
 
-    minmax: everything seen. percentile: all but the outermost (100 - `percentile`) / 2 percent at each end. entropy:
-    the clipping whose quantised histogram keeps most information (Kullback-Leibler, as TensorRT's calibration). mse:
-    the clipping with the least squared error.
+    minmax: all observed values. percentile: all but the outermost (100 - `percentile`) / 2 percent at each end.
+    entropy: the clipping whose quantised histogram keeps most information (Kullback-Leibler, like TensorRT's
+    calibration). mse: the clipping with the least squared error.
     """
     low, high = min(observed.low, 0.0), max(observed.high, 0.0)
     if method == "minmax" or observed.high <= observed.low:
@@ -74,8 +74,8 @@ def choose(observed: Observed, method: Method, percentile: float = 99.99) -> tup
     centres = (edges[:-1] + edges[1:]) / 2
     cost = _divergence if method == "entropy" else _squared_error
     shrinks = [(1.0 - cut) for cut in np.linspace(0.0, 0.7, 71)]
-    # An end at zero stays there: shrinking moves only the side where values are.
-    candidates = [(low * a, high * b) for a in (shrinks if low < 0 else [1.0]) for b in [1.0]]
+    # An end at zero stays at zero: only the side that has values is shrunk.
+    candidates = [(low * a, high) for a in (shrinks if low < 0 else [1.0])]
     best_low = min(candidates, key=lambda c: cost(observed.histogram, centres, *c))[0]
     candidates = [(best_low, high * b) for b in (shrinks if high > 0 else [1.0])]
     return min(candidates, key=lambda c: cost(observed.histogram, centres, *c))
@@ -85,7 +85,7 @@ def _squared_error(histogram: NDArray[np.int64], centres: NDArray[np.float64], l
     step = (high - low) / LEVELS
     rounded = low + np.round((np.clip(centres, low, high) - low) / step) * step
     inside = (centres >= low) & (centres <= high)
-    # Inside a bin values spread evenly, so rounding costs step^2 / 12 whatever the bin's centre is.
+    # Values are spread evenly within a bin, so rounding costs step^2 / 12 wherever the bin's centre lies.
     errors = np.where(inside, step**2 / 12, (centres - rounded) ** 2)
     return float((histogram * errors).sum())
 
@@ -110,16 +110,13 @@ def _divergence(histogram: NDArray[np.int64], centres: NDArray[np.float64], low:
 
 
 def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
-    """The same graph, giving these float tensors instead of its own outputs."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
+    """The same graph with these float tensors as its outputs."""
+    watched = deepcopy(model)
     del watched.graph.output[:]
     watched.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors)
     return watched
 
 
-def _run(
-    session: Any, tensors: Sequence[str], pictures: NDArray[np.uint8]
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for start in range(0, len(pictures), BATCH):
-        yield from zip(tensors, session.run(list(tensors), {INPUT: pictures[start : start + BATCH]}), strict=True)
+def _run(session: Any, tensors: Sequence[str], images: NDArray[np.uint8]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    for start in range(0, len(images), BATCH):
+        yield from zip(tensors, session.run(list(tensors), {INPUT: images[start : start + BATCH]}), strict=True)

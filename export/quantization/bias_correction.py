@@ -1,7 +1,7 @@
-"""Bias correction: what rounding a layer's weights does to its mean output is taken off its bias.
+"""Bias correction: subtracts from a layer's bias the shift of its mean output that rounding its weights causes.
 
-Analytic, from the mean of the layer's inputs on calibration pictures (Nagel et al. 2019, "Data-Free Quantization
-Through Weight Equalization and Bias Correction"; borders, where the kernel sees padding, are left out).
+The shift is computed from the mean of the layer's inputs on calibration images (Nagel et al. 2019, "Data-Free
+Quantization Through Weight Equalization and Bias Correction"); padding at the borders is neglected.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,10 @@ def correct_bias(
     names: set[str],
     rounded: Mapping[str, NDArray[np.float64]],
 ) -> None:
-    """Correct the convolutions `names` in place; `input_means` holds float64[C] of each tensor, by its name, `rounded`
-    the weights that are not simply rounded to the nearest.
+    """Correct the biases of the convolutions `names` in place.
+
+    `input_means` holds the channel means float64[C] of tensors, by name; `rounded` the rounded weights, by name, where
+    they are not simply rounded to the nearest.
     """
     constants = {initializer.name: initializer for initializer in model.graph.initializer}
     for node in model.graph.node:

@@ -1,7 +1,7 @@
-"""The classifier's matrix products in integers, with the range of the activations found for each picture.
+"""Dynamic quantisation of matrix products: int8 weights, activations rounded with a range measured for each image.
 
-A thousand classes times a thousand features are little work but five megabytes in float, which a small processor reads
-from memory for each picture; in int8 it is a quarter of that.
+A classifier of a thousand classes and a thousand features is little work, but in float it is five megabytes that a
+small processor reads from memory for each image; int8 needs a quarter of that.
 """
 
 import onnx
@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 from export.quantization.weight_only import transposed
 
 
-def multiply_integers(model: onnx.ModelProto) -> None:
-    """Replace products with weights that `narrow_weights` stored in int8, in place."""
+def quantise_products(model: onnx.ModelProto) -> None:
+    """Replace the products whose weights `store_as_int8` has stored in int8, in place."""
     graph = model.graph
     shapes = {initializer.name: tuple(initializer.dims) for initializer in graph.initializer}
     for node in [node for node in graph.node if node.op_type in ("Gemm", "MatMul")]:
@@ -24,7 +24,7 @@ def multiply_integers(model: onnx.ModelProto) -> None:
             graph.node.insert(place + step, added)
     used = {name for node in graph.node for name in node.input}
     for node in [node for node in graph.node if node.op_type == "Mul" and node.name.endswith("/widened")]:
-        if node.output[0] not in used:  # nobody needs the widened weight any more
+        if node.output[0] not in used:  # no node reads the float weight any more
             cast = next(other for other in graph.node if node.input[0] in other.output)
             graph.node.remove(node)
             graph.node.remove(cast)
@@ -37,8 +37,10 @@ def _is_plain(node: onnx.NodeProto) -> bool:
 
 
 def _products(node: onnx.NodeProto, weight: str, scale_shape: tuple[int, ...]) -> list[onnx.NodeProto]:
-    """The nodes in place of `node`. The weight's scale is applied to the axis that it belongs to: before the product
-    where it counts the summed axis, behind it where it counts the outputs.
+    """The nodes that replace `node`.
+
+    The weight's scale is applied before the product where it runs along the summed axis, after it where it runs along
+    the outputs.
     """
     nodes: list[onnx.NodeProto] = []
 

@@ -1,4 +1,4 @@
-"""The probe by which a device learns whether its int8 kernels overflow (`edge.inference.onnx_session`).
+"""Makes the small model with which a device tests whether its int8 kernels overflow (`edge.inference.onnx_session`).
 
 `python -m export.quantization.int8_probe` writes it into the package.
 """
@@ -14,15 +14,12 @@ CHANNELS, SIDE_PX, LEVEL = 64, 4, 200
 
 
 def probe() -> bytes:
-    """Convolutions of a picture of 255 with weights of 127, of which two products are too much for 16 bits.
+    """Convolutions of an image of 255 with weights of 127, of which the sum of two products overflows 16 bits.
 
-    To integers, and to bytes that should be `LEVEL`: the runtime has other kernels for these.
+    Some give integers and some give bytes that should be `LEVEL`, because the runtime has different kernels for these.
+    Each output is the difference from the right result.
     """
-    constants: dict[str, Any] = {
-        "one": np.float32(1),
-        "zero": np.uint8(0),
-        "level": np.int32(LEVEL),
-    }
+    constants: dict[str, Any] = {"one": np.float32(1), "zero": np.uint8(0), "level": np.int32(LEVEL)}
     nodes, outputs = [], []
     for kernel in (1, 3):
         total = 255 * 127 * CHANNELS * kernel**2
@@ -30,7 +27,7 @@ def probe() -> bytes:
         weights = np.full((16, CHANNELS, kernel, kernel), 127, np.int8)
         constants |= {
             first: weights,
-            second: weights,  # each its own: the runtime cannot make one constant exact twice
+            second: weights,  # a second constant: the runtime cannot prepare one for exact kernels twice
             f"zero{kernel}": np.int8(0),
             scale: np.float32(total / LEVEL),
             f"total{kernel}": np.int32(total),

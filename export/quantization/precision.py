@@ -1,8 +1,9 @@
-"""Other ways to make a float graph smaller, for machines on which static int8 is not the best one."""
+"""Converts a float graph to other precisions than static int8, for machines on which that is not the best."""
 
 import tempfile
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Literal
 
@@ -12,26 +13,24 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from export.graph import INPUT
-from export.quantization.weight_only import narrow_weights
+from export.quantization.weight_only import store_as_int8
 
 Precision = Literal["int8", "dynamic", "weights", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("int8", "dynamic", "weights", "fp16")
 
 
 def convert(model: onnx.ModelProto, precision: Precision, nodes: Sequence[str]) -> onnx.ModelProto:
     """The float graph with `nodes` at another precision; outputs stay float32 and the input stays bytes.
 
-    dynamic: int8 weights, activations rounded with ranges found for each picture. weights: int8 weights, float
-    arithmetic. fp16: the whole network in half floats, whatever `nodes` says.
+    dynamic: int8 weights, activations rounded with ranges measured for each image. weights: int8 weights, float
+    arithmetic. fp16: half floats in the whole network, whatever `nodes` says.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     if precision == "weights":
-        narrow_weights(copy, ("Conv", "Gemm", "MatMul"))
+        store_as_int8(copy, ("Conv", "Gemm", "MatMul"))
         result = copy
     elif precision == "fp16":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of weights that half floats round to nothing: the gate measures that
+            warnings.simplefilter("ignore")  # about weights that become zero, which the gate measures
             halved = ONNXModel(convert_float_to_float16(copy, keep_io_types=True, op_block_list=["DequantizeLinear"]))
         halved.topological_sort()
         result = halved.model
@@ -52,10 +51,10 @@ def _dynamic(model: onnx.ModelProto, nodes: Sequence[str]) -> onnx.ModelProto:
             source,
             target,
             nodes_to_quantize=list(nodes),
-            per_channel=False,  # ConvInteger takes one scale for a whole weight
+            per_channel=False,  # ConvInteger takes a single scale for each weight
             weight_type=QuantType.QUInt8,
             op_types_to_quantize=["Conv", "MatMul", "Gemm"],
         )
         result: onnx.ModelProto = onnx.load(target)
-    narrow_weights(result, ("Gemm", "MatMul"))
+    store_as_int8(result, ("Gemm", "MatMul"))
     return result

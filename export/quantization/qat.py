@@ -1,12 +1,13 @@
-"""Quantisation-aware fine-tuning: a few hundred steps in which the network learns to answer as before, in eight bits.
+"""Quantisation-aware training (QAT): fine-tunes the backbone so that in int8 it predicts as it did in float.
 
 The float graph's backbone runs in PyTorch with its weights and activations rounded as the int8 graph will round them;
-gradients pass the rounding as if it were none (Jacob et al. 2018, "Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference"). What it learns from are the float network's own answers (distillation),
-so pictures need no labels. Ranges of activations stay those that were observed; pooling and classifier stay the same.
+gradients pass through the rounding unchanged (Jacob et al. 2018, "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference"). It learns from the float network's own predictions (distillation), so
+images need no labels. The observed ranges of activations, the pooling and the classifier stay the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,27 +26,28 @@ from export import ExportError
 from export.graph import NETWORK_INPUT, normalise
 from export.quantization.quantize import WEIGHTED_OPS, body
 from export.quantization.reproducible_sums import tie_free
-from export.validation.labelled_frames import UNSEEN, LabelledFrame
+from export.validation.labelled_frames import NO_LABEL, LabelledFrame
 from train.model.network import Network
 
 MOST_FRAMES = 300
 BATCH = 8
 LEARNING_RATE = 2e-5
 SEED = 0
-_SAY_EVERY = 25
-_FLOAT_DIFFERENCE = 1e-3  # of the backbone's output in PyTorch and by its nodes here, relative
+_REPORT_EVERY = 25
+_FLOAT_DIFFERENCE = 1e-3  # largest relative difference between PyTorch's backbone and the graph's nodes run here
 Ranges = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What to fine-tune, with which pictures and for how long."""
+    """The network to fine-tune, the images to learn from, and for how long."""
 
     network: Network
-    """The float network that the graph was made of."""
-    scenes: Sequence[LabelledFrame]
-    """Their labels don't matter. Frames that the gate judges by are left out."""
+    """The float network that the graph was traced from."""
+    frames: Sequence[LabelledFrame]
+    """Images to learn from, whose labels do not matter; those that the gate judges by are left out."""
     steps: int
+    """Number of batches."""
 
 
 def unlabelled(folders: Sequence[Path]) -> list[LabelledFrame]:
@@ -54,18 +56,18 @@ def unlabelled(folders: Sequence[Path]) -> list[LabelledFrame]:
     for folder in folders:
         found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
         if not found:
-            raise ExportError(f"{folder} holds no image; --finetune wants pictures like the device's own, at any depth")
+            raise ExportError(f"{folder} holds no image; expected some like the device's own, at any depth")
         paths += found
     if len(paths) > MOST_FRAMES:
         chosen = np.random.default_rng(SEED).choice(len(paths), MOST_FRAMES, replace=False)
         paths = [paths[place] for place in sorted(chosen.tolist())]
-    return [LabelledFrame(path, str(path), Kind.UNKNOWN, (), UNSEEN, str(path)) for path in paths]
+    return [LabelledFrame(path, str(path), Kind.UNKNOWN, (), NO_LABEL, str(path)) for path in paths]
 
 
 def finetune(
-    model: onnx.ModelProto, ranges: Ranges, pictures: NDArray[np.uint8], tuning: Tuning, say: Callable[[str], None]
+    model: onnx.ModelProto, ranges: Ranges, images: NDArray[np.uint8], tuning: Tuning, progress: Callable[[str], None]
 ) -> onnx.ModelProto:
-    """The float graph with weights fine-tuned on uint8[N, H, W, 3], to be quantised without a correction of biases.
+    """The float graph with weights fine-tuned on uint8[N, H, W, 3], to be quantised without correcting the biases.
 
     Raises `ExportError` when the backbone holds something that cannot be fine-tuned here.
     """
@@ -77,33 +79,33 @@ def finetune(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, tuning.steps)
     recent: list[float] = []
     for step in range(tuning.steps):
-        pixels = _draw(pictures, random)
+        pixels = _draw(images, random)
         with torch.no_grad():
             features = teacher.backbone(pixels)
-            wanted = _answers(teacher, features)
+            wanted = _predictions(teacher, features)
         learnt = student(pixels)
-        loss = functional.kl_div(_answers(teacher, learnt), wanted, reduction="batchmean", log_target=True)
+        loss = functional.kl_div(_predictions(teacher, learnt), wanted, reduction="batchmean", log_target=True)
         loss = loss + functional.mse_loss(learnt, features) / features.square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         recent.append(loss.item())
-        if (step + 1) % _SAY_EVERY == 0:
-            say(f"fine-tuning step {step + 1} of {tuning.steps}: loss {np.mean(recent[-_SAY_EVERY:]):.4f}")
+        if (step + 1) % _REPORT_EVERY == 0:
+            progress(f"fine-tuning step {step + 1} of {tuning.steps}: loss {np.mean(recent[-_REPORT_EVERY:]):.4f}")
     return student.written_into(model)
 
 
-def _draw(pictures: NDArray[np.uint8], random: np.random.Generator) -> Tensor:
-    """float32[BATCH, 3, H, W] of pictures drawn at random, half of them mirrored."""
-    chosen = pictures[random.integers(0, len(pictures), BATCH)]
+def _draw(images: NDArray[np.uint8], random: np.random.Generator) -> Tensor:
+    """float32[BATCH, 3, H, W]: images drawn at random, half of them mirrored."""
+    chosen = images[random.integers(0, len(images), BATCH)]
     mirrored = random.random(BATCH) < 0.5
     chosen = np.where(mirrored[:, None, None, None], chosen[:, :, ::-1], chosen)
     return torch.from_numpy(np.ascontiguousarray(normalise(chosen)))
 
 
-def _answers(network: Network, features: Tensor) -> Tensor:
-    """float32[N, L] log-probabilities of the backbone's feature map."""
+def _predictions(network: Network, features: Tensor) -> Tensor:
+    """float32[N, L] log-probabilities, from the backbone's feature map."""
     pooled, _ = network.pooling(features)
     vector = pooled if network.projection is None else network.projection(pooled)
     classes = network.head(vector)
@@ -111,9 +113,9 @@ def _answers(network: Network, features: Tensor) -> Tensor:
 
 
 def feature_map(model: onnx.ModelProto, network: Network) -> str:
-    """Name of the tensor that is the backbone's output: found by its values.
+    """Name of the graph's tensor that is the backbone's output, found by comparing values.
 
-    Raises `ExportError` when operators that cannot be fine-tuned stand before it.
+    Raises `ExportError` when the backbone has operators that cannot be fine-tuned.
     """
     side_px = [axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim][1:3]
     pixels = torch.from_numpy(np.random.default_rng(SEED).normal(0, 0.5, (1, 3, *side_px)).astype(np.float32))
@@ -136,18 +138,18 @@ def feature_map(model: onnx.ModelProto, network: Network) -> str:
                 return str(node.output[0])
     raise ExportError(
         f"the backbone {network.spec.backbone} cannot be fine-tuned: it holds other operators than "
-        f"{', '.join(_OPERATORS)}; leave --finetune out"
+        f"{', '.join(_OPERATORS)}; omit --finetune"
     )
 
 
 class _Backbone(nn.Module):
-    """The graph's backbone, node by node; float32[N, 3, H, W] -> the feature map."""
+    """The graph's backbone, computed node by node: float32[N, 3, H, W] -> the feature map."""
 
     def __init__(self, model: onnx.ModelProto, end: str, ranges: Ranges) -> None:
         super().__init__()
         quantised = body(model)
         self._end = end
-        self._nodes = _leading_to(model, self._end)
+        self._nodes = _leading_to(model, end)
         self._constants: dict[str, Tensor] = {}
         self._weights = nn.ParameterDict()
         held = {initializer.name: initializer for initializer in model.graph.initializer}
@@ -172,9 +174,8 @@ class _Backbone(nn.Module):
         return values[self._end]
 
     def written_into(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """A copy of the graph with the weights as they are now."""
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
+        """A copy of the graph with the current weights."""
+        copy = deepcopy(model)
         for initializer in copy.graph.initializer:
             if _key(initializer.name) in self._weights:
                 value = self._weights[_key(initializer.name)].detach().numpy()
@@ -207,7 +208,7 @@ def _leading_to(model: onnx.ModelProto, end: str) -> list[onnx.NodeProto]:
 
 
 def _rounded_tensors(quantised: Sequence[onnx.NodeProto], ranges: Ranges) -> dict[str, tuple[float, int]]:
-    """(scale, zero point) of the tensors that the int8 graph rounds: not those that go straight into a Clip or Relu."""
+    """(scale, zero point) of each tensor that the int8 graph rounds: all but the inputs of a Clip or Relu."""
     clipped = {node.input[0] for node in quantised if node.op_type in ("Clip", "Relu")}
     rounded = {}
     for name in (name for node in quantised for name in node.output if name not in clipped):
@@ -223,7 +224,7 @@ def _round_activation(values: Tensor, scale: float, zero_point: int) -> Tensor:
 
 
 def _round_weight(weight: Tensor) -> Tensor:
-    """As the int8 graph holds it: symmetric, one scale for each output channel."""
+    """Round as the int8 graph does: symmetric, with one scale for each output channel."""
     scale = weight.detach().flatten(1).abs().amax(1).clamp_min(1e-12) / 127
     zero_points = torch.zeros(len(weight), dtype=torch.int32)
     rounded: Tensor = torch.fake_quantize_per_channel_affine(weight, scale, zero_points, 0, -127, 127)
@@ -239,17 +240,15 @@ def _convolve(inputs: list[Any], given: dict[str, Any]) -> Tensor:
     size = weight.ndim - 2
     begin, end = given.get("pads", [0] * 2 * size)[:size], given.get("pads", [0] * 2 * size)[size:]
     if any(begin) or any(end):
-        # PyTorch counts from the last axis on.
+        # PyTorch's padding begins with the last axis.
         sides = [side for axis in reversed(range(size)) for side in (begin[axis], end[axis])]
         values = functional.pad(values, sides)
-    result: Tensor = functional.conv2d(
-        values, weight, bias, stride=given.get("strides", [1] * size), dilation=given.get("dilations", [1] * size),
-        groups=given.get("group", 1),
-    )  # fmt: skip
+    strides, dilations = given.get("strides", [1] * size), given.get("dilations", [1] * size)
+    result: Tensor = functional.conv2d(values, weight, bias, strides, 0, dilations, given.get("group", 1))
     return result
 
 
-def _highest(inputs: list[Any], given: dict[str, Any]) -> Tensor:
+def _max_pool(inputs: list[Any], given: dict[str, Any]) -> Tensor:
     top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
     values = functional.pad(inputs[0], [left, right, top, bottom], value=-torch.inf)
     return functional.max_pool2d(
@@ -257,14 +256,13 @@ def _highest(inputs: list[Any], given: dict[str, Any]) -> Tensor:
     )
 
 
-def _mean(inputs: list[Any], given: dict[str, Any]) -> Tensor:
+def _average_pool(inputs: list[Any], given: dict[str, Any]) -> Tensor:
     top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
     if (top, left) != (bottom, right):
-        raise ExportError("an AveragePool with uneven padding cannot be fine-tuned; leave --finetune out")
-    return functional.avg_pool2d(
-        inputs[0], given["kernel_shape"], given.get("strides", [1, 1]), [top, left], bool(given.get("ceil_mode")),
-        bool(given.get("count_include_pad")),
-    )  # fmt: skip
+        raise ExportError("an AveragePool with uneven padding cannot be fine-tuned; omit --finetune")
+    ceil_mode, counts_padding = bool(given.get("ceil_mode")), bool(given.get("count_include_pad"))
+    strides = given.get("strides", [1, 1])
+    return functional.avg_pool2d(inputs[0], given["kernel_shape"], strides, [top, left], ceil_mode, counts_padding)
 
 
 def _clip(inputs: list[Any], given: dict[str, Any]) -> Tensor:
@@ -279,7 +277,7 @@ _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Tensor]] = {
     "Add": lambda inputs, given: inputs[0] + inputs[1],
     "Mul": lambda inputs, given: inputs[0] * inputs[1],
     "Concat": lambda inputs, given: torch.cat(inputs, given["axis"]),
-    "MaxPool": _highest,
-    "AveragePool": _mean,
+    "MaxPool": _max_pool,
+    "AveragePool": _average_pool,
     "Identity": lambda inputs, given: inputs[0],
 }

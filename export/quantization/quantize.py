@@ -1,15 +1,16 @@
-"""A float graph as an int8 one: static QDQ, weights per output channel, the picture itself as the quantised input.
+"""Static int8 quantisation (QDQ): weights per output channel, the image itself as the quantised input.
 
-Activations are uint8 and weights int8 (symmetric): after ReLU6 an unsigned activation uses all its 256 levels, x86 has
-its fastest kernels for this pair (VNNI) and ARM's dot-product kernels take it as well. x86 without VNNI adds pairs of
-products in 16 bits, which can saturate; `edge.inference.onnx_session` asks the runtime for its exact kernels there, so
-the weights keep all eight bits.
+Activations are uint8 and weights are symmetric int8: after ReLU6 an unsigned activation uses all its 256 levels, x86
+has its fastest kernels for this pair (VNNI), and ARM's dot-product kernels support it as well. x86 without VNNI adds
+pairs of products in 16 bits, which can saturate; `edge.inference.onnx_session` asks the runtime for exact kernels
+there, so that the weights keep all eight bits.
 
-What stands behind the last feature map (pooling, classifier, attention) is a thousandth of the work and decides every
-answer: its activations are rounded with a range found for each picture, everything else in it computes in float.
+Everything after the last feature map (pooling, classifier, attention) is a thousandth of the work, but each prediction
+depends on it: its activations are rounded with a range measured for each image, the rest of it computes in float.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,63 +24,45 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from export.graph import NETWORK_INPUT, SCALE, ZERO_POINT
 from export.quantization.activation_ranges import Method, Observed, choose, observe
 from export.quantization.bias_correction import correct_bias
-from export.quantization.dynamic_matmul import multiply_integers
+from export.quantization.dynamic_matmul import quantise_products
 from export.quantization.precision import Precision, convert
 from export.quantization.reproducible_sums import drop_unused_constants, integer_means, tie_free
 from export.quantization.rounding import Rounding
-from export.quantization.weight_only import narrow_weights
+from export.quantization.weight_only import store_as_int8
 
-QUANTISED_OPS = (
-    "Conv",
-    "ConvTranspose",
-    "Gemm",
-    "MatMul",
-    "Add",
-    "Mul",
-    "Clip",
-    "Relu",
-    "MaxPool",
-    "AveragePool",
-    "Concat",
-)
 WEIGHTED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+QUANTISED_OPS = (*WEIGHTED_OPS, "Add", "Mul", "Clip", "Relu", "MaxPool", "AveragePool", "Concat")
 Rounded = Mapping[str, NDArray[np.float64]]
+"""Weights that are on the int8 grid already, by name; others are rounded to the nearest."""
 _NEAREST: Rounded = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to quantise."""
+    """Settings of the quantisation."""
 
     ranges: Method = "mse"
-    """How the ranges of activations are chosen."""
+    """How the ranges of activations are chosen (`export.quantization.activation_ranges.choose`)."""
     percentile: float = 99.99
-    """Share of values that `ranges = "percentile"` keeps, in percent."""
+    """Percentage of values that `ranges = "percentile"` keeps."""
     rounding: Rounding = "feedback"
-    """How the weights of convolutions come to the int8 grid (`export.quantization.rounding`)."""
+    """How the weights of convolutions are rounded (`export.quantization.rounding`)."""
     correct_bias: bool = True
+    """Whether biases are corrected for the rounding of weights (`export.quantization.bias_correction`)."""
     precision: Precision = "int8"
     float_nodes: tuple[str, ...] = ()
     """Nodes that stay in float."""
-    reduce_range: bool = False
-    """Seven-bit weights, for runtimes that add pairs of products in 16 bits."""
 
     def with_float(self, nodes: tuple[str, ...]) -> "Plan":
-        """The same with other nodes left in float."""
+        """The same settings with other nodes left in float."""
         return replace(self, float_nodes=nodes)
 
 
-def quantise(model: onnx.ModelProto, pictures: NDArray[np.uint8], plan: Plan) -> onnx.ModelProto:
-    """Static int8 from the float graph and uint8[N, H, W, 3] calibration pictures."""
-    nodes = body(model)
-    return quantise_observed(model, observe(model, watched(model, nodes), pictures), plan)
-
-
 def body(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Nodes worth eight bits: what leads to the backbone's weighted layers, and the activation behind the last of them.
-    What stands before the first of them is arithmetic on the picture, a few numbers of it or each of its bytes once.
+    """Nodes worth quantising: from the backbone's first weighted layer to the activation after its last one.
 
-    In a graph that is not ours the backbone is every weighted layer but the last ones, which are the classifier.
+    Nodes before the first weighted layer only prepare the image. In a graph made elsewhere, the backbone is every
+    weighted layer but the last ones, which are the classifier.
     """
     constants = {initializer.name for initializer in model.graph.initializer}
     weighted = [n for n in model.graph.node if n.op_type in WEIGHTED_OPS and any(name in constants for name in n.input)]
@@ -103,7 +86,7 @@ def body(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def _all_but_last(model: onnx.ModelProto, weighted: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The weighted nodes that have another weighted node behind them."""
+    """The weighted nodes that lead to another weighted node."""
     names = {node.name for node in weighted}
     leads: set[str] = set()
     result = set()
@@ -117,29 +100,26 @@ def _all_but_last(model: onnx.ModelProto, weighted: Sequence[onnx.NodeProto]) ->
     return [node for node in weighted if node.name in result]
 
 
-def watched(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> list[str]:
-    """Float tensors that flow into or out of `nodes`."""
+def observe_body(model: onnx.ModelProto, images: NDArray[np.uint8]) -> dict[str, Observed]:
+    """Observe the float tensors into and out of the body's nodes on calibration images uint8[N, H, W, 3]."""
     typed = onnx.shape_inference.infer_shapes(model).graph.value_info
     floats = {info.name for info in typed if info.type.tensor_type.elem_type == TensorProto.FLOAT}
-    return sorted({name for node in nodes for name in (*node.input, *node.output) if name in floats})
+    names = {name for node in body(model) for name in (*node.input, *node.output)}
+    return observe(model, sorted(names & floats), images)
 
 
 def activation_ranges(observed: dict[str, Observed], plan: Plan) -> dict[str, tuple[float, float]]:
-    """The part of each tensor's values that eight bits cover."""
+    """The range of each tensor that eight bits cover."""
     return {name: choose(seen, plan.ranges, plan.percentile) for name, seen in observed.items()}
 
 
-def quantise_observed(
+def quantise(
     model: onnx.ModelProto, observed: dict[str, Observed], plan: Plan, rounded: Rounded = _NEAREST
 ) -> onnx.ModelProto:
-    """As `quantise`, from ranges observed before. The float graph stays as it is.
-
-    `rounded` holds weights that are on the int8 grid already, by name; others are rounded to the nearest.
-    """
+    """An int8 graph of the float graph `model`, which stays as it is, and its observed tensors (`observe_body`)."""
     if plan.precision != "int8":
         return convert(model, plan.precision, [node.name for node in body(model) if node.name not in plan.float_nodes])
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     quantised = [node.name for node in body(copy) if node.name not in plan.float_nodes]
     if plan.correct_bias:
         correct_bias(copy, {name: seen.channel_means for name, seen in observed.items()}, set(quantised), rounded)
@@ -150,7 +130,7 @@ def quantise_observed(
     quantizer = QDQQuantizer(
         copy,
         per_channel=True,
-        reduce_range=plan.reduce_range,
+        reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, data),
@@ -165,8 +145,8 @@ def quantise_observed(
     _join_input(result)
     _leave_out_zero_points(result)
     _pin_float_layers(result, {node.name for node in body(model)} - set(quantised))
-    narrow_weights(result, ("Gemm", "MatMul"))
-    multiply_integers(result)
+    store_as_int8(result, ("Gemm", "MatMul"))
+    quantise_products(result)
     integer_means(result)
     del result.graph.value_info[:]
     onnx.checker.check_model(result, full_check=True)
@@ -182,7 +162,7 @@ def _replace_weights(model: onnx.ModelProto, names: Collection[str], rounded: Ro
 
 
 def _join_input(model: onnx.ModelProto) -> None:
-    """Feed the picture's bytes to the first quantised layer as they are, instead of rounding them a second time."""
+    """Feed the image's bytes to the first quantised layer as they are, instead of rounding them a second time."""
     graph = model.graph
     rounding = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == NETWORK_INPUT), None)
     if rounding is None:
@@ -198,7 +178,7 @@ def _join_input(model: onnx.ModelProto) -> None:
 
 
 def _leave_out_zero_points(model: onnx.ModelProto) -> None:
-    """Of biases, where they are zeros, as many as channels; a DequantizeLinear without any takes them to be that.
+    """Remove the zero points of biases, which are all zero: a DequantizeLinear without zero point assumes zero.
 
     They are two hundredths of the file.
     """
@@ -214,10 +194,10 @@ def _leave_out_zero_points(model: onnx.ModelProto) -> None:
 
 
 def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:
-    """Keep the runtime from quantising what was left in float.
+    """Keep the runtime from quantising layers that were left in float.
 
-    Behind a DequantizeLinear ONNX Runtime (since 1.20) rounds a float layer's weights to int8 by itself, with one scale
-    for the whole tensor. Where a float layer reads a quantised tensor, plain nodes do the same arithmetic.
+    After a DequantizeLinear, ONNX Runtime (since 1.20) rounds a float layer's weights to int8 by itself, with one scale
+    for the whole tensor. So where a float layer reads a quantised tensor, plain nodes do the arithmetic instead.
     """
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
@@ -227,7 +207,7 @@ def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:
             continue
         quantised, scale, zero_point = source.input
         wide, zero, centred, value = (f"{node.name}/float_{part}" for part in ("wide", "zero", "centred", "value"))
-        spelled_out = [
+        plain = [
             helper.make_node("Cast", [quantised], [wide], f"{node.name}/float/Cast", to=TensorProto.FLOAT),
             helper.make_node("Cast", [zero_point], [zero], f"{node.name}/float/Cast_2", to=TensorProto.FLOAT),
             helper.make_node("Sub", [wide, zero], [centred], f"{node.name}/float/Sub"),
@@ -235,7 +215,7 @@ def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:
         ]
         node.input[0] = value
         place = list(graph.node).index(node)
-        for step, added in enumerate(spelled_out):
+        for step, added in enumerate(plain):
             graph.node.insert(place + step, added)
     used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] not in used]:

@@ -1,12 +1,13 @@
-"""The same answers on every processor: sums of which none stands on the edge between two roundings.
+"""Sums that come out the same on every processor, because none lies close to a tie between two roundings.
 
-Products of bytes are integers and come out alike everywhere. Runtimes differ where quantised tensors are added (in
-float on x86-64, in fixed point on ARM) and where floats are summed in another order: a sum that is nearly half way
-between two bytes is then rounded up here and down there, and each byte changes its neighbours behind it (measured in
-docs/results/device.md).
+Products of bytes are integers, the same everywhere. Runtimes differ where quantised tensors are added (in float on
+x86-64, in fixed point on ARM) and where floats are summed in another order. A sum that lies almost half way between two
+bytes is then rounded up on one processor and down on another, and that byte changes everything computed from it
+(docs/results/device.md).
 """
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,24 +15,24 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 Range = tuple[float, float]
-PARTS = 1001  # odd, so no fraction with this denominator is a half
+PARTS = 1001  # odd, so that no fraction with this denominator is a half
 MANTISSA_BITS = 24
-STEP_BITS = 11  # of an activation between two float layers; the weights behind it get what the mantissa leaves
-_ROUNDER = 1.5 * 2.0**23  # added to a float of less than 2**22, and taken off again, it leaves the nearest integer
+STEP_BITS = 11  # for an activation between two float layers; the next weights get what the mantissa leaves
+_ROUNDER = 1.5 * 2.0**23  # added to a float below 2**22 and subtracted again, it leaves the nearest integer
 
 
 def tie_free(model: onnx.ModelProto, quantised: Collection[str], ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """The ranges, moved by a part in some hundreds, so that no quantised addition stands near a tie.
+    """The ranges, changed by less than a hundredth, so that no quantised addition comes close to a tie.
 
-    Each addend's scale becomes a fraction of the sum's with denominator `PARTS`: whatever the bytes, no sum is then
-    nearer to a tie than 1 / (2 `PARTS`) of a step, a hundred times what the runtimes' arithmetic differs by.
+    Each addend's scale becomes a fraction of the sum's scale with the denominator `PARTS`. Whatever the bytes are, no
+    sum is then closer to a tie than 1 / (2 `PARTS`) of a step, a hundred times the difference between runtimes.
     """
     settled = dict(ranges)
     nodes = [node for node in model.graph.node if node.name in quantised]
-    # An activation behind a sum is merged with it, and its range counts; a largest byte keeps the scale of its input.
+    # An activation after a sum is merged with it, and its range counts; a MaxPool keeps the scale of its input.
     merged = {node.input[0]: node.output[0] for node in nodes if node.op_type in ("Relu", "Clip")}
     pooled = {node.output[0]: node.input[0] for node in nodes if node.op_type == "MaxPool"}
-    for node in reversed(nodes):  # a sum may be an addend further on, which settles it
+    for node in reversed(nodes):  # backwards: a sum may be an addend of a later sum, whose scale decides
         total = merged.get(node.output[0], node.output[0])
         addends = [pooled.get(name, name) for name in node.input]
         if node.op_type != "Add" or not all(name in settled for name in (*addends, total)):
@@ -46,12 +47,12 @@ def tie_free(model: onnx.ModelProto, quantised: Collection[str], ranges: Mapping
 
 
 def _width(range_: Range) -> float:
-    """Of the range as it is quantised: zero is always in it."""
+    """Width of the range as it is quantised, which always includes zero."""
     return max(range_[1], 0.0) - min(range_[0], 0.0)
 
 
 def integer_means(model: onnx.ModelProto) -> None:
-    """Take means over quantised maps from their bytes, in place: sums of whole numbers know no order."""
+    """Compute means over quantised maps from their bytes, in place: sums of integers do not depend on the order."""
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
     for node in [node for node in graph.node if node.op_type in ("ReduceMean", "GlobalAveragePool")]:
@@ -76,12 +77,12 @@ def integer_means(model: onnx.ModelProto) -> None:
 
 
 def sum_exactly(model: onnx.ModelProto, names: Collection[str]) -> None:
-    """Let float convolutions sum exactly, in place: where all products are integers and no sum needs more bits than a
-    float's mantissa has, every order gives the same sum.
+    """Make float convolutions sum exactly, in place.
 
-    Of the nodes `names` left in float this holds for those that stand one behind the other at the picture: the first
-    reads centred bytes, each other one what a Clip lets through. Between two of them activations are rounded to
-    integers of `STEP_BITS`; weights and biases are rounded to what the remaining bits hold.
+    Where all products are integers and no sum needs more bits than a float's mantissa has, every order gives the same
+    sum. Of the nodes `names` left in float, this is done for the chain that starts at the image: the first one reads
+    centred bytes, each next one the output of a Clip. Between two of them activations are rounded to integers of
+    `STEP_BITS`; weights and biases are rounded to the remaining bits.
     """
     graph = model.graph
     layers = _chain_at_bytes(graph, names)
@@ -109,15 +110,16 @@ def sum_exactly(model: onnx.ModelProto, names: Collection[str]) -> None:
 
 
 def drop_unused_constants(graph: onnx.GraphProto) -> None:
-    """Take out those that no node reads any more, in place."""
+    """Remove the constants that no node reads any more, in place."""
     used = {name for node in graph.node for name in node.input}
     for constant in [constant for constant in graph.initializer if constant.name not in used]:
         graph.initializer.remove(constant)
 
 
 def _chain_at_bytes(graph: onnx.GraphProto, names: Collection[str]) -> list[onnx.NodeProto]:
-    """Float convolutions with a bias: the first reads scaled, centred bytes, each other one the clipped sums of the one
-    before, which nothing else reads.
+    """The float convolutions (with bias) of which the first reads scaled, centred bytes.
+
+    Each next one is the only reader of the clipped sums of the one before.
     """
     producers = {name: node for node in graph.node for name in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
@@ -143,9 +145,9 @@ def _value(tensor: onnx.TensorProto) -> NDArray[np.float32]:
 def _on_grid(
     weights: NDArray[np.float64], bias: NDArray[np.float64], largest: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """float[O, ...] weights and float[O] biases as multiples of a power of two for each output channel.
+    """float[O, ...] weights and float[O] biases rounded to multiples of a power of two for each output channel.
 
-    It is the smallest one with which no sum over inputs of up to `largest` needs more bits than the mantissa has.
+    That is the smallest power with which no sum over inputs up to `largest` needs more bits than the mantissa has.
     """
     most = np.abs(weights).reshape(len(weights), -1).sum(axis=1) * largest + np.abs(bias)
     step = 2.0 ** (np.ceil(np.log2(np.maximum(most, 1e-30) * 1.001)) - MANTISSA_BITS)
@@ -156,24 +158,22 @@ def _on_grid(
 def _clip_to_integers(
     graph: onnx.GraphProto, clip: onnx.NodeProto, reader: onnx.NodeProto, high: float, channels: int
 ) -> None:
-    """Round and clip what `reader` reads: two convolutions of one weight, which the runtime keeps in its own layout.
+    """Round and clip the input of `reader` by two convolutions of one weight each.
 
-    (A Round between two float convolutions makes it change the layout twice: 5% of the network's time.)
+    A Round between two float convolutions would make the runtime change its memory layout twice, which takes 5% of the
+    network's time.
     """
     source = clip.input[0]
     names = [f"{clip.name}/{part}" for part in ("one", "up", "down", "low", "high", "raised", "clipped", "integers")]
     one, up, down, low, top, raised, clipped, integers = names
-    constants = {one: np.ones((channels, 1, 1, 1)), up: np.full(channels, _ROUNDER), down: np.full(channels, -_ROUNDER),
-                 low: np.array(_ROUNDER), top: np.array(_ROUNDER + high)}  # fmt: skip
+    constants: dict[str, Any] = {one: np.ones((channels, 1, 1, 1)), up: np.full(channels, _ROUNDER)}
+    constants |= {down: np.full(channels, -_ROUNDER), low: np.array(_ROUNDER), top: np.array(_ROUNDER + high)}
     graph.initializer.extend(numpy_helper.from_array(v.astype(np.float32), name) for name, v in constants.items())
+    each_channel: dict[str, Any] = {"group": channels, "kernel_shape": [1, 1]}
     nodes = [
-        helper.make_node(
-            "Conv", [source, one, up], [raised], f"{clip.name}/Raise", group=channels, kernel_shape=[1, 1]
-        ),
+        helper.make_node("Conv", [source, one, up], [raised], f"{clip.name}/Raise", **each_channel),
         helper.make_node("Clip", [raised, low, top], [clipped], f"{clip.name}/Clip"),
-        helper.make_node(
-            "Conv", [clipped, one, down], [integers], f"{clip.name}/Lower", group=channels, kernel_shape=[1, 1]
-        ),
+        helper.make_node("Conv", [clipped, one, down], [integers], f"{clip.name}/Lower", **each_channel),
     ]
     place = list(graph.node).index(clip)
     graph.node.remove(clip)

@@ -1,8 +1,8 @@
-"""Weights on the int8 grid, each layer's rounding errors made to cancel where its inputs go together.
+"""Rounds weights to the int8 grid so that the errors of a layer's weights cancel out at its output.
 
-Nearest rounding errs in each weight by itself, but a layer's output sums them over inputs that rise and fall together.
-Here weights are rounded one input after the other, and what each rounding adds to the output is taken up by the
-weights that are still to be rounded (Frantar et al. 2022, "GPTQ"; the layer's mean error is left to the bias).
+A layer's output sums its weights over inputs that rise and fall together, so rounding each weight to the nearest lets
+errors add up. Here weights are rounded one input after the other, and the weights that are still to be rounded make up
+for the error so far (Frantar et al. 2022, "GPTQ"; the layer's mean error is corrected in the bias).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,33 +18,32 @@ from export.graph import INPUT
 from export.quantization.activation_ranges import with_outputs
 
 Rounding = Literal["nearest", "feedback"]
-ROUNDINGS: tuple[Rounding, ...] = ("nearest", "feedback")
 LIMIT = 127
 POSITIONS = 1024
-"""Of a layer's input, about, that are looked at in each picture."""
+"""About how many positions of a layer's input are used from each image."""
 WIDEST = 2304
-"""Weights of one output; more of them are rounded to the nearest, since this takes their number cubed."""
+"""Most weights of one output; layers with more are rounded to the nearest, since the work grows with their cube."""
 DAMPING = 0.01
-"""Of the mean variance, added to each: inputs that hardly vary say nothing."""
+"""Share of the mean variance that is added to each variance, because inputs that hardly vary say nothing."""
 Array = NDArray[np.float64]
 
 
 def scales(weight: NDArray[np.floating]) -> Array:
-    """float64[O, 1, ...]: the int8 step of each output channel, as the quantiser will find it."""
+    """float64[O, 1, ...]: the int8 step of each output channel, as the quantiser computes it."""
     steps = np.abs(weight.astype(np.float64)).max(axis=tuple(range(1, weight.ndim)), keepdims=True) / LIMIT
     return np.where(steps > 0, steps, 1.0)
 
 
 def nearest(weight: NDArray[np.floating]) -> Array:
-    """The weight as symmetric int8 with one scale for each output channel holds it."""
+    """The weight rounded to symmetric int8 with one scale for each output channel."""
     steps = scales(weight)
     return np.asarray(np.round(weight / steps) * steps)
 
 
 def round_weights(
-    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], pictures: NDArray[np.uint8]
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], images: NDArray[np.uint8]
 ) -> dict[str, Array]:
-    """The weights of the convolutions among `nodes`, by name, on the int8 grid: float64, the shape that they had."""
+    """The weights of the convolutions among `nodes`, by name, on the int8 grid: float64 of the same shape."""
     held = {initializer.name: initializer for initializer in model.graph.initializer}
     layers = {
         node.input[1]: node
@@ -54,7 +53,7 @@ def round_weights(
         and int(np.prod(held[node.input[1]].dims[1:])) <= WIDEST
         and node.input[0] not in held
     }
-    covariances = _covariances(model, layers, {name: tuple(held[name].dims) for name in layers}, pictures)
+    covariances = _covariances(model, layers, {name: tuple(held[name].dims) for name in layers}, images)
     return {
         name: _rounded(numpy_helper.to_array(held[name]).astype(np.float64), covariance)
         for name, covariance in covariances.items()
@@ -65,16 +64,16 @@ def _covariances(
     model: onnx.ModelProto,
     layers: Mapping[str, onnx.NodeProto],
     shapes: Mapping[str, tuple[int, ...]],
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
 ) -> dict[str, Array]:
-    """float64[G, K, K] by weight: of the K inputs that an output of each of G groups sums, over `pictures`."""
+    """float64[G, K, K] by weight: covariance over `images` of the K inputs that an output of each of G groups sums."""
     inputs = sorted({node.input[0] for node in layers.values()})
     session = open_session(with_outputs(model, inputs).SerializeToString())
     sums: dict[str, Array] = {}
     squares: dict[str, Array] = {}
     counts = dict.fromkeys(layers, 0)
-    for picture in pictures:
-        values = dict(zip(inputs, session.run(inputs, {INPUT: picture[None]}), strict=True))
+    for image in images:
+        values = dict(zip(inputs, session.run(inputs, {INPUT: image[None]}), strict=True))
         for name, node in layers.items():
             seen = _columns(values[node.input[0]][0], node, shapes[name])
             sums[name] = sums.get(name, 0.0) + seen.sum(axis=2, dtype=np.float64)
@@ -88,7 +87,7 @@ def _covariances(
 
 
 def _columns(values: NDArray[np.float32], node: onnx.NodeProto, shape: Sequence[int]) -> NDArray[np.float32]:
-    """float32[G, K, M]: the inputs of an output at M positions, from float32[C, H, W]."""
+    """float32[G, K, M]: the K inputs of an output at M positions, from float32[C, H, W]."""
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     high, wide = shape[2:]
     top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
@@ -107,17 +106,16 @@ def _columns(values: NDArray[np.float32], node: onnx.NodeProto, shape: Sequence[
 
 
 def _rounded(weight: Array, covariance: Array) -> Array:
-    """float64[O, ...] on its grid, given float64[G, K, K]."""
+    """float64[O, ...] rounded to its grid, given the covariance float64[G, K, K] of its inputs."""
     groups, count = covariance.shape[:2]
     steps = scales(weight).reshape(groups, -1, 1)
     values = weight.reshape(groups, -1, count)
-    # The largest weight of each channel sets the grid, so it stays where it is.
+    # The largest weight of each channel defines the grid, so it is not changed.
     largest = (np.abs(values).argmax(axis=2)[..., None] == np.arange(count)) & values.any(axis=2, keepdims=True)
     variance = np.einsum("gkk->gk", covariance)
     damping = DAMPING * np.maximum(variance.mean(axis=1, keepdims=True), 1e-12)
-    order = np.argsort(
-        -variance, axis=1, kind="stable"
-    )  # what varies most first, while others can still make up for it
+    # Inputs that vary most come first, while other weights can still make up for their error.
+    order = np.argsort(-variance, axis=1, kind="stable")
     values = np.take_along_axis(values, order[:, None], axis=2)
     largest = np.take_along_axis(largest, order[:, None], axis=2)
     damped = covariance + damping[..., None] * np.eye(count)

@@ -1,7 +1,7 @@
-"""Weights stored in eight bits and widened once, when the model is loaded: a quarter of the bytes, float arithmetic.
+"""Weight-only quantisation: stores weights in int8, a quarter of the bytes, and computes in float.
 
-The widening is a Cast and a Mul, which the runtime computes when it loads the model; a DequantizeLinear it would
-compute again for each picture.
+A Cast and a Mul turn them back into floats, which the runtime computes once, when it loads the model; it would compute
+a DequantizeLinear again for each image.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-SMALL = 4096  # a weight with fewer elements is not worth the rounding
+SMALL = 4096  # rounding a weight with fewer elements saves too little
 LIMIT = 127
 
 
-def narrow_weights(model: onnx.ModelProto, op_types: Sequence[str]) -> None:
-    """Store the float weights of nodes of `op_types` as int8, one scale for each output channel."""
+def store_as_int8(model: onnx.ModelProto, op_types: Sequence[str]) -> None:
+    """Store the float weights of nodes of `op_types` as int8, with one scale for each output channel, in place."""
     graph = model.graph
     users: dict[str, onnx.NodeProto] = {}
     for node in graph.node:
@@ -43,7 +43,7 @@ def narrow_weights(model: onnx.ModelProto, op_types: Sequence[str]) -> None:
 
 
 def _output_axis(node: onnx.NodeProto) -> int:
-    """Axis of the weight that counts the node's output channels."""
+    """Axis of the weight along which the node's output channels lie."""
     if node.op_type == "Conv":
         return 0
     if node.op_type == "ConvTranspose":
@@ -52,5 +52,5 @@ def _output_axis(node: onnx.NodeProto) -> int:
 
 
 def transposed(node: onnx.NodeProto) -> bool:
-    """Whether a Gemm's weight counts its outputs on the first axis."""
+    """Whether the outputs of a Gemm lie along the first axis of its weight."""
     return any(attribute.name == "transB" and attribute.i for attribute in node.attribute)

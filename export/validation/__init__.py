@@ -1,1 +1,1 @@
-"""Labelled frames through the device's own pipeline: calibration, thresholds, the int8 gate."""
+"""Calibration on labelled frames, run through the device's own code, and the proof that int8 lost nothing."""

@@ -1,6 +1,6 @@
-"""Temperature, blank bias, second look and thresholds, fitted on a model's own (quantised) logits.
+"""Fits temperature, blank bias, weights of the attention crop and thresholds to a (quantised) model's own outputs.
 
-Everything is fitted with the edge's own functions. What is reported of the frames that it was fitted on comes from
+All fitting uses the device's own functions. Figures on the frames that a calibration was fitted on come from
 cross-validation by group (`cross_validated`).
 """
 
@@ -16,31 +16,56 @@ from edge.inference.card import Calibration, Card, SecondCrop
 from edge.inference.decision import Decider, Decision
 from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import Tree
-from export.validation.labelled_frames import UNSEEN, LabelledFrame
-from export.validation.model_outputs import ModelOutputs, bias_array
+from export.validation.labelled_frames import NO_LABEL, LabelledFrame
+from export.validation.model_outputs import ModelOutputs, bias_array, blank_labels
 from export.validation.score_decision import truth_nodes
 from export.validation.thresholds import fit_thresholds
 
 FOLDS = 5
-NEVER = 1.01
-"""No probability reaches it: the label rolls up."""
+UNREACHABLE = 1.01
+"""Threshold that no probability reaches, so that the label is always decided at a higher rank."""
 _WEIGHTS = (0.0, 0.5, 0.75, 1.0)
 _BLANK_WEIGHTS = (0.0, 0.1, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What is known before any fitting."""
+    """What the label table alone says, before anything is fitted."""
 
     bias: dict[str, float]
-    """By label name: minus the log of the number of classes that a label sums, so that many classes are no vote."""
-    never: tuple[str, ...]
-    """Labels that answer only at a higher rank."""
+    """By label name: minus the logarithm of the number of classes that the label sums, so that these do not add up."""
+    higher_rank_only: tuple[str, ...]
+    """Labels that are decided only at a higher rank."""
 
 
-def prior(card: Card, groups: tuple[tuple[int, ...], ...] | None) -> Prior:
-    """From the label table alone. A species that is the only label of its family attracts all its relatives in a model
-    that was not trained on camera traps (every owl is the great grey owl), so it answers as its family.
+@dataclass(frozen=True, slots=True)
+class CalibrationData:
+    """Labelled frames and a model's outputs on them: what a calibration is fitted on."""
+
+    card: Card
+    frames: Sequence[LabelledFrame]
+    renderings: tuple[ModelOutputs, ...]
+    """Outputs on the frames as the device decodes them; then on other renderings of the same frames, if any."""
+    prior: Prior
+    crop_fraction: float
+    """Side of the attention crop as a fraction of the frame's shorter side."""
+
+    @property
+    def outputs(self) -> ModelOutputs:
+        """Outputs on the frames as the device decodes them."""
+        return self.renderings[0]
+
+    def at(self, places: NDArray[np.intp]) -> "CalibrationData":
+        """The frames at these places with their outputs."""
+        frames = [self.frames[place] for place in places.tolist()]
+        return replace(self, frames=frames, renderings=tuple(outputs.at(places) for outputs in self.renderings))
+
+
+def prior_of_labels(card: Card, groups: tuple[tuple[int, ...], ...] | None) -> Prior:
+    """The prior of a model whose labels sum `groups` of classes; an empty one where `groups` is `None`.
+
+    A species that is the only label of its family attracts all its relatives in a model that was not trained on camera
+    traps (every owl becomes the great grey owl), so it is decided as its family.
     """
     if groups is None:
         return Prior({}, ())
@@ -49,97 +74,71 @@ def prior(card: Card, groups: tuple[tuple[int, ...], ...] | None) -> Prior:
         for label, group in zip(card.labels, groups, strict=True)
         if label.kind in ("animal", "vehicle") and len(group) > 1
     }
-    families: dict[str, int] = {}
-    for label in card.labels:
-        if label.taxon is not None and label.taxon.family:
-            families[label.taxon.family] = families.get(label.taxon.family, 0) + 1
-    never = tuple(
-        label.name
-        for label in card.labels
-        if label.taxon is not None and label.taxon.rank == "species" and families.get(label.taxon.family) == 1
-    )
-    return Prior(bias, never)
+    taxa = [(label.name, label.taxon) for label in card.labels if label.taxon is not None]
+    families = [taxon.family for _, taxon in taxa if taxon.family]
+    alone = (name for name, taxon in taxa if taxon.rank == "species" and families.count(taxon.family) == 1)
+    return Prior(bias, tuple(alone))
 
 
-def prior_of(card: Card) -> Prior:
-    """What was known before the fitting of a finished card."""
+def prior_of_card(card: Card) -> Prior:
+    """The prior that a finished card's calibration was fitted with."""
     fitted = card.calibration
     blanks = {label.name for label in card.labels if label.kind == "blank"}
     bias = {name: value for name, value in fitted.label_bias.items() if name not in blanks}
-    return Prior(bias, tuple(name for name, threshold in fitted.label_thresholds.items() if threshold == NEVER))
+    return Prior(bias, tuple(name for name, value in fitted.label_thresholds.items() if value == UNREACHABLE))
 
 
-def fit_calibration(
-    card: Card, looks: ModelOutputs, scenes: Sequence[LabelledFrame], known: Prior, fraction: float, fitted_on: str,
-    others: Sequence[ModelOutputs] = (),
-) -> Calibration:  # fmt: skip
-    """Fit everything on all `scenes`: least negative log-likelihood first, then thresholds for the wanted precision.
+def fit_calibration(data: CalibrationData, fitted_on: str = "") -> Calibration:
+    """Fit everything on all frames: first the least negative log-likelihood, then thresholds for the wanted precision.
 
-    `others` are looks at other renderings of the same scenes; thresholds stand where these seldom change a decision.
+    Thresholds are placed where decisions seldom differ between the renderings.
     """
+    card, blank = data.card, blank_labels(data.card)
     tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
-    blank = np.array([label.kind == "blank" for label in card.labels])
-    compatible = _compatible(card, tree, scenes, blank)
-    usable = compatible.any(axis=1)
-    looks_used, compatible = looks.at(np.flatnonzero(usable)), compatible[usable]
-    fits_blank = bool(blank.any() and any(scene.kind == "blank" for scene in scenes))
+    compatible = _compatible(card, tree, data.frames)
+    usable = np.flatnonzero(compatible.any(axis=1))
+    used = data.at(usable)
     plans: list[SecondCrop | None] = [None]
-    if looks.second is not None:
+    if data.outputs.crop is not None:
         pairs = [(w, b) for w in _WEIGHTS for b in (_BLANK_WEIGHTS if blank.any() else (0.0,)) if w or b]
-        plans += [SecondCrop(fraction, w, b) for w, b in pairs]
-    best = min(
-        (_fit_likelihood(card, looks_used, compatible, known, plan, blank, fits_blank) for plan in plans),
-        key=lambda fit: fit.loss,
-    )
+        plans += [SecondCrop(data.crop_fraction, w, b) for w, b in pairs]
+    best = min((_fit_likelihood(used, compatible[usable], plan) for plan in plans), key=lambda fit: fit.loss)
     bias = bias_array(card, best.bias)
-    renderings = [seen.calibrated(bias, best.temperature, best.plan, blank) for seen in (looks, *others)]
-    silent = [place for place, label in enumerate(card.labels) if label.name in known.never]
+    renderings = [outputs.calibrated(bias, best.temperature, best.plan, blank) for outputs in data.renderings]
+    higher_rank_only = data.prior.higher_rank_only
+    never = [place for place, label in enumerate(card.labels) if label.name in higher_rank_only]
     return Calibration(
         temperature=best.temperature,
-        thresholds=fit_thresholds(tree, renderings, scenes, blank, silent),
-        label_thresholds=dict.fromkeys(known.never, NEVER),
+        thresholds=fit_thresholds(tree, renderings, data.frames, blank, never),
+        label_thresholds=dict.fromkeys(higher_rank_only, UNREACHABLE),
         label_bias=best.bias,
         second_look=best.plan,
         fitted_on=fitted_on,
     )
 
 
-def cross_validated(
-    card: Card,
-    looks: ModelOutputs,
-    scenes: Sequence[LabelledFrame],
-    known: Prior,
-    fraction: float,
-    others: Sequence[ModelOutputs] = (),
-) -> tuple[list[Decision], FloatArray]:
-    """(decision, log-probabilities float32[N, L]) of each scene, with everything fitted on other groups' scenes."""
-    decisions: list[Decision | None] = [None] * len(scenes)
-    logs = np.zeros_like(looks.first)
-    for test, fitted in calibrations(card, looks, scenes, known, fraction, others):
-        logs[test] = looks.at(test).under(card, fitted)
-        decider = Decider(replace(card, calibration=fitted))
-        for place in test:
-            decisions[place] = decider.decide(logs[place])
-    return [decision for decision in decisions if decision is not None], logs
+def cross_validated(data: CalibrationData) -> tuple[list[Decision], FloatArray]:
+    """(decision, log-probabilities float32[N, L]) of each frame, with everything fitted on other groups' frames."""
+    decisions: dict[int, Decision] = {}
+    logs = np.zeros_like(data.outputs.whole)
+    for test, fitted in calibrations(data):
+        logs[test] = data.outputs.at(test).under(data.card, fitted)
+        decider = Decider(replace(data.card, calibration=fitted))
+        decisions |= {place: decider.decide(logs[place]) for place in test.tolist()}
+    return [decisions[place] for place in range(len(data.frames))], logs
 
 
-def calibrations(
-    card: Card,
-    looks: ModelOutputs,
-    scenes: Sequence[LabelledFrame],
-    known: Prior,
-    fraction: float,
-    others: Sequence[ModelOutputs] = (),
-) -> Iterator[tuple[NDArray[np.intp], Calibration]]:
-    """(places, what was fitted on the scenes of all groups that have none there) until every scene had its turn."""
-    groups = np.array([scene.group for scene in scenes])
+def calibrations(data: CalibrationData) -> Iterator[tuple[NDArray[np.intp], Calibration]]:
+    """(places of some groups' frames, calibration fitted on all other groups) until every frame was among the former.
+
+    With a single group, both are all frames.
+    """
+    groups = np.array([frame.group for frame in data.frames])
     folds = min(FOLDS, len(set(groups)))
-    everything = np.arange(len(scenes))
+    everything = np.arange(len(groups))
     parts = [(everything, everything)] if folds < 2 else GroupKFold(folds).split(groups, groups=groups)
     for train, test in parts:
-        seen = [scenes[int(place)] for place in train]
-        elsewhere = [other.at(train) for other in others]
-        yield test, fit_calibration(card, looks.at(train), seen, known, fraction, "", elsewhere)
+        yield test, fit_calibration(data.at(train))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,37 +149,37 @@ class _Fit:
     plan: SecondCrop | None
 
 
-def _fit_likelihood(
-    card: Card, looks: ModelOutputs, compatible: NDArray[np.bool_], known: Prior, plan: SecondCrop | None,
-    blank: NDArray[np.bool_], fits_blank: bool,
-) -> _Fit:  # fmt: skip
+def _fit_likelihood(data: CalibrationData, compatible: NDArray[np.bool_], plan: SecondCrop | None) -> _Fit:
+    """Fit temperature and blank bias for one plan of the attention crop."""
+    card, blank = data.card, blank_labels(data.card)
     names = [label.name for label in card.labels if label.kind == "blank"]
+    fits_blank = bool(names) and any(frame.kind == "blank" for frame in data.frames)
 
     def unpack(x: NDArray[np.float64]) -> tuple[float, dict[str, float]]:
         shift = dict.fromkeys(names, round(float(x[1]), 4)) if fits_blank else {}
-        return round(float(np.exp(np.clip(x[0], -3, 3))), 4), {**known.bias, **shift}
+        return round(float(np.exp(np.clip(x[0], -3, 3))), 4), {**data.prior.bias, **shift}
 
     def loss(x: NDArray[np.float64]) -> float:
         temperature, bias = unpack(x)
-        logs = looks.calibrated(bias_array(card, bias), temperature, plan, blank).astype(np.float64)
+        logs = data.outputs.calibrated(bias_array(card, bias), temperature, plan, blank).astype(np.float64)
         return float(-np.logaddexp.reduce(np.where(compatible, logs, -np.inf), axis=1).mean())
 
-    # The simplex is given: SciPy's own steps from zero are too short to leave it.
+    # SciPy's own first steps from zero are too short, so the simplex is given.
     simplex = np.array([[0.1, 0.0], [0.5, 0.0], [0.1, -1.0]] if fits_blank else [[0.1], [0.5]])
     options = {"xatol": 0.005, "fatol": 1e-4, "maxfev": 50, "initial_simplex": simplex}
     found = minimize(loss, simplex[0], method="Nelder-Mead", options=options)
-    temperature, bias = unpack(found.x)
-    return _Fit(float(found.fun), temperature, bias, plan)
+    return _Fit(float(found.fun), *unpack(found.x), plan)
 
 
-def _compatible(card: Card, tree: Tree, scenes: Sequence[LabelledFrame], blank: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """bool[N, L]: labels whose probability speaks for the truth: those under its deepest taxon that the model has."""
-    rows = np.zeros((len(scenes), len(card.labels)), bool)
-    for row, scene, node in zip(rows, scenes, truth_nodes(tree, scenes), strict=True):
-        if scene.label != UNSEEN and scene.kind != "blank":
-            row[scene.label] = True
-        elif scene.kind == "blank":
+def _compatible(card: Card, tree: Tree, frames: Sequence[LabelledFrame]) -> NDArray[np.bool_]:
+    """bool[N, L]: the labels that agree with each frame's truth: those under its deepest taxon that the model has."""
+    blank = blank_labels(card)
+    rows = np.zeros((len(frames), len(card.labels)), bool)
+    for row, frame, node in zip(rows, frames, truth_nodes(tree, frames), strict=True):
+        if frame.label != NO_LABEL and frame.kind != "blank":
+            row[frame.label] = True
+        elif frame.kind == "blank":
             row |= blank
-        elif node > 0 or (node == 0 and blank.any()):  # the kingdom says something only where blank is another answer
+        elif node > 0 or (node == 0 and blank.any()):  # "some animal" says something only where a blank is possible
             row[list(tree.nodes[node].labels)] = True
     return rows

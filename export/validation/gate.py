@@ -1,4 +1,4 @@
-"""What int8 costs, measured on held-out frames: pass, or fail with the reason."""
+"""The gate that an int8 model has to pass: what quantisation costs, measured on held-out frames."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,32 +14,50 @@ from edge.inference.card import Card, Gate, LabelProof
 from edge.inference.decision import Decision
 from edge.inference.probabilities import FloatArray
 from export import ExportError
-from export.validation.labelled_frames import UNSEEN, LabelledFrame
+from export.validation.labelled_frames import NO_LABEL, LabelledFrame
+from export.validation.model_outputs import blank_labels
 from train.evaluation.calibration import reliability
 
 DEFAULT_LIMITS = {"accuracy_drop": 0.005, "label_drop": 0.02, "label_images": 20.0, "decision_agreement": 0.97}
-"""Largest drop of accuracy; largest drop of a label's recall beyond what its interval explains; images from which on a
-label counts as proven; least share of equal decisions."""
-ENOUGH = 200  # of fewer images a single one is more than half a point, so their interval has to show the drop
+"""Largest drop of accuracy; largest drop of a label's recall beyond what its interval explains; number of images from
+which on a label counts as proven; least share of equal decisions."""
+ENOUGH_IMAGES = 200  # with fewer images a single one is more than half a point, so the drop's interval is judged
 
 
 @dataclass(frozen=True, slots=True)
-class Decisions:
-    """Of N scenes by one model."""
+class ModelDecisions:
+    """One model's decisions on N frames."""
 
-    logs: FloatArray
-    """float32[N, L]: log-probabilities, calibrated, both looks combined."""
+    log_probabilities: FloatArray
+    """float32[N, L], calibrated, whole frame and attention crop combined."""
     decisions: Sequence[Decision]
     familiarity: FloatArray
-    """float32[N]: energy of the first look's logits."""
+    """float32[N]: energy of the whole frame's logits."""
 
-    def at(self, places: NDArray[np.intp]) -> "Decisions":
-        """Those scenes alone."""
-        return Decisions(self.logs[places], [self.decisions[place] for place in places], self.familiarity[places])
+    def at(self, places: NDArray[np.intp]) -> "ModelDecisions":
+        """The decisions on the frames at these places."""
+        decisions = [self.decisions[place] for place in places]
+        return ModelDecisions(self.log_probabilities[places], decisions, self.familiarity[places])
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A float model and its int8 version on the same held-out frames, under the same calibration."""
+
+    card: Card
+    frames: Sequence[LabelledFrame]
+    float_: ModelDecisions
+    int8: ModelDecisions
+    data: str
+    """Name of the data, for the card."""
+    limits: Mapping[str, float]
+    """See `DEFAULT_LIMITS`."""
+    float_nodes: tuple[str, ...] = ()
+    """Nodes of the int8 model that stay in float."""
 
 
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
-    """`name=value` pairs over the defaults. Raises `ExportError`."""
+    """`NAME=NUMBER` pairs in place of the defaults. Raises `ExportError`."""
     limits = dict(DEFAULT_LIMITS)
     for text in texts:
         name, _, value = text.partition("=")
@@ -53,55 +71,52 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
     return limits
 
 
-def measure(
-    card: Card,
-    scenes: Sequence[LabelledFrame],
-    float_: Decisions,
-    int8: Decisions,
-    limits: Mapping[str, float],
-    data: str,
-    float_nodes: tuple[str, ...] = (),
-) -> Gate:
-    """The gate's figures and verdicts; `failures` says whether they pass."""
-    truth = np.array([scene.label for scene in scenes])
-    known = truth != UNSEEN
-    same = [(a.kind, a.taxon) == (b.kind, b.taxon) for a, b in zip(float_.decisions, int8.decisions, strict=True)]
+def measure(compared: Comparison) -> Gate:
+    """The gate's figures and each label's proof; `failures` says whether they pass."""
+    frames, float_, int8 = compared.frames, compared.float_, compared.int8
+    truth = np.array([frame.label for frame in frames])
+    known = truth != NO_LABEL
     figures = {
-        "top1_agreement": float(np.mean(float_.logs.argmax(1) == int8.logs.argmax(1))),
-        "decision_agreement": float(np.mean(same)),
+        "top1_agreement": float(np.mean(float_.log_probabilities.argmax(1) == int8.log_probabilities.argmax(1))),
+        "decision_agreement": agreement(float_.decisions, int8.decisions),
         "labelled_images": float(known.sum()),
     }
     right: dict[str, NDArray[np.bool_]] = {}
-    for name, answers in (("float", float_), ("int8", int8)):
-        right[name] = answers.logs.argmax(1) == truth
-        figures |= {f"{key}_{name}": value for key, value in _figures(card, scenes, answers, truth, known).items()}
+    for name, model in (("float", float_), ("int8", int8)):
+        right[name] = model.log_probabilities.argmax(1) == truth
+        figures |= {f"{key}_{name}": value for key, value in _figures(compared.card, frames, model, truth).items()}
     if known.any():
         low, _ = drop_interval(right["float"][known], right["int8"][known])
         figures |= {"accuracy_drop": figures["accuracy_float"] - figures["accuracy_int8"], "accuracy_drop_low": low}
     proofs = tuple(
-        _prove(label.name, right["float"][truth == place], right["int8"][truth == place], limits)
-        for place, label in enumerate(card.labels)
+        _prove(label.name, right["float"][truth == place], right["int8"][truth == place], compared.limits)
+        for place, label in enumerate(compared.card.labels)
         if (truth == place).any()
     )
-    return Gate(data, len(scenes), figures, dict(limits), proofs, float_nodes)
+    return Gate(compared.data, len(frames), figures, dict(compared.limits), proofs, compared.float_nodes)
+
+
+def agreement(first: Sequence[Decision], second: Sequence[Decision]) -> float:
+    """Share of frames for which both models decide on the same kind and taxon."""
+    return float(np.mean([(a.kind, a.taxon) == (b.kind, b.taxon) for a, b in zip(first, second, strict=True)]))
 
 
 def failures(gate: Gate) -> list[str]:
-    """Why the gate refuses; empty when it passes."""
+    """The reasons why the model is refused; empty when it passes."""
     reasons = []
     figures, limits = gate.figures, gate.limits
-    for name in ("decision_agreement", "decision_agreement_all"):
+    for name, where in (("decision_agreement", "held-out"), ("decision_agreement_all", "all")):
         if figures.get(name, 1.0) < limits["decision_agreement"]:
-            where = "all" if name.endswith("all") else "held-out"
             reasons.append(
                 f"the same decision on {figures[name]:.1%} of {where} frames, "
                 f"the limit is {limits['decision_agreement']:.1%}"
             )
-    drop = figures.get("accuracy_drop_low" if figures["labelled_images"] < ENOUGH else "accuracy_drop", 0.0)
+    drop = figures.get("accuracy_drop_low" if figures["labelled_images"] < ENOUGH_IMAGES else "accuracy_drop", 0.0)
     if drop > limits["accuracy_drop"]:
         reasons.append(f"accuracy drops by {drop:.2%}, the limit is {limits['accuracy_drop']:.2%}")
     reasons += [
-        f"recall of {proof.label} falls from {proof.recall_float:.3f} to {proof.recall_int8:.3f} ({proof.images})"
+        f"recall of {proof.label} falls from {proof.recall_float:.3f} to {proof.recall_int8:.3f} "
+        f"({proof.images} images)"
         for proof in gate.labels
         if proof.verdict == "failed"
     ]
@@ -109,7 +124,7 @@ def failures(gate: Gate) -> list[str]:
 
 
 def table(gate: Gate) -> str:
-    """The gate as lines of text: what a refusal prints."""
+    """The gate's figures as lines of text."""
     lines = [f"gate on {gate.images} held-out frames of {gate.data}"]
     lines += [f"  {name:<22} {value:.4f}" for name, value in gate.figures.items()]
     lines.append(f"  {'label':<28} {'images':>6} {'float':>6} {'int8':>6}  interval      p      verdict")
@@ -131,13 +146,10 @@ def drop_interval(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_
 
 
 def _figures(
-    card: Card,
-    scenes: Sequence[LabelledFrame],
-    answers: Decisions,
-    truth: NDArray[np.int64],
-    known: NDArray[np.bool_],
+    card: Card, frames: Sequence[LabelledFrame], model: ModelDecisions, truth: NDArray[np.int64]
 ) -> dict[str, float]:
-    p = np.exp(answers.logs.astype(np.float64))
+    p = np.exp(model.log_probabilities.astype(np.float64))
+    known = truth != NO_LABEL
     figures: dict[str, float] = {}
     if known.any():
         labels = np.unique(truth[known])
@@ -145,12 +157,12 @@ def _figures(
         figures["accuracy"] = float(np.mean(top == truth[known]))
         figures["macro_f1"] = float(f1_score(truth[known], top, labels=labels, average="macro", zero_division=0.0))
         figures["ece"] = reliability(p[known], truth[known]).error
-    blank = np.array([label.kind == "blank" for label in card.labels])
-    empty = np.array([scene.kind == "blank" for scene in scenes])
+    blank = blank_labels(card)
+    empty = np.array([frame.kind == "blank" for frame in frames])
     if blank.any() and empty.any() and not empty.all():
         figures["blank_auroc"] = float(roc_auc_score(empty, p[:, blank].sum(axis=1)))
     if not blank.any() and known.any() and not known.all():
-        figures["ood_auroc"] = float(roc_auc_score(known, answers.familiarity))
+        figures["ood_auroc"] = float(roc_auc_score(known, model.familiarity))
     return figures
 
 
@@ -159,17 +171,8 @@ def _prove(name: str, before: NDArray[np.bool_], after: NDArray[np.bool_], limit
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     interval = binomtest(int(after.sum()), count).proportion_ci(method="wilson")
     p_value = float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0
-    low, _ = drop_interval(before, after)
-    failed = count >= limits["label_images"] and low > limits["label_drop"]
-    verdict: Literal["passed", "unproven", "failed"]
-    verdict = "failed" if failed else "passed" if count >= limits["label_images"] else "unproven"
-    return LabelProof(
-        name,
-        count,
-        float(before.mean()),
-        float(after.mean()),
-        float(interval.low),
-        float(interval.high),
-        p_value,
-        verdict,
-    )
+    verdict: Literal["passed", "unproven", "failed"] = "passed" if count >= limits["label_images"] else "unproven"
+    if verdict == "passed" and drop_interval(before, after)[0] > limits["label_drop"]:
+        verdict = "failed"
+    recalls = float(before.mean()), float(after.mean())
+    return LabelProof(name, count, *recalls, float(interval.low), float(interval.high), p_value, verdict)

@@ -1,4 +1,4 @@
-"""A model's raw answers to labelled frames, first and second look, through the edge's own pipeline."""
+"""A model's raw outputs on labelled frames: the whole frame and its attention crop, cut as the device cuts them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.image.box import Box
-from edge.inference.attention_crop import attention_crops, combine, crop_pixels, needs_crop
+from edge.inference.attention_crop import attention_crops, combine, crop_pixels, decode_side_px, needs_crop
 from edge.inference.card import Calibration, Card, SecondCrop
 from edge.inference.model import Model
 from edge.inference.probabilities import FloatArray, log_softmax
@@ -20,34 +20,37 @@ BATCH = 8
 class ModelOutputs:
     """Raw logits of N frames."""
 
-    first: FloatArray
-    """float32[N, L]"""
-    second: FloatArray | None
-    """float32[N, L], of the region around the attention's peak; `None` for a model without attention."""
-    regions: tuple[Box | None, ...]
+    whole: FloatArray
+    """float32[N, L], of the whole frames."""
+    crop: FloatArray | None
+    """float32[N, L], of the attention crops; `None` for a model without attention."""
+    crop_boxes: tuple[Box | None, ...]
+    """Where each frame's attention crop lies."""
+    scaled: bool = False
+    """Whether any of the frames was decoded at less than its full size."""
 
     def calibrated(
         self, bias: FloatArray, temperature: float, plan: SecondCrop | None, blank: NDArray[np.bool_]
     ) -> FloatArray:
-        """float32[N, L] log-probabilities as `edge.inference.attention_crop.look` gives them."""
-        first = log_softmax(self.first + bias, temperature)
-        if plan is None or self.second is None:
-            return first
-        second = log_softmax(self.second + bias, temperature)
-        combined = first.copy()
-        for i in needs_crop(plan, first, [None] * len(first)):
-            combined[i] = combine(first[i], second[i], plan, blank)
+        """float32[N, L] log-probabilities as the device computes them with these settings."""
+        whole = log_softmax(self.whole + bias, temperature)
+        if plan is None or self.crop is None:
+            return whole
+        crop = log_softmax(self.crop + bias, temperature)
+        combined = whole.copy()
+        for place in needs_crop(plan, whole, [None] * len(whole)):
+            combined[place] = combine(whole[place], crop[place], plan, blank)
         return combined
 
     def under(self, card: Card, fitted: Calibration) -> FloatArray:
-        """float32[N, L] log-probabilities with what was `fitted` for the model of the card."""
-        blank = np.array([label.kind == "blank" for label in card.labels])
-        return self.calibrated(bias_array(card, fitted.label_bias), fitted.temperature, fitted.second_look, blank)
+        """float32[N, L] log-probabilities under a calibration `fitted` for the card's model."""
+        bias = bias_array(card, fitted.label_bias)
+        return self.calibrated(bias, fitted.temperature, fitted.second_look, blank_labels(card))
 
     def at(self, places: NDArray[np.intp]) -> "ModelOutputs":
-        """Those frames alone."""
-        second = None if self.second is None else self.second[places]
-        return ModelOutputs(self.first[places], second, tuple(self.regions[place] for place in places))
+        """The outputs on the frames at these places."""
+        crop = None if self.crop is None else self.crop[places]
+        return ModelOutputs(self.whole[places], crop, tuple(self.crop_boxes[place] for place in places), self.scaled)
 
 
 def bias_array(card: Card, bias: dict[str, float]) -> FloatArray:
@@ -55,48 +58,52 @@ def bias_array(card: Card, bias: dict[str, float]) -> FloatArray:
     return np.array([bias.get(label.name, 0.0) for label in card.labels], np.float32)
 
 
-def take_outputs(model: Model, scenes: Sequence[LabelledFrame], fraction: float, in_full: bool = False) -> ModelOutputs:
-    """Run both looks over all scenes; the region's side is `fraction` of the shorter side.
+def blank_labels(card: Card) -> NDArray[np.bool_]:
+    """bool[L]: which labels stand for a blank."""
+    return np.array([label.kind == "blank" for label in card.labels])
 
-    Frames are decoded at the device's scale, or every pixel of them.
+
+def take_outputs(
+    model: Model, frames: Sequence[LabelledFrame], crop_fraction: float, full_size: bool = False
+) -> ModelOutputs:
+    """Run the model on all whole frames and on all attention crops.
+
+    The crop's side is `crop_fraction` of the frame's shorter side. Frames are decoded at the device's scale, or at
+    `full_size`.
     """
-    side_px = None if in_full else _side_px(model, fraction)
-    first, second, regions = [], [], []
-    for start in range(0, len(scenes), BATCH):
-        pictures = [scene.picture(side_px) for scene in scenes[start : start + BATCH]]
-        outputs = model.run(np.stack([model.pixels(picture) for picture in pictures]))
-        first.append(outputs.logits)
-        shapes = [(picture.height_px, picture.width_px) for picture in pictures]
-        found = attention_crops(outputs.attention, shapes, fraction)
-        regions += found
+    side_px = None if full_size else decode_side_px(model.card, crop_fraction)
+    whole, crops, boxes, scaled = [], [], [], False
+    for start in range(0, len(frames), BATCH):
+        images = [frame.decoded(side_px) for frame in frames[start : start + BATCH]]
+        scaled = scaled or any(image.pixels.shape[0] < image.height_px for image in images)
+        outputs = model.run(np.stack([model.pixels(image) for image in images]))
+        whole.append(outputs.logits)
+        shapes = [(image.height_px, image.width_px) for image in images]
+        found = attention_crops(outputs.attention, shapes, crop_fraction)
+        boxes += found
         if outputs.attention is not None:
-            parts = [crop_pixels(model.card, picture, box) for picture, box in zip(pictures, found, strict=True)]
-            second.append(model.run(np.stack(parts)).logits)
-    return ModelOutputs(np.concatenate(first), np.concatenate(second) if second else None, tuple(regions))
+            inputs = [crop_pixels(model.card, image, box) for image, box in zip(images, found, strict=True)]
+            crops.append(model.run(np.stack(inputs)).logits)
+    return ModelOutputs(np.concatenate(whole), np.concatenate(crops) if crops else None, tuple(boxes), scaled)
 
 
-def is_scaled(model: Model, scenes: Sequence[LabelledFrame], fraction: float) -> bool:
-    """Whether the device decodes any of the scenes at less than its own size."""
-    pictures = (scene.picture(_side_px(model, fraction)) for scene in scenes)
-    return any(picture.pixels.shape[0] < picture.height_px for picture in pictures)
+def take_renderings(model: Model, frames: Sequence[LabelledFrame], crop_fraction: float) -> tuple[ModelOutputs, ...]:
+    """The outputs on the frames as the device decodes them and, where it scales any of them down, at full size too."""
+    own = take_outputs(model, frames, crop_fraction)
+    return (own, take_outputs(model, frames, crop_fraction, full_size=True)) if own.scaled else (own,)
 
 
-def calibration_pixels(model: Model, scenes: Sequence[LabelledFrame], fraction: float) -> NDArray[np.uint8]:
-    """uint8[M, H, W, 3]: what the network is shown on the device for these scenes, whole frames and regions."""
-    return np.stack(list(_inputs(model, scenes, fraction)))
+def calibration_pixels(model: Model, frames: Sequence[LabelledFrame], crop_fraction: float) -> NDArray[np.uint8]:
+    """uint8[M, H, W, 3]: what the network sees of these frames on the device, whole frames and attention crops."""
+    return np.stack(list(_inputs(model, frames, crop_fraction)))
 
 
-def _inputs(model: Model, scenes: Sequence[LabelledFrame], fraction: float) -> Iterator[NDArray[np.uint8]]:
-    for scene in scenes:
-        picture = scene.picture(_side_px(model, fraction))
-        whole = model.pixels(picture)
+def _inputs(model: Model, frames: Sequence[LabelledFrame], crop_fraction: float) -> Iterator[NDArray[np.uint8]]:
+    for frame in frames:
+        image = frame.decoded(decode_side_px(model.card, crop_fraction))
+        whole = model.pixels(image)
         yield whole
         attention = model.run(whole[None]).attention
-        box = attention_crops(attention, [(picture.height_px, picture.width_px)], fraction)[0]
+        box = attention_crops(attention, [(image.height_px, image.width_px)], crop_fraction)[0]
         if box is not None:
-            yield crop_pixels(model.card, picture, box)
-
-
-def _side_px(model: Model, fraction: float) -> int:
-    """As `edge.inference.attention_crop.decode_side_px`, for a second look that is still to be planned."""
-    return int(np.ceil(max(model.card.input_height_px, model.card.input_width_px) / fraction))
+            yield crop_pixels(model.card, image, box)

@@ -1,4 +1,4 @@
-"""Whether an answer agrees with what an annotator saw."""
+"""Scores a decision against what an annotator saw in the frame: right, wrong, or open."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,17 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.inference.decision import Decision
-from edge.inference.taxonomy import RANKS, Node, TaxonKey, Tree
+from edge.inference.taxonomy import RANKS, TaxonKey, Tree
 from export.validation.labelled_frames import LabelledFrame
 
-Verdict = Literal["right", "wrong", "open"]
+Score = Literal["right", "wrong", "open"]
 
 
-def judge_taxon(lineage: Sequence[TaxonKey], truth: Sequence[TaxonKey]) -> Verdict:
-    """An answer's lineage against the truth's; both from the kingdom down, the truth's empty when there is no animal.
+def score_taxon(lineage: Sequence[TaxonKey], truth: Sequence[TaxonKey]) -> Score:
+    """Compare a decided taxon's lineage with the truth's, both from the kingdom down; no animal has an empty lineage.
 
-    right: the truth itself or an ancestor of it. wrong: it leaves the truth's lineage. open: more specific than what
-    the annotator was sure of, so nobody can say.
+    right: the true taxon or an ancestor of it. wrong: the lineages part. open: more specific than what the annotator
+    was sure of, so nobody knows.
     """
     if not truth:
         return "wrong"
@@ -27,26 +27,25 @@ def judge_taxon(lineage: Sequence[TaxonKey], truth: Sequence[TaxonKey]) -> Verdi
     return "open" if deeper and truth[-1] in lineage else "wrong"
 
 
-def judge(decision: Decision, scene: LabelledFrame, tree: Tree) -> Verdict:
-    """A decision against its scene; `unknown` is open."""
+def score_decision(decision: Decision, frame: LabelledFrame, tree: Tree) -> Score:
+    """Compare a decision with its frame's truth; `unknown` is open."""
     if decision.kind == "unknown":
         return "open"
     if decision.kind != "animal":
-        return "right" if decision.kind == scene.kind else "wrong"
+        return "right" if decision.kind == frame.kind else "wrong"
     key = (decision.rank, decision.taxon)
     node = next(n for n, node in enumerate(tree.nodes) if (node.taxon.rank, node.taxon.scientific_name) == key)
-    return judge_taxon(node_lineage(tree, node), scene.lineage)
+    return score_taxon(node_lineage(tree, node), frame.lineage)
 
 
 def node_lineage(tree: Tree, node: int) -> list[TaxonKey]:
-    """Keys from the kingdom down to the node."""
-    steps: list[Node] = [tree.nodes[step] for step in tree.lineage(node)]
-    return [(step.taxon.rank, step.taxon.scientific_name) for step in reversed(steps)]
+    """Keys of a node's lineage, from the kingdom down."""
+    taxa = [tree.nodes[step].taxon for step in tree.lineage(node)]
+    return [(taxon.rank, taxon.scientific_name) for taxon in reversed(taxa)]
 
 
-def truth_nodes(tree: Tree, scenes: Sequence[LabelledFrame]) -> NDArray[np.int64]:
-    """int64[N]: the deepest taxon of the model on each scene's lineage; -1 when it shows no animal."""
+def truth_nodes(tree: Tree, frames: Sequence[LabelledFrame]) -> NDArray[np.int64]:
+    """int64[N]: the deepest of the model's taxa on each frame's lineage; -1 when it shows no animal."""
     places = {(node.taxon.rank, node.taxon.scientific_name): n for n, node in enumerate(tree.nodes)}
-    return np.array(
-        [max((places[key] for key in scene.lineage if key in places), default=-1) for scene in scenes], np.int64
-    )
+    deepest = [max((places[key] for key in frame.lineage if key in places), default=-1) for frame in frames]
+    return np.array(deepest, np.int64)

@@ -1,4 +1,4 @@
-"""Other people's models: their input behind ours, their outputs under our names, detectors of every layout."""
+"""`python -m export adopt`: our input before the model's own, its outputs renamed, detectors of every layout."""
 
 from pathlib import Path
 
@@ -34,13 +34,10 @@ def foreign(
     output: str,
     rank: int,
 ) -> Path:
-    graph = helper.make_graph(
-        nodes,
-        "foreign",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *"abc"[: rank - 1]])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)]
+    outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *"abc"[: rank - 1]])]
+    held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "foreign", inputs, outputs, held)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
 
@@ -69,7 +66,7 @@ def classifier(path: Path, layout: str, softmax: bool) -> Path:
 
 
 def detector(path: Path, layout: str) -> Path:
-    """Boxes that depend on the picture, in exactly the layout's shape and ranges."""
+    """Boxes that depend on the image, in exactly the layout's shape and ranges."""
     random = np.random.default_rng(1)
     columns = {"yolov5": 8, "yolov9": 7, "yolov10": 6, "rtdetr": 7}[layout]
     place, size = (1.0, 1.0) if layout == "rtdetr" else (float(SIDE_PX), float(SIDE_PX))
@@ -116,7 +113,7 @@ def detector(path: Path, layout: str) -> Path:
 
 
 def reference(rows: NDArray[np.float32], layout: str, how: Boxes) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Written from the layouts' descriptions with torchvision's box operations, without `edge.inference.detector`."""
+    """(corners, scores, labels) decoded with torchvision, independently of `edge.inference.detector`."""
     table = torch.from_numpy(rows)
     if layout == "yolov10":
         boxes, scores, labels = table[:, :4], table[:, 4], table[:, 5].long()
@@ -133,30 +130,33 @@ def reference(rows: NDArray[np.float32], layout: str, how: Boxes) -> tuple[torch
     return boxes[kept], scores[kept], labels[kept]
 
 
-def picture(height: int, width: int, seed: int = 0) -> DecodedFrame:
+def noise(height: int, width: int, seed: int = 0) -> DecodedFrame:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return DecodedFrame(pixels, width, height, Exif())
+
+
+def adopt(source: Path, out: Path, *more: str) -> int:
+    """Run the command with the table `labels.csv` beside `out`."""
+    usual = ["--labels", str(out.with_name("labels.csv")), "--input", f"{SIDE_PX}x{SIDE_PX}", "--out", str(out)]
+    return main(["adopt", str(source), *usual, *more])
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
 @pytest.mark.parametrize("softmax", [False, True])
-def test_an_adopted_classifier_answers_as_it_did(layout: str, channels: str, softmax: bool, tmp_path: Path) -> None:
+def test_an_adopted_classifier_gives_its_own_scores(layout: str, channels: str, softmax: bool, tmp_path: Path) -> None:
     source = classifier(tmp_path / "foreign.onnx", layout, softmax)
     (tmp_path / "labels.csv").write_text(LABELS)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    given = ["--labels", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "adopted.onnx"), "--licence", "CC0-1.0"]
-    given += ["--input", f"{SIDE_PX}x{SIDE_PX}", "--layout", layout, "--channels", channels]
-    code = main(["adopt", str(source), *given, "--mean", *map(str, mean), "--std", *map(str, std)])
-    assert code == 0
+    own_input = ["--layout", layout, "--channels", channels, "--mean", *map(str, mean), "--std", *map(str, std)]
+    assert adopt(source, tmp_path / "adopted.onnx", *own_input, "--licence", "CC0-1.0") == 0
     model = Model(tmp_path / "adopted.onnx")
     pixels = np.random.default_rng(3).integers(0, 256, (2, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
     own = pixels[..., ::-1] if channels == "bgr" else pixels
     prepared = ((own / 255.0 - mean) / std).astype(np.float32)
     prepared = prepared.transpose(0, 3, 1, 2) if layout == "nchw" else prepared
-    expected = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"]).run(None, {"images": prepared})[
-        0
-    ]
+    session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {"images": prepared})
     logits = model.run(pixels).logits
     if softmax:
         logits = np.exp(logits)
@@ -169,11 +169,9 @@ def test_an_adopted_classifier_answers_as_it_did(layout: str, channels: str, sof
 def test_boxes_are_those_of_a_reference_decoder(layout: str, tmp_path: Path) -> None:
     source = detector(tmp_path / "foreign.onnx", layout)
     (tmp_path / "labels.csv").write_text(DETECTOR_LABELS)
-    given = ["--labels", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "detector.onnx")]
-    code = main(["adopt", str(source), *given, "--input", f"{SIDE_PX}x{SIDE_PX}", "--boxes", layout])
-    assert code == 0
+    assert adopt(source, tmp_path / "detector.onnx", "--boxes", layout) == 0
     found = Detector(tmp_path / "detector.onnx")
-    frames = [picture(90, 160, 0), picture(120, 80, 1)]
+    frames = [noise(90, 160, 0), noise(120, 80, 1)]
     inputs = np.stack([resize_to_input(frame.pixels, SIDE_PX, SIDE_PX, "letterbox") for frame in frames])
     raw = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"]).run(
         None, {"images": (inputs.transpose(0, 3, 1, 2) / 255).astype(np.float32)}
@@ -198,7 +196,7 @@ def test_boxes_are_those_of_a_reference_decoder(layout: str, tmp_path: Path) -> 
         kinds = [("animal", "human", "vehicle")[label] for label in labels[inside].tolist()]
         assert [detection.kind for detection in detections] == kinds
         total += len(shown)
-    assert total > 5  # the made detector does see something
+    assert total > 5  # the made detector finds something
 
 
 def test_a_foreign_classifier_is_quantised_through_the_same_gate(
@@ -206,23 +204,23 @@ def test_a_foreign_classifier_is_quantised_through_the_same_gate(
 ) -> None:
     network = checkpoint.build_network()
     foreign = torch.nn.Sequential(network.backbone, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), network.head)
-    batch, shapes = (torch.zeros(2, 3, SIDE_PX, SIDE_PX),), ({0: torch.export.Dim("N")},)
-    program = torch.onnx.export(foreign.eval(), batch, dynamo=True, verbose=False, dynamic_shapes=shapes)
+    batch, example = torch.export.Dim("N"), (torch.zeros(2, 3, SIDE_PX, SIDE_PX),)
+    program = torch.onnx.export(foreign.eval(), example, dynamo=True, verbose=False, dynamic_shapes=({0: batch},))
     assert program is not None
     onnx.save(program.model_proto, tmp_path / "foreign.onnx")
     (tmp_path / "labels.csv").write_text(
         "label,kind,scientificName,rank,family\nzebra,animal,Equus quagga,species,Equidae\n"
         "lion,animal,Panthera leo,species,Felidae\nblank,blank,,,\n"
     )
-    usual = ["adopt", str(tmp_path / "foreign.onnx"), "--labels", str(tmp_path / "labels.csv"), "--input", str(SIDE_PX)]
-    usual += ["--mean", *["0.49803922"] * 3, "--std", *["0.50196078"] * 3, "--calibrate", str(frames), "--int8"]
-    assert main([*usual, "--limits", "decision_agreement=1.5", "--out", str(tmp_path / "refused.onnx")]) == 2
+    source, own_input = tmp_path / "foreign.onnx", ["--mean", *["0.49803922"] * 3, "--std", *["0.50196078"] * 3]
+    usual = [*own_input, "--calibrate", str(frames)]
+    assert adopt(source, tmp_path / "refused.onnx", *usual, "--int8", "--limits", "decision_agreement=1.5") == 2
     error = capsys.readouterr().err
     assert "the int8 model is refused: the same decision on" in error
     assert "gate on" in error
     assert not (tmp_path / "refused.onnx").exists()
-    assert main([*usual, "--out", str(tmp_path / "int8.onnx")]) == 0
-    assert main([*usual[:-1], "--out", str(tmp_path / "float.onnx")]) == 0
+    assert adopt(source, tmp_path / "int8.onnx", *usual, "--int8") == 0
+    assert adopt(source, tmp_path / "float.onnx", *usual) == 0
     int8, float_ = Model(tmp_path / "int8.onnx"), Model(tmp_path / "float.onnx")
     gate = int8.card.gate
     assert gate is not None
@@ -259,7 +257,7 @@ def test_a_classifier_is_no_detector(tiny_model: Path) -> None:
         (["--input", "64", "--labels", "none.csv"], "none.csv cannot be read"),
     ],
 )
-def test_what_does_not_fit_is_one_line(
+def test_a_wrong_description_of_the_model_is_one_line_of_error(
     more: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

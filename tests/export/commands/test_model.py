@@ -1,4 +1,4 @@
-"""`python -m export model`: a proven model comes out, a damaged one is refused, and nothing is ever half written."""
+"""`python -m export model`: it writes a proven model, refuses a damaged one, and leaves no incomplete file."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -25,16 +26,16 @@ from edge.inference.prototypes import Prototypes
 from edge.inference.taxonomy import Taxon
 from edge.vocabulary import Kind
 from export import ExportError
-from export import model_file as package
 from export.__main__ import main
-from export.commands import model as model_command
 from export.graph import float_graph
+from export.model_card import card_of
+from export.model_file import opened, write
 from export.pipeline import Result, Task, export_int8
-from export.quantization.quantize import Plan, quantise
-from export.validation.calibrate import prior
+from export.quantization.quantize import Plan, observe_body, quantise
+from export.validation.calibrate import Prior
 from export.validation.gate import DEFAULT_LIMITS
 from export.validation.labelled_frames import read_labelled_frames
-from tests.export.conftest import LABELS, made_picture
+from tests.support.made_patches import LABELS, made_patches
 from tests.support.requirements import mounted, needs_root
 from train.enrolment import enrol
 from train.evaluation.predictions import prototypes
@@ -46,10 +47,9 @@ def run(checkpoint: Path, frames: Path, out: Path, *more: str) -> int:
 
 
 def prove(checkpoint: Checkpoint, frames: Path, plan: Plan) -> Result:
-    card = model_command.card_of(checkpoint, "made")
-    scenes = read_labelled_frames(frames, checkpoint.labels)
-    limits = DEFAULT_LIMITS
-    task = Task(float_graph(checkpoint), card, prior(card, None), scenes, None, "made pictures", 0.5, limits)
+    card = card_of(checkpoint, "made")
+    labelled = read_labelled_frames(frames, checkpoint.labels)
+    task = Task(float_graph(checkpoint), card, Prior({}, ()), labelled, None, "made images", 0.5, DEFAULT_LIMITS)
     return export_int8(task, plan, lambda line: None)
 
 
@@ -70,8 +70,9 @@ def test_the_file_is_a_model_with_its_proof(exported: Path, frames: Path) -> Non
     assert gate.limits == DEFAULT_LIMITS
     assert exported.with_name("made.onnx.sha256").read_text() == f"{model.sha256}  made.onnx\n"
     graph = onnx.load(exported).graph
-    stem = next(node for node in graph.node if node.op_type == "DequantizeLinear" and "planes" in node.input)
-    assert stem is not None  # the picture's bytes are the first layer's quantised input
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    read = next(node for node in graph.node if first.input[0] in node.output)
+    assert (read.op_type, read.input[0]) == ("DequantizeLinear", "planes")  # the image's own bytes, not rounded again
     weights = {i.name: i.data_type for i in graph.initializer if len(i.dims) == 4}
     assert weights
     assert set(weights.values()) == {onnx.TensorProto.INT8}
@@ -79,9 +80,9 @@ def test_the_file_is_a_model_with_its_proof(exported: Path, frames: Path) -> Non
 
 def test_biases_carry_no_zero_points(checkpoint: Checkpoint) -> None:
     state = {name: value + 0.1 if name.endswith("bn1.bias") else value for name, value in checkpoint.state.items()}
-    random = np.random.default_rng(2)
-    pictures = np.stack([made_picture("zebra", random) for _ in range(4)])
-    graph = quantise(float_graph(replace(checkpoint, state=state)), pictures, Plan()).graph
+    images = made_patches(np.random.default_rng(2), 2)
+    model = float_graph(replace(checkpoint, state=state))
+    graph = quantise(model, observe_body(model, images), Plan()).graph
     biases = {i.name for i in graph.initializer if i.data_type == onnx.TensorProto.INT32 and i.dims}
     readers = [node for node in graph.node if biases & set(node.input)]
     assert readers
@@ -122,7 +123,7 @@ def test_a_full_disk_leaves_the_old_model(exported: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ExportError, match="No space left on device"):
-        package.write(tmp_path / "made.onnx", exported.read_bytes())
+        write(tmp_path / "made.onnx", exported.read_bytes())
     assert [path.name for path in tmp_path.iterdir()] == ["made.onnx"]
     assert (tmp_path / "made.onnx").read_bytes() == b"the old model"
 
@@ -182,12 +183,10 @@ def test_weights_of_another_label_table_are_refused(
 
 @pytest.mark.parametrize("precision", ["weights", "fp16", "dynamic"])
 def test_other_precisions_keep_the_contract(precision: str, checkpoint: Checkpoint) -> None:
-    from export.quantization.quantize import quantise_observed
-
-    card = model_command.card_of(checkpoint, "made")
-    smaller = quantise_observed(float_graph(checkpoint), {}, Plan(precision=precision))  # type: ignore[arg-type]
+    card = card_of(checkpoint, "made")
+    smaller = quantise(float_graph(checkpoint), {}, Plan(precision=precision))  # type: ignore[arg-type]
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    with package.opened(smaller, card) as model:
+    with opened(smaller, card) as model:
         outputs = model.run(pixels)
     with torch.no_grad():
         expected = checkpoint.build_network()(
@@ -198,7 +197,7 @@ def test_other_precisions_keep_the_contract(precision: str, checkpoint: Checkpoi
     assert similarity > 0.9
 
 
-def test_the_card_says_nothing_of_the_machine_that_made_it(exported: Path) -> None:
+def test_the_file_names_no_folder_of_the_machine_that_made_it(exported: Path) -> None:
     content = exported.read_bytes()
     assert str(Path.home()).encode() not in content or str(Path.home()) == "/"
     assert str(Path(__file__).parents[3]).encode() not in content
@@ -207,13 +206,13 @@ def test_the_card_says_nothing_of_the_machine_that_made_it(exported: Path) -> No
     assert hashlib.sha256(content).hexdigest() == Model(exported).sha256
 
 
-def test_an_enrolled_species_is_answered_beside_the_trained_ones(
+def test_an_enrolled_species_is_recognised_beside_the_trained_ones(
     checkpoint: Checkpoint, frames: Path, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(8)
 
     def striped(count: int) -> NDArray[np.uint8]:
-        """Pictures of a kind that no label is about: wide red and white bars."""
+        """Images that show none of the labels: wide red and white bars."""
         bars = (np.arange(64) // 16 % 2)[None, :, None] * np.array([30, 200, 200]) + np.array([200, 20, 20])
         noisy = bars + random.normal(0, 20, (count, 64, 64, 3))
         made: NDArray[np.uint8] = np.clip(noisy, 0, 255).astype(np.uint8)
@@ -226,7 +225,7 @@ def test_an_enrolled_species_is_answered_beside_the_trained_ones(
         return found
 
     trained = [label.name for label in checkpoint.labels]
-    shown = np.stack([made_picture(name, random) for name in trained for _ in range(12)])
+    shown = made_patches(random, 12)
     truth = np.repeat(np.arange(3), 12)
     known = embedding(shown)
     new = embedding(striped(5))
@@ -241,13 +240,13 @@ def test_an_enrolled_species_is_answered_beside_the_trained_ones(
     assert model.card.gate is not None
     assert {proof.label for proof in model.card.gate.labels} == set(trained)
     names = [label.name for label in model.card.labels]
-    told = np.exp(calibrated(model, model.run(striped(20)).logits))
-    np.testing.assert_allclose(told.sum(axis=1), 1, rtol=1e-4)
-    assert [names[place] for place in told.argmax(axis=1)].count("okapi") >= 18
-    usual = model.run(np.stack([made_picture(name, random) for name in trained for _ in range(20)])).logits
+    probabilities = np.exp(calibrated(model, model.run(striped(20)).logits))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-4)
+    assert [names[place] for place in probabilities.argmax(axis=1)].count("okapi") >= 18
+    usual = model.run(made_patches(random, 20)).logits
     right = np.exp(calibrated(model, usual)).argmax(axis=1) == np.repeat(np.arange(3), 20)
     assert right.mean() > 0.9
-    # The trained labels keep their proportions: what the network says of them is not changed.
+    # The trained labels keep their proportions: the network's outputs for them are not changed.
     alone = log_softmax((usual + model.label_bias)[:, :3], model.card.calibration.temperature)
     together = calibrated(model, usual)[:, :3]
     np.testing.assert_allclose(together - together[:, :1], alone - alone[:, :1], atol=1e-3)
@@ -263,25 +262,24 @@ def test_an_enrolled_species_is_answered_beside_the_trained_ones(
     ],
 )
 def test_a_card_whose_prototypes_do_not_hold_together_is_refused(change: dict[str, Any], expected: str) -> None:
-    prototypes: dict[str, tuple[float, ...]] = {label.name: (1.0, 0.0) for label in LABELS}
-    card = Card("made", "1", "", LABELS, 64, 64, Calibration(1.0, {"species": 0.5}), prototypes=prototypes)
-    card = replace(card, enrolled=(LABELS[-1].name,), prototype_scale=10.0)
+    vectors: dict[str, tuple[float, ...]] = {label.name: (1.0, 0.0) for label in LABELS}
+    card = Card("made", "1", "", LABELS, 64, 64, Calibration(1.0, {"species": 0.5}))
+    card = replace(card, enrolled=(LABELS[-1].name,), prototypes=vectors, prototype_scale=10.0)
     assert Prototypes(card).outputs == 2
     with pytest.raises(CardError, match=expected):
         Prototypes(replace(card, **change))
 
 
-def test_a_network_that_standardises_its_pictures_is_quantised_behind_that(checkpoint: Checkpoint) -> None:
-    standardising = replace(checkpoint, network=replace(checkpoint.network, standardise=True))
+def test_a_network_that_standardises_its_images_is_quantised_after_that_step(checkpoint: Checkpoint) -> None:
+    standardising = replace(checkpoint, network=msgspec.structs.replace(checkpoint.network, standardise=True))
     model = float_graph(standardising)
-    random = np.random.default_rng(0)
-    pixels = np.stack([made_picture(label.name, random) // 3 for label in LABELS for _ in range(4)])
+    pixels = made_patches(np.random.default_rng(0), 4) // 3
     with torch.no_grad():
         planes = torch.from_numpy((pixels.astype(np.float32) - 127) / 128).permute(0, 3, 1, 2)
         expected = standardising.build_network()(planes).logits.numpy()
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(["logits"], {"pixels": pixels})[0], expected, atol=1e-4)
-    quantised = quantise(model, pixels, Plan())
+    quantised = quantise(model, observe_body(model, pixels), Plan())
     session = open_session(quantised.SerializeToString())  # as the device does: some processors' int8 sums overflow
     found = session.run(["logits"], {"pixels": pixels})[0]
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99

@@ -1,4 +1,4 @@
-"""Every backbone that the manual names leaves as a graph that says what torch says, attention included."""
+"""The ONNX graph of every backbone in the manual gives the same outputs as PyTorch, attention included."""
 
 import os
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from export.graph import float_graph, normalise
-from tests.train.model.test_backbones import BACKBONES
+from tests.support.backbones import BACKBONES
 from train.data.taxa_table import card_labels
 from train.model.checkpoint import Checkpoint
 from train.model.network import build
@@ -33,20 +33,20 @@ SPECS = [
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_graph_says_what_torch_says(spec: NetworkSpec) -> None:
+def test_the_graph_gives_the_outputs_of_pytorch(spec: NetworkSpec) -> None:
     torch.manual_seed(0)
     size_px = BACKBONES.get(spec.backbone, 64)
     network = build(spec, 3)
     pixels = np.random.default_rng(0).integers(0, 256, (3, size_px, size_px, 3)).astype(np.uint8)
-    pictures = torch.from_numpy(normalise(pixels))
+    images = torch.from_numpy(normalise(pixels))
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d) and module.out_channels == 1:
-            torch.nn.init.normal_(module.weight, std=0.1)  # attention begins even: a map that says nothing
+            torch.nn.init.normal_(module.weight, std=0.1)  # attention maps begin constant, which would prove nothing
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # knows the pictures after one look; untouched, deep networks fade to nothing
+            module.momentum = None  # this batch's own statistics: with the initial ones deep features vanish
     with torch.no_grad():
-        network.train()(pictures)
-        wanted = network.eval()(pictures)
+        network.train()(images)
+        wanted = network.eval()(images)
     checkpoint = Checkpoint("x", "1", "", spec, network.state_dict(), card_labels(tuple("abc"), {}), size_px, size_px)
     graph = float_graph(checkpoint)
     options = onnxruntime.SessionOptions()

@@ -10,7 +10,7 @@ from edge.inference.onnx_session import PROBE, open_session, overflows
 from export.quantization.int8_probe import CHANNELS, SIDE_PX, probe
 
 
-def test_the_probe_is_the_one_that_is_shipped() -> None:
+def test_the_shipped_probe_is_the_one_that_is_made_here() -> None:
     assert PROBE.read_bytes() == probe()
 
 

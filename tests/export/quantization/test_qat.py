@@ -1,4 +1,4 @@
-"""Quantisation-aware fine-tuning: it trains what the int8 graph does, it helps, and it is done when asked for."""
+"""Quantisation-aware fine-tuning rounds as the int8 graph does, improves it, and runs only where it is needed."""
 
 from dataclasses import replace
 from itertools import takewhile
@@ -14,28 +14,27 @@ from edge.inference.model import Model
 from edge.inference.onnx_session import open_session
 from edge.inference.probabilities import log_softmax
 from export import ExportError
-from export import model_file as package
 from export.__main__ import main
-from export.commands import model as model_command
 from export.graph import INPUT, float_graph, normalise
-from export.quantization import qat as finetune
-from export.quantization.activation_ranges import Observed, observe, with_outputs
-from export.quantization.qat import Tuning, feature_map, unlabelled
-from export.quantization.quantize import Plan, activation_ranges, body, quantise_observed, watched
-from tests.export.conftest import LABELS, made_picture
+from export.model_card import card_of
+from export.model_file import opened
+from export.quantization import qat
+from export.quantization.activation_ranges import Observed, with_outputs
+from export.quantization.qat import Tuning, feature_map, finetune, unlabelled
+from export.quantization.quantize import Plan, activation_ranges, body, observe_body, quantise
+from tests.support.made_patches import LABELS, made_patches
 from train.model.checkpoint import Checkpoint
 from train.model.network import build
 from train.recipe import NetworkSpec
 
 
-def pictures(seed: int, each: int) -> NDArray[np.uint8]:
-    random = np.random.default_rng(seed)
-    return np.stack([made_picture(label.name, random) for label in LABELS for _ in range(each)])
+def images(seed: int, each: int) -> NDArray[np.uint8]:
+    return made_patches(np.random.default_rng(seed), each)
 
 
 @pytest.fixture(scope="module")
-def seen() -> NDArray[np.uint8]:
-    return pictures(5, 12)
+def calibration() -> NDArray[np.uint8]:
+    return images(5, 12)
 
 
 @pytest.fixture(scope="module")
@@ -44,27 +43,27 @@ def graph(checkpoint: Checkpoint) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def observed(graph: onnx.ModelProto, seen: NDArray[np.uint8]) -> dict[str, Observed]:
-    return observe(graph, watched(graph, body(graph)), seen)
+def observed(graph: onnx.ModelProto, calibration: NDArray[np.uint8]) -> dict[str, Observed]:
+    return observe_body(graph, calibration)
 
 
 def logs_of(model: onnx.ModelProto, checkpoint: Checkpoint, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    with package.opened(model, model_command.card_of(checkpoint, "made")) as opened:
-        return log_softmax(opened.run(pixels).logits)
+    with opened(model, card_of(checkpoint, "made")) as runnable:
+        return log_softmax(runnable.run(pixels).logits)
 
 
 def test_training_rounds_as_the_int8_graph_does(graph: onnx.ModelProto, observed: dict[str, Observed]) -> None:
-    """To where means of four bytes begin: a quarter of those are ties, which nobody can round alike."""
-    plan, shown = Plan("minmax", correct_bias=False), pictures(6, 4)
+    """Up to the first mean of four bytes: a quarter of such means are ties, which runtimes round differently."""
+    plan, shown = Plan("minmax", correct_bias=False), images(6, 4)
     before = list(takewhile(lambda node: node.op_type != "AveragePool", body(graph)))
     deepest = [node.output[0] for node in before if node.op_type == "Relu"][-1]
-    student = finetune._Backbone(graph, deepest, activation_ranges(observed, plan))
+    student = qat._Backbone(graph, deepest, activation_ranges(observed, plan))
     with torch.no_grad():
         trained = student(torch.from_numpy(np.ascontiguousarray(normalise(shown)))).numpy()
     int8, float_ = (
         open_session(with_outputs(model, [name]).SerializeToString()).run(None, {INPUT: shown})[0]
         for model, name in (
-            (quantise_observed(graph, observed, plan), f"{deepest}_DequantizeLinear_Output"),
+            (quantise(graph, observed, plan), f"{deepest}_DequantizeLinear_Output"),
             (graph, deepest),
         )
     )
@@ -72,20 +71,20 @@ def test_training_rounds_as_the_int8_graph_does(graph: onnx.ModelProto, observed
     assert np.abs(trained - int8).mean() < 0.2 * np.abs(float_ - int8).mean()
 
 
-def test_it_brings_a_coarse_int8_model_closer_to_the_float_one(
-    graph: onnx.ModelProto, observed: dict[str, Observed], seen: NDArray[np.uint8], checkpoint: Checkpoint
+def test_fine_tuning_brings_a_coarse_int8_model_closer_to_the_float_one(
+    graph: onnx.ModelProto, observed: dict[str, Observed], calibration: NDArray[np.uint8], checkpoint: Checkpoint
 ) -> None:
-    plan, unseen = Plan("percentile", percentile=90.0, correct_bias=False), pictures(7, 20)
+    plan, unseen = Plan("percentile", percentile=90.0, correct_bias=False), images(7, 20)
     wanted = logs_of(graph, checkpoint, unseen)
 
     def divergence(model: onnx.ModelProto) -> float:
-        answers = logs_of(quantise_observed(model, observed, plan), checkpoint, unseen)
-        return float((np.exp(wanted) * (wanted - answers)).sum(axis=1).mean())
+        logs = logs_of(quantise(model, observed, plan), checkpoint, unseen)
+        return float((np.exp(wanted) * (wanted - logs)).sum(axis=1).mean())
 
     tuning = Tuning(checkpoint.build_network(), [], 30)
-    tuned = finetune.finetune(graph, activation_ranges(observed, plan), seen, tuning, lambda line: None)
+    tuned = finetune(graph, activation_ranges(observed, plan), calibration, tuning, lambda line: None)
     assert divergence(tuned) < divergence(graph) / 2
-    again = finetune.finetune(graph, activation_ranges(observed, plan), seen, tuning, lambda line: None)
+    again = finetune(graph, activation_ranges(observed, plan), calibration, tuning, lambda line: None)
     assert again.SerializeToString(deterministic=True) == tuned.SerializeToString(deterministic=True)
 
 
@@ -100,14 +99,13 @@ def test_the_command_fine_tunes_only_what_misses_the_gate(
     capsys.readouterr()
     coarse = ["--ranges", "percentile", "--percentile", "94", "--limits", "decision_agreement=0.9", "label_images=100"]
     assert main([*usual, *coarse, "--out", str(tmp_path / "coarse.onnx")]) == 0
-    said = capsys.readouterr().err
-    assert "fine-tuning" not in said or "all layers in int8, fine-tuned" in said
+    assert "all layers in int8, fine-tuned: passed" in capsys.readouterr().err
     gate = Model(tmp_path / "coarse.onnx").card.gate
     assert gate is not None
     assert gate.finetune_steps == 20
 
 
-def test_what_cannot_be_fine_tuned_is_said_before_any_work(
+def test_what_cannot_be_fine_tuned_is_refused_before_any_work(
     frames: Path, checkpoint_file: Path, checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -124,4 +122,4 @@ def test_what_cannot_be_fine_tuned_is_said_before_any_work(
 def test_frames_to_learn_from_need_no_labels(frames: Path) -> None:
     found = unlabelled([frames])
     assert len(found) == 48
-    assert {scene.label for scene in found} == {-1}
+    assert {frame.label for frame in found} == {-1}

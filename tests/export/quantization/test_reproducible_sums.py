@@ -1,7 +1,8 @@
-"""No processor may round a sum another way than the next one."""
+"""Sums come out the same on every processor, because none stands close to a tie between two roundings."""
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,15 +14,16 @@ from onnx import numpy_helper
 from edge.image.decode import decode
 from edge.inference.probabilities import FloatArray
 from export.graph import float_graph
-from export.quantization.quantize import Plan, quantise
+from export.quantization.quantize import Plan, observe_body, quantise
 from export.quantization.reproducible_sums import integer_means, sum_exactly
 from train.model.checkpoint import Checkpoint
 
 
 @pytest.fixture
 def int8(checkpoint: Checkpoint, frames: Path) -> onnx.ModelProto:
-    pictures = np.stack([decode(path.read_bytes()).pixels for path in sorted(frames.glob("*.png"))])
-    return quantise(float_graph(checkpoint), pictures, Plan())
+    images = np.stack([decode(path.read_bytes()).pixels for path in sorted(frames.glob("*.png"))])
+    graph = float_graph(checkpoint)
+    return quantise(graph, observe_body(graph, images), Plan())
 
 
 def test_no_sum_of_two_bytes_is_near_a_tie(int8: onnx.ModelProto) -> None:
@@ -43,7 +45,7 @@ def test_no_sum_of_two_bytes_is_near_a_tie(int8: onnx.ModelProto) -> None:
 
 
 def test_means_are_taken_of_whole_numbers() -> None:
-    """Of a map that is quantised, and with the same result."""
+    """The mean over a quantised map is computed from its bytes, with the same result."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 5, 7), np.uint8)
     graph = onnx.helper.make_graph(
         [
@@ -69,11 +71,13 @@ def test_means_are_taken_of_whole_numbers() -> None:
 
 
 def test_float_layers_sum_exactly() -> None:
-    """What the runtime finds in float is what 64 bits find, to the bit, and close to what the layers said before."""
-    chance = np.random.default_rng(1)
+    """The runtime's float sums equal those in 64 bits to the bit, and are close to the layers' sums before."""
+    random = np.random.default_rng(1)
     sizes = (3, 8, 5)
-    weights = [chance.normal(0, 0.4, (out, into, 1, 1)).astype(np.float32) for into, out in pairwise(sizes)]
-    biases = [chance.normal(0, 0.5, size).astype(np.float32) for size in sizes[1:]]
+    weights = [random.normal(0, 0.4, (out, into, 1, 1)).astype(np.float32) for into, out in pairwise(sizes)]
+    biases = [random.normal(0, 0.5, size).astype(np.float32) for size in sizes[1:]]
+    constants: dict[str, Any] = {"scale": 1 / 128, "low": 0.0, "high": 6.0}
+    constants |= {"w0": weights[0], "w1": weights[1], "b0": biases[0], "b1": biases[1]}
     node = onnx.helper.make_node
     graph = onnx.helper.make_graph(
         [
@@ -90,22 +94,11 @@ def test_float_layers_sum_exactly() -> None:
         [onnx.helper.make_tensor_value_info("found", onnx.TensorProto.FLOAT, (1, 5, 16, 16))],
         [
             numpy_helper.from_array(np.array(127, np.uint8), "zero"),
-            *(
-                numpy_helper.from_array(np.asarray(value, np.float32), name)
-                for name, value in (
-                    ("scale", 1 / 128),
-                    ("low", 0.0),
-                    ("high", 6.0),
-                    ("w0", weights[0]),
-                    ("w1", weights[1]),
-                    ("b0", biases[0]),
-                    ("b1", biases[1]),
-                )
-            ),
+            *(numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in constants.items()),
         ],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-    pixels = chance.integers(0, 256, (1, 3, 16, 16), np.uint8)
+    pixels = random.integers(0, 256, (1, 3, 16, 16), np.uint8)
     before = _run(model, pixels)
     sum_exactly(model, ("first", "second"))
     onnx.checker.check_model(model, full_check=True)

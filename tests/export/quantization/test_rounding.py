@@ -1,4 +1,4 @@
-"""Weights on the int8 grid whose errors cancel, measured at the layers' outputs."""
+"""Rounding with feedback: the errors of a layer's weights cancel out at its output."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ CASES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 
 
 def graph(weight: np.ndarray[Any, Any], given: dict[str, Any]) -> onnx.ModelProto:
-    """A convolution of six channels, which are mixtures of the picture's three."""
+    """A convolution of six channels, which are mixtures of the image's three."""
     random = np.random.default_rng(1)
     mix = random.normal(size=(6, 3, 3, 3)).astype(np.float32) / 255
     nodes = [
@@ -55,20 +55,20 @@ def test_a_layers_output_is_closer_than_with_the_nearest_weights(name: str) -> N
     weight.reshape(shape[0], -1)[:, 0] = 1.0
     model = graph(weight, given)
     coarse = random.integers(0, 256, (24, 3, 3, 3)).astype(np.uint8)
-    pictures = np.stack([cv2.resize(picture, (SIDE_PX, SIDE_PX)) for picture in coarse])  # smooth, as pictures are
-    rounded = round_weights(model, [node for node in model.graph.node if node.name == "layer"], pictures)["weight"]
+    images = np.stack([cv2.resize(image, (SIDE_PX, SIDE_PX)) for image in coarse])  # smooth, as photographs are
+    rounded = round_weights(model, [node for node in model.graph.node if node.name == "layer"], images)["weight"]
     levels = rounded / scales(weight)
     assert np.abs(levels - np.round(levels)).max() < 1e-9
     assert np.abs(levels).max() <= LIMIT + 1e-9
     assert np.allclose(scales(rounded), scales(weight))  # the quantiser finds the same grid
 
+    def outputs_with(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        session = open_session(graph(values.astype(np.float32), given).SerializeToString())
+        return np.concatenate([session.run(None, {INPUT: image[None]})[0] for image in images])
+
     def deviation(values: np.ndarray[Any, Any]) -> float:
-        """Of the output about its mean error, which the bias takes off."""
-        outputs = []
-        for w in (values, weight):
-            session = open_session(graph(w.astype(np.float32), given).SerializeToString())
-            outputs.append(np.concatenate([session.run(None, {INPUT: picture[None]})[0] for picture in pictures]))
-        error = outputs[0] - outputs[1]
+        """Standard deviation of the output's error about its mean, which is corrected in the bias."""
+        error = outputs_with(values) - outputs_with(weight)
         return float((error - error.mean(axis=(0, 2, 3), keepdims=True)).std())
 
     assert deviation(rounded) < 0.9 * deviation(nearest(weight))
@@ -78,7 +78,7 @@ def test_a_channel_without_weights_stays_empty() -> None:
     weight = np.zeros((4, 6, 1, 1), np.float32)
     weight[0] = 1.0
     model = graph(weight, {})
-    pictures = np.random.default_rng(0).integers(0, 256, (4, SIDE_PX, SIDE_PX, 3)).astype(np.uint8)
-    rounded = round_weights(model, [model.graph.node[-1]], pictures)["weight"]
+    images = np.random.default_rng(0).integers(0, 256, (4, SIDE_PX, SIDE_PX, 3)).astype(np.uint8)
+    rounded = round_weights(model, [model.graph.node[-1]], images)["weight"]
     assert (rounded[1:] == 0).all()
     assert np.allclose(rounded[0], 1.0)

@@ -1,4 +1,4 @@
-"""The gate's statistics, on counts small enough to check by hand, and the judgement of answers against truths."""
+"""The gate's statistics, on counts small enough to check by hand, and the scoring of decisions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,17 +7,25 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.inference.card import Calibration, Card, Label
+from edge.inference.card import Calibration, Card, Gate, Label
 from edge.inference.decision import Decision
 from edge.inference.taxonomy import Taxon, TaxonKey
 from edge.vocabulary import DecisionReason, Kind
 from export import ExportError
-from export.pipeline import Task, prove
+from export.pipeline import Reference, Task, prove
 from export.validation.calibrate import Prior
-from export.validation.gate import DEFAULT_LIMITS, Decisions, drop_interval, failures, measure, parse_limits
+from export.validation.gate import (
+    DEFAULT_LIMITS,
+    Comparison,
+    ModelDecisions,
+    drop_interval,
+    failures,
+    measure,
+    parse_limits,
+)
 from export.validation.labelled_frames import LabelledFrame
 from export.validation.model_outputs import ModelOutputs
-from export.validation.score_decision import judge_taxon
+from export.validation.score_decision import score_taxon
 
 LABELS = tuple(
     Label(name, Kind.ANIMAL, name, Taxon(name, "species", name, genus=name.split()[0], species=name))
@@ -26,13 +34,18 @@ LABELS = tuple(
 CARD = Card("made", "1", "", LABELS, 32, 32, Calibration(1.0, {"species": 0.5}))
 
 
-def answers(said: list[int]) -> Decisions:
-    logs = np.log(np.where(np.eye(2)[said] > 0, 0.9, 0.1)).astype(np.float32)
-    decisions = [Decision(Kind.ANIMAL, LABELS[n].name, "species", "", 0.9, DecisionReason.CONFIDENT) for n in said]
-    return Decisions(logs, decisions, np.zeros(len(said), np.float32))
+def decisions(labels: list[int]) -> ModelDecisions:
+    logs = np.log(np.where(np.eye(2)[labels] > 0, 0.9, 0.1)).astype(np.float32)
+    each = [Decision(Kind.ANIMAL, LABELS[n].name, "species", "", 0.9, DecisionReason.CONFIDENT) for n in labels]
+    return ModelDecisions(logs, each, np.zeros(len(labels), np.float32))
 
 
-def scenes(foxes: int, badgers: int) -> list[LabelledFrame]:
+def gate_of(float_: list[int], int8: list[int]) -> Gate:
+    """The gate of two models on 40 foxes and 10 badgers."""
+    return measure(Comparison(CARD, frames(40, 10), decisions(float_), decisions(int8), "made", DEFAULT_LIMITS))
+
+
+def frames(foxes: int, badgers: int) -> list[LabelledFrame]:
     return [
         LabelledFrame(Path(str(n)), str(n), Kind.ANIMAL, tuple(LABELS[label].taxon.lineage()), label, str(n))  # type: ignore[union-attr]
         for n, label in enumerate([0] * foxes + [1] * badgers)
@@ -42,7 +55,7 @@ def scenes(foxes: int, badgers: int) -> list[LabelledFrame]:
 def test_a_label_that_loses_much_fails_and_a_rare_one_is_unproven() -> None:
     truth = [0] * 40 + [1] * 10
     lost = [1] * 20 + [0] * 20 + [0] * 5 + [1] * 5
-    gate = measure(CARD, scenes(40, 10), answers(truth), answers(lost), DEFAULT_LIMITS, "made")
+    gate = gate_of(truth, lost)
     fox, badger = gate.labels
     assert (fox.images, fox.recall_float, fox.recall_int8, fox.verdict) == (40, 1.0, 0.5, "failed")
     assert (badger.images, badger.recall_int8, badger.verdict) == (10, 0.5, "unproven")
@@ -53,23 +66,23 @@ def test_a_label_that_loses_much_fails_and_a_rare_one_is_unproven() -> None:
 def test_one_changed_frame_in_fifty_is_no_reason_to_refuse() -> None:
     truth = [0] * 40 + [1] * 10
     changed = [1, *truth[1:]]
-    assert failures(measure(CARD, scenes(40, 10), answers(truth), answers(changed), DEFAULT_LIMITS, "made")) == []
+    assert failures(gate_of(truth, changed)) == []
 
 
 def test_decisions_that_change_are_a_reason() -> None:
     truth = [0] * 40 + [1] * 10
     changed = [1, 1, 0, 0, *truth[4:]]
-    reasons = failures(measure(CARD, scenes(40, 10), answers(truth), answers(changed), DEFAULT_LIMITS, "made"))
+    reasons = failures(gate_of(truth, changed))
     assert any("96.0% of held-out frames" in reason for reason in reasons)
 
 
 def test_the_gate_judges_by_its_own_frames_whatever_they_are_called() -> None:
-    """Class folders number their own pictures, so a calibration picture may have the name of one of the gate's."""
-    frames = [replace(scene, name="0001.jpg") for scene in scenes(4, 4)]
-    sure = np.where(np.eye(2)[[scene.label for scene in frames]] > 0, 4.0, 0.0).astype(np.float32)
-    looks = ModelOutputs(sure, None, ())
-    task = Task(onnx.ModelProto(), CARD, Prior({}, ()), frames, None, "made", 0.5, DEFAULT_LIMITS)
-    gate = prove(task, CARD.calibration, frames, frames[3:7], looks, looks, ())
+    """Images in folders of classes often share their names, so names do not tell the gate's frames from others."""
+    same_name = [replace(frame, name="0001.jpg") for frame in frames(4, 4)]
+    sure = np.where(np.eye(2)[[frame.label for frame in same_name]] > 0, 4.0, 0.0).astype(np.float32)
+    outputs = ModelOutputs(sure, None, ())
+    task = Task(onnx.ModelProto(), CARD, Prior({}, ()), same_name, None, "made", 0.5, DEFAULT_LIMITS)
+    gate = prove(task, CARD.calibration, Reference(same_name, outputs, same_name[3:7]), outputs, ())
     assert gate.images == 4
     assert {(label.label, label.images) for label in gate.labels} == {("Vulpes vulpes", 1), ("Meles meles", 3)}
 
@@ -87,7 +100,7 @@ def test_limits_are_read_over_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "truth", "expected"),
+    ("lineage", "truth", "expected"),
     [
         (
             [("kingdom", "Animalia"), ("class", "Aves")],
@@ -108,5 +121,5 @@ def test_limits_are_read_over_the_defaults() -> None:
         ([("kingdom", "Animalia")], [], "wrong"),
     ],
 )
-def test_an_answer_is_right_wrong_or_open(answer: list[TaxonKey], truth: list[TaxonKey], expected: str) -> None:
-    assert judge_taxon(answer, truth) == expected
+def test_a_taxon_is_right_wrong_or_open(lineage: list[TaxonKey], truth: list[TaxonKey], expected: str) -> None:
+    assert score_taxon(lineage, truth) == expected

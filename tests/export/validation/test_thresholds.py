@@ -1,4 +1,4 @@
-"""Where answers begin: right often enough, and where few decisions depend on how a frame was rendered."""
+"""Thresholds: decisions above them are right often enough, and few depend on how a frame was rendered."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ TREE = Tree([label.taxon for label in LABELS])
 BLANK = np.array([False, False, True])
 
 
-def scenes(foxes: int, badgers: int = 0, blanks: int = 0) -> list[LabelledFrame]:
+def frames(foxes: int, badgers: int = 0, blanks: int = 0) -> list[LabelledFrame]:
     truths = [0] * foxes + [1] * badgers + [2] * blanks
     lineages = [() if (taxon := LABELS[truth].taxon) is None else tuple(taxon.lineage()) for truth in truths]
     return [
@@ -32,8 +32,8 @@ def scenes(foxes: int, badgers: int = 0, blanks: int = 0) -> list[LabelledFrame]
     ]
 
 
-def says_fox(*confidence: float) -> FloatArray:
-    """Log-probabilities: a fox with these, a blank with the rest."""
+def fox_probabilities(*confidence: float) -> FloatArray:
+    """Log-probabilities of frames that are a fox with these probabilities and a blank otherwise."""
     p = np.array([[value, 1e-6, 1.0 - value] for value in confidence])
     return np.asarray(np.log(p), np.float32)
 
@@ -41,36 +41,36 @@ def says_fox(*confidence: float) -> FloatArray:
 def test_a_threshold_stands_where_no_rendering_changes_a_decision() -> None:
     own = [0.95] * 9 + [0.56, 0.57]
     other = [0.95] * 9 + [0.53, 0.60]
-    alone = fit_thresholds(TREE, [says_fox(*own)], scenes(11), BLANK)["species"]
-    both = fit_thresholds(TREE, [says_fox(*own), says_fox(*other)], scenes(11), BLANK)["species"]
+    alone = fit_thresholds(TREE, [fox_probabilities(*own)], frames(11), BLANK)["species"]
+    both = fit_thresholds(TREE, [fox_probabilities(*own), fox_probabilities(*other)], frames(11), BLANK)["species"]
     assert alone <= both <= 0.56 + SEARCH
     assert not any(min(pair) < both <= max(pair) for pair in zip(own, other, strict=True))
 
 
-def test_a_threshold_moves_only_to_where_answers_are_right_often_enough() -> None:
-    """Above 0.60 the only answers are wrong ones."""
+def test_a_threshold_moves_only_to_where_decisions_are_right_often_enough() -> None:
+    """Above 0.60 all decisions are wrong."""
     own = [0.55] * 30 + [0.65] * 3
     moved = [0.60] * 30 + [0.65] * 3
-    truth = scenes(foxes=30, badgers=3)
-    threshold = fit_thresholds(TREE, [says_fox(*own), says_fox(*moved)], truth, BLANK)["species"]
+    truth = frames(foxes=30, badgers=3)
+    threshold = fit_thresholds(TREE, [fox_probabilities(*own), fox_probabilities(*moved)], truth, BLANK)["species"]
     assert threshold <= 0.5501
 
 
-def test_what_a_more_specific_answer_decides_moves_no_other_threshold() -> None:
-    """All frames are answered as a species; the genus may stand anywhere, so it stays where it is first allowed."""
+def test_frames_decided_at_a_more_specific_rank_move_no_other_threshold() -> None:
+    """The species decides all frames. The genus' threshold changes nothing and stays at the least allowed place."""
     own, other = [0.70] * 12, [0.76] * 12
-    found = fit_thresholds(TREE, [says_fox(*own), says_fox(*other)], scenes(12), BLANK)
+    found = fit_thresholds(TREE, [fox_probabilities(*own), fox_probabilities(*other)], frames(12), BLANK)
     assert found["species"] <= 0.70
     assert found["genus"] <= 0.70
 
 
-def test_a_label_that_may_not_answer_proves_no_threshold() -> None:
-    sure = says_fox(*[0.75] * 12)
-    assert fit_thresholds(TREE, [sure], scenes(12), BLANK)["species"] < UNPROVEN_THRESHOLD
-    assert fit_thresholds(TREE, [sure], scenes(12), BLANK, silent=[0])["species"] == UNPROVEN_THRESHOLD
+def test_a_label_that_is_never_decided_proves_no_threshold() -> None:
+    sure = fox_probabilities(*[0.75] * 12)
+    assert fit_thresholds(TREE, [sure], frames(12), BLANK)["species"] < UNPROVEN_THRESHOLD
+    assert fit_thresholds(TREE, [sure], frames(12), BLANK, never=[0])["species"] == UNPROVEN_THRESHOLD
 
 
 @pytest.mark.parametrize("right", [0, 7])
-def test_too_few_right_answers_prove_nothing(right: int) -> None:
-    found = fit_thresholds(TREE, [says_fox(*[0.95] * 20)], scenes(right, badgers=20 - right), BLANK)
+def test_too_few_right_decisions_prove_nothing(right: int) -> None:
+    found = fit_thresholds(TREE, [fox_probabilities(*[0.95] * 20)], frames(right, badgers=20 - right), BLANK)
     assert found["species"] == UNPROVEN_THRESHOLD
