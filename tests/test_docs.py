@@ -1,4 +1,4 @@
-"""What is documented is there, and what is there is documented."""
+"""Commands, flags and files exist as documented, and are documented."""
 
 import ast
 import os

@@ -1,4 +1,4 @@
-"""A configuration file is read strictly: what is wrong is refused in one line that names the place."""
+"""A configuration file is read strictly: an error is one line that names the place."""
 
 from pathlib import Path
 

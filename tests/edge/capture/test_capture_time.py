@@ -1,4 +1,4 @@
-"""When a frame was taken, and what there is to doubt."""
+"""Capture times, and the reasons to doubt them."""
 
 import sqlite3
 from datetime import UTC, datetime
@@ -63,7 +63,7 @@ def test_a_clock_that_runs_backwards_is_noticed_until_it_has_caught_up(tmp_path:
 
 
 def _backwards(database: sqlite3.Connection, path: str, taken: str) -> bool:
-    """Ask about a frame, once with what earlier frames left in memory and once with the database alone, and log it."""
+    """Check a frame's clock, with the memory of earlier frames and with the database alone, and log the frame."""
     captured = capture_time(Exif(taken), 0.0, NAIROBI, NOW)
     at = iso_utc(captured.at)
     order = ClockRollback(database)

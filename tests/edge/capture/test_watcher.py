@@ -1,4 +1,4 @@
-"""Which files are given out, and when; the daemon as a process is attacked in tests/faults."""
+"""Which files the watcher yields, and when (tests/faults attacks the daemon as a process)."""
 
 import logging
 import os
@@ -95,7 +95,7 @@ def test_folders_at_any_depth_and_those_that_come_later(tmp_path: Path, reader: 
     assert reader.next() == "b.jpg"
 
 
-def test_what_is_known_or_no_frame_is_passed_by(tmp_path: Path, reader: Reader, known: set[str]) -> None:
+def test_known_files_and_files_that_are_no_frames_are_left_out(tmp_path: Path, reader: Reader, known: set[str]) -> None:
     known.add("known.jpg")
     (tmp_path / "known.jpg").write_bytes(b"1")
     (tmp_path / "upload.jpg.tmp").write_bytes(b"2")
@@ -170,7 +170,7 @@ def test_gathered_files_come_together_at_the_next_multiple(tmp_path: Path, monke
     assert list(watch.frames(stopped)) == []  # ends, and closes what it opened
 
 
-def test_whatever_the_library_warns_of_may_have_cost_events(tmp_path: Path) -> None:
+def test_after_any_warning_of_the_library_the_folder_is_scanned_again(tmp_path: Path) -> None:
     events = FolderEvents(str(tmp_path), lambda path: None, lambda path: None, lambda path: None)
     assert events.start() is None
     try:

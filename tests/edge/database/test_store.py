@@ -86,8 +86,8 @@ def test_a_run_records_its_end(tmp_path: Path, run: Run) -> None:
     assert rows(tmp_path, "SELECT count(*) FROM run WHERE ended_at IS NULL") == [(0,)]
 
 
-def test_a_repair_that_was_broken_off_is_finished(tmp_path: Path, run: Run) -> None:
-    """Between the last two steps there is no database; the salvaged one waits under its own name."""
+def test_an_interrupted_repair_is_finished(tmp_path: Path, run: Run) -> None:
+    """Between the last two steps of a repair there is no database, only the salvaged one under its own name."""
     (tmp_path / "captures" / "a.jpg").write_bytes(noisy_jpeg(1))
     run()
     (tmp_path / "d.db").rename(tmp_path / "d.db.salvaged")

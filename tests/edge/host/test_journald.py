@@ -1,4 +1,4 @@
-"""What reaches systemd's journal: fields, priorities, and never a flood."""
+"""Lines in systemd's journal: their fields, their priorities and their limited number."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ from edge.vocabulary import DecisionReason, Kind
 
 
 class Journal:
-    """Stands in for journald: takes the datagrams apart again."""
+    """Stands in for journald and parses its datagrams."""
 
     def __init__(self, receiver: socket.socket) -> None:
         self._receiver = receiver
@@ -103,7 +103,7 @@ def test_levels_become_priorities(journal: Journal, said: logging.Logger) -> Non
     assert [journal.entry()["PRIORITY"] for _ in range(4)] == [b"2", b"3", b"4", b"6"]
 
 
-def test_one_fault_a_thousand_times_is_a_few_lines_and_a_number(
+def test_one_fault_a_thousand_times_is_a_few_lines_and_a_count(
     journal: Journal, said: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1000):

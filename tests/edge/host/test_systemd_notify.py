@@ -1,4 +1,4 @@
-"""The datagrams that reach the service manager."""
+"""Datagrams to the service manager: readiness, status, reload and watchdog."""
 
 import os
 import socket
@@ -36,7 +36,7 @@ def test_a_status_cannot_smuggle_in_a_second_field(listening: tuple[socket.socke
     assert receiver.recv(4096).decode() == "STATUS=a.jpg MAINPID=1 \\udcff"
 
 
-def test_a_reload_carries_its_moment(listening: tuple[socket.socket, str]) -> None:
+def test_a_reload_has_its_time(listening: tuple[socket.socket, str]) -> None:
     receiver, name = listening
     ServiceManager({"NOTIFY_SOCKET": name}).reloading()
     first, second = receiver.recv(4096).decode().split("\n")

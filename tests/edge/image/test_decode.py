@@ -67,7 +67,7 @@ def test_the_decoder_shrinks_only_as_far_as_asked() -> None:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_half_a_frame_is_refused_wherever_it_is_cut(format_: str) -> None:
+def test_an_incomplete_file_is_refused_wherever_it_is_cut(format_: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
     data = encoded(noise, format_)
     for part in (0.05, 0.3, 0.6, 0.9, 0.99):
@@ -98,7 +98,7 @@ def test_a_file_whose_second_half_is_zeros_is_no_image() -> None:
         (b"\xff\xd8\xff", "a.jpg", "truncated"),
     ],
 )
-def test_what_is_no_image_says_why(data: bytes, name: str, reason: str) -> None:
+def test_a_file_that_is_no_image_is_refused_with_the_reason(data: bytes, name: str, reason: str) -> None:
     with pytest.raises(BadFrame) as caught:
         frame.decode(data, name=name)
     assert caught.value.reason == reason
@@ -128,11 +128,11 @@ def test_exif_tells_what_the_camera_wrote() -> None:
 
 @pytest.mark.parametrize("mode", ["squash", "letterbox", "crop"])
 @pytest.mark.parametrize("shape", [(120, 160), (160, 120), (64, 64), (10, 300)])
-def test_every_way_of_fitting_fills_the_input(mode: str, shape: tuple[int, int]) -> None:
+def test_every_resize_mode_fills_the_input(mode: str, shape: tuple[int, int]) -> None:
     assert resize_to_input(scenery(*shape), 64, 64, mode).shape == (64, 64, 3)
 
 
-def test_fitting_keeps_what_the_mode_promises() -> None:
+def test_a_resize_keeps_what_its_mode_promises() -> None:
     """A ramp from left to right, twice as wide as high."""
     ramp = np.repeat(np.tile(np.arange(200, dtype=np.uint8), (100, 1))[..., None], 3, axis=2)
     squashed, boxed, cropped = (resize_to_input(ramp, 50, 50, mode) for mode in ("squash", "letterbox", "crop"))
@@ -142,8 +142,8 @@ def test_fitting_keeps_what_the_mode_promises() -> None:
     assert (abs(int(cropped[25, 0, 0]) - 50) < 4, abs(int(cropped[25, -1, 0]) - 150) < 4) == (True, True)
 
 
-def test_a_frame_decoded_at_a_scale_fits_as_the_whole_one_does(field_frames: list[Path]) -> None:
-    """Fitted straight from every pixel, without coming to the same grid first, frames differ more."""
+def test_a_frame_decoded_at_a_scale_is_resized_to_nearly_the_same_pixels(field_frames: list[Path]) -> None:
+    """Frames that are resized directly from every pixel, without the common grid in between, differ more."""
     found, straight = 0.0, 0.0
     for path in field_frames[::10]:
         whole, scaled = (frame.decode(path.read_bytes(), least).pixels for least in (None, 512))

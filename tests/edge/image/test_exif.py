@@ -1,4 +1,4 @@
-"""The quick reader of EXIF beside Pillow, which reads everything: the same, or nothing."""
+"""The fast EXIF reader gives the same values as Pillow, or leaves the frame to Pillow."""
 
 import random
 import struct
@@ -46,7 +46,7 @@ def test_an_orientation_in_xmp_alone_is_left_to_pillow() -> None:
     assert read_folders(turned[:2] + segment + turned[2:], TAGS)[0][0x0112] == 6
 
 
-def test_cut_anywhere_it_says_so_or_tells_the_truth() -> None:
+def test_exif_cut_anywhere_is_refused_or_read_correctly() -> None:
     whole = camera_jpeg()
     for end in range(len(whole) - 1):
         try:

@@ -1,4 +1,4 @@
-"""Resizing: the same whatever scale a frame was decoded at, and near to averaging whole areas."""
+"""Resizing gives the same pixels at every decoding scale, close to the mean of whole areas."""
 
 import cv2
 import numpy as np

@@ -55,7 +55,7 @@ def test_without_a_blank_label_all_labels_are_mixed_by_the_weight() -> None:
     assert mixed.sum() == pytest.approx(1.0, abs=1e-6)
 
 
-def test_the_region_is_a_square_around_the_peak_and_stays_inside_the_frame() -> None:
+def test_the_crop_is_a_square_around_the_peak_and_stays_inside_the_frame() -> None:
     attention = np.zeros((3, 1, 8, 8), np.float32)
     attention[0, 0, 4, 4] = attention[1, 0, 0, 7] = attention[2, 0, 7, 0] = 1.0
     middle, corner, wide = attention_crops(attention, [(600, 600), (600, 800), (400, 1600)], 0.5)
@@ -69,7 +69,7 @@ def test_the_region_is_a_square_around_the_peak_and_stays_inside_the_frame() -> 
     assert wide.width * 1600 == pytest.approx(200)
 
 
-def test_the_region_is_cut_out_of_the_same_pixels_at_each_scale() -> None:
+def test_the_crop_is_made_of_the_same_pixels_at_each_scale() -> None:
     attention = np.random.default_rng(3).random((40, 1, 8, 8), np.float32)
     frame = np.random.default_rng(4).integers(0, 256, (480, 640, 3), np.uint8)
     for box in attention_crops(attention, [(480, 640)] * 40, 0.5):
@@ -80,7 +80,7 @@ def test_the_region_is_cut_out_of_the_same_pixels_at_each_scale() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (9, 300), (255, 257), (257, 301), (1203, 1799)])
-def test_the_region_of_a_frame_of_any_size_lies_inside_it(shape: tuple[int, int]) -> None:
+def test_the_crop_of_a_frame_of_any_size_lies_inside_it(shape: tuple[int, int]) -> None:
     attention = np.random.default_rng(5).random((60, 2, 8, 8), np.float32)
     for box in attention_crops(attention, [shape] * 60, 0.5):
         assert box is not None
@@ -89,7 +89,7 @@ def test_the_region_of_a_frame_of_any_size_lies_inside_it(shape: tuple[int, int]
         assert box.cut(np.zeros((*shape, 3), np.uint8)).size
 
 
-def test_one_hot_cell_weighs_less_than_a_body() -> None:
+def test_one_strong_cell_weighs_less_than_a_whole_animal() -> None:
     attention = np.zeros((1, 1, 9, 9), np.float32)
     attention[0, 0, 0, 0] = 1.5
     attention[0, 0, 5:8, 5:8] = 1.0
@@ -98,7 +98,7 @@ def test_one_hot_cell_weighs_less_than_a_body() -> None:
     assert box.x <= 6.5 / 9 <= box.x + box.width
 
 
-def test_a_model_without_attention_has_no_region() -> None:
+def test_a_model_without_attention_has_no_crop() -> None:
     assert attention_crops(None, [(10, 10), (20, 20)], 0.5) == [None, None]
 
 

@@ -58,7 +58,7 @@ def drawn(place: tuple[float, float, float, float], score: float, label: int = 0
 
 
 def in_letterbox(box: Drawn) -> Drawn:
-    """Of a frame of 4 : 3, with grey bars above and below."""
+    """Box of a 4 : 3 frame in a square input with grey bars above and below."""
     x, y, to_x, to_y, score, label = box
     return (x, 0.125 + 0.75 * y, to_x, 0.125 + 0.75 * to_y, score, label)
 
@@ -93,7 +93,7 @@ FOUND = [drawn(LEFT, 0.9), drawn(RIGHT, 0.6), drawn((0.4, 0.1, 0.5, 0.4), 0.5, 1
 
 @pytest.mark.parametrize("fit", ["squash", "letterbox"])
 @pytest.mark.parametrize("layout", ["yolov5", "yolov9", "yolov10", "rtdetr"])
-def test_every_box_is_a_row_with_its_own_answer(layout: DetectorLayout, fit: str, tmp_path: Path, run: Run) -> None:
+def test_every_box_is_a_row_with_its_own_decision(layout: DetectorLayout, fit: str, tmp_path: Path, run: Run) -> None:
     weak = drawn((0.7, 0.1, 0.8, 0.2), 0.15)
     boxes = [in_letterbox(box) if fit == "letterbox" else box for box in (weak, *reversed(FOUND))]
     detector = write_known_detector(tmp_path / "boxes.onnx", boxes, layout, fit)
@@ -117,7 +117,7 @@ def test_every_box_is_a_row_with_its_own_answer(layout: DetectorLayout, fit: str
     assert rows(tmp_path, "SELECT count(*) FROM observation WHERE log_probabilities IS NOT NULL") == [(3,)]
 
 
-def test_what_a_box_shows_is_asked_of_the_square_around_it(tmp_path: Path, colours: Path) -> None:
+def test_the_square_around_a_box_is_classified(tmp_path: Path, colours: Path) -> None:
     detector = Detector(write_known_detector(tmp_path / "boxes.onnx", [drawn((0.1, 0.2, 0.2, 0.2 + 1 / 3), 0.8)]))
     model = Model(colours)
     pixels = scene(RED)
@@ -137,7 +137,7 @@ def test_what_a_box_shows_is_asked_of_the_square_around_it(tmp_path: Path, colou
     assert answer.decision.confidence == pytest.approx(found.decision.confidence)
 
 
-def test_animals_of_two_species_make_a_frame_of_what_holds_both(tmp_path: Path, run: Run) -> None:
+def test_a_frame_with_two_species_is_of_the_taxon_that_holds_both(tmp_path: Path, run: Run) -> None:
     detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9), drawn(RIGHT, 0.8)])
     save(tmp_path / "captures" / "deer.png", scene(RED, GREEN))
     save(tmp_path / "captures" / "other.png", scene(RED, BLUE))
@@ -169,7 +169,7 @@ def test_a_frame_without_boxes_is_blank_as_sure_as_the_strongest_was_weak(tmp_pa
     assert rows(tmp_path, "SELECT kind, count FROM detections") == [("animal", 1)]
 
 
-def test_a_far_animal_leaves_the_answer_to_a_near_one(tmp_path: Path, run: Run) -> None:
+def test_a_near_animal_decides_rather_than_a_far_one(tmp_path: Path, run: Run) -> None:
     detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9), drawn(RIGHT, 0.8)])
     save(tmp_path / "captures" / "a.png", scene(RED, GREY))  # grey could be any of three
     assert run(detector) == 0
@@ -191,10 +191,10 @@ def test_the_run_names_its_detector_and_another_one_classifies_again(tmp_path: P
     second = write_known_detector(tmp_path / "second.onnx", [drawn(LEFT, 0.9), drawn(RIGHT, 0.9)], name="second")
     save(tmp_path / "captures" / "a.png", scene(RED, RED))
     assert run(None) == 0
-    assert run(first) == 0  # it is logged
+    assert run(first) == 0  # the frame is logged already
     assert run(first, "--reclassify") == 0
     assert run(second, "--reclassify") == 0
-    assert run(second, "--reclassify") == 0  # by this one too
+    assert run(second, "--reclassify") == 0  # by the second detector too
     sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (colours, first, second)]
     settings = [json.loads(text) for (text,) in rows(tmp_path, "SELECT settings FROM run ORDER BY id")]
     assert "detector_sha256" not in settings[0]
@@ -210,7 +210,7 @@ def test_the_run_names_its_detector_and_another_one_classifies_again(tmp_path: P
     assert rows(tmp_path, "SELECT count FROM detections") == [(2,)]
 
 
-def test_what_is_no_detector_is_one_line(
+def test_a_file_that_is_no_detector_is_refused_in_one_line(
     tmp_path: Path, colours: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     detector = write_known_detector(tmp_path / "boxes.onnx", [drawn(LEFT, 0.9)])
@@ -281,7 +281,7 @@ def test_the_daemon_keeps_its_detector_when_the_classifier_is_changed(tmp_path: 
         daemon.wait_for_log("boxes 1 + colours 2 from now on")
         arrive("b.png", BLUE)
         write_known_detector(tmp_path / "new", [drawn(LEFT, 0.9), drawn(RIGHT, 0.8)], name="more").replace(detector)
-        daemon.wait_for_log("more 1 + colours 2 from now on")  # noticed by itself
+        daemon.wait_for_log("more 1 + colours 2 from now on")  # the daemon notices the new file
         arrive("c.png", GREEN)
         daemon.stop()
     finally:
@@ -290,7 +290,7 @@ def test_the_daemon_keeps_its_detector_when_the_classifier_is_changed(tmp_path: 
     assert daemon.query("SELECT classified_by, count(*) FROM observation GROUP BY 1 ORDER BY 1") == expected
 
 
-def test_a_detector_gone_wild_costs_no_more_than_its_limit(
+def test_a_detector_with_too_many_boxes_costs_no_more_than_its_limit(
     tmp_path: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = np.random.default_rng(0)

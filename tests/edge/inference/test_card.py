@@ -36,7 +36,7 @@ CARD = Card(
 CALIBRATION = {"temperature": 1.0, "thresholds": {}}
 
 
-def test_a_card_survives_its_document() -> None:
+def test_a_card_comes_back_from_its_json() -> None:
     assert Card.from_json(CARD.to_json()) == CARD
 
 
@@ -81,7 +81,7 @@ def test_a_document_that_does_not_hold_together_is_refused_in_one_line(change: d
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"card_version": 1}'])
-def test_what_is_no_card_is_refused(text: str) -> None:
+def test_text_that_is_no_card_is_refused(text: str) -> None:
     with pytest.raises(CardError):
         Card.from_json(text)
 

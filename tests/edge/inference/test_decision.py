@@ -44,7 +44,7 @@ def said(decision: Decision) -> tuple[str, str | None, str]:
     return decision.kind, decision.taxon, decision.reason
 
 
-def test_the_most_specific_taxon_that_reaches_its_threshold_is_said() -> None:
+def test_the_decision_is_the_most_specific_taxon_that_reaches_its_threshold() -> None:
     decider = Decider(card())
     assert said(decide(decider, lion=0.85)) == ("animal", "Panthera leo", "confident")
     rolled = decide(decider, lion=0.5, lynx=0.4)
@@ -54,7 +54,7 @@ def test_the_most_specific_taxon_that_reaches_its_threshold_is_said() -> None:
     assert said(decide(decider, lion=0.4, deer=0.4)) == ("animal", "Mammalia", "rolled_up")
 
 
-def test_a_frame_without_enough_of_anything_is_unknown() -> None:
+def test_a_frame_that_reaches_no_threshold_is_unknown() -> None:
     decision = decide(Decider(card()), lion=0.15, deer=0.15, blank=0.5, vehicle=0.2)
     assert said(decision) == ("unknown", None, "below_threshold")
     assert decision.candidates[0].name == "blank"
@@ -71,7 +71,7 @@ def test_an_unfamiliar_frame_is_out_of_distribution_whatever_its_probabilities()
     assert said(decide(decider, 3.0, lion=0.99)) == ("animal", "Panthera leo", "confident")
 
 
-def test_a_label_of_higher_rank_is_said_by_its_own_name_when_it_suffices_alone() -> None:
+def test_a_label_of_higher_rank_is_decided_under_its_own_name_when_it_suffices_alone() -> None:
     zebra = decide(Decider(card()), zebra=0.9)
     assert (zebra.taxon, zebra.common_name, zebra.reason) == ("Equus", "zebra", "confident")
     some_equid = decide(Decider(card()), zebra=0.5, horse=0.4)
@@ -93,7 +93,7 @@ def test_a_species_list_removes_species_before_summing_and_keeps_their_evidence_
     decider = Decider(card(), allowed=["Lynx lynx", "Cervus elaphus"])
     # Evidence for a lion is evidence for a cat: the only cat of the list takes the family, not the species.
     assert said(decide(decider, lion=0.9)) == ("animal", "Felidae", "rolled_up")
-    # ... and it is never handed to a deer: no horse is on the list, so what looked like one is a mammal.
+    # It never counts for a deer: no horse is on the list, so evidence for one is evidence for a mammal.
     assert said(decide(decider, horse=0.9)) == ("animal", "Mammalia", "rolled_up")
     assert all(candidate.name != "Panthera leo" for candidate in decide(decider, lion=0.9).candidates)
 

@@ -1,4 +1,4 @@
-"""Thresholds of a user: a name that means nothing to the model is refused with the nearest names."""
+"""Thresholds that a user sets: a name that the model does not know is refused with the nearest names."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_ranks_kinds_labels_and_the_detector_have_thresholds() -> None:
         ("species", float("nan"), "thresholds: species is nan"),
     ],
 )
-def test_what_has_no_meaning_is_refused(name: str, value: float, said: str) -> None:
+def test_an_unknown_name_or_value_is_refused(name: str, value: float, said: str) -> None:
     with pytest.raises(SettingsError) as refused:
         check_thresholds({name: value}, LABELS)
     assert said in str(refused.value)

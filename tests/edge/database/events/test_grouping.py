@@ -39,7 +39,7 @@ def test_each_species_is_an_event_of_its_own_and_blanks_are_none(tmp_path: Path)
     assert events(database) == [("animal", "lion", 2, "machine"), ("animal", "impala", 2, "machine")]
 
 
-def test_a_coarse_answer_joins_the_finer_one_of_its_line_within_the_interval(tmp_path: Path) -> None:
+def test_a_higher_taxon_is_counted_with_a_lower_one_of_its_lineage_within_the_interval(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     database.frame(0, "cat family")
     database.frame(600, "lion")
@@ -50,7 +50,7 @@ def test_a_coarse_answer_joins_the_finer_one_of_its_line_within_the_interval(tmp
 
 def test_frames_of_a_burst_decide_together_by_their_log_probabilities(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
-    # Alone, one frame says leopard and two say nothing sure; together they say lion.
+    # Alone, one frame is a leopard and two are uncertain cats; together they are a lion.
     database.frame(0, "leopard", 0.71, logs=shares(leopard=0.71, lion=0.25))
     database.frame(2, "cat family", 0.9, logs=shares(leopard=0.05, lion=0.92))
     database.frame(4, "cat family", 0.9, logs=shares(leopard=0.05, lion=0.92))
@@ -62,7 +62,7 @@ def test_frames_of_a_burst_decide_together_by_their_log_probabilities(tmp_path: 
     assert np.isclose(confidence, np.exp(pool(three)).max())
 
 
-def test_people_have_the_last_word_for_their_burst(tmp_path: Path) -> None:
+def test_a_persons_label_decides_for_its_burst(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     first = database.frame(0, "leopard")
     database.frame(2, "leopard")
@@ -80,7 +80,7 @@ def test_two_species_that_a_person_saw_in_one_frame_are_two_events(tmp_path: Pat
     assert sorted(str(e[1]) for e in events(database)) == ["impala", "plains zebra"]
 
 
-def test_own_interval_of_a_species(tmp_path: Path) -> None:
+def test_a_species_may_have_an_interval_of_its_own(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     for minutes in (0, 40):
         database.frame(minutes * 60, "lion")
@@ -90,7 +90,7 @@ def test_own_interval_of_a_species(tmp_path: Path) -> None:
     assert counted == [("impala", 2), ("lion", 1)]
 
 
-def test_frames_copied_together_have_no_time_of_their_own() -> None:
+def test_times_of_files_that_were_copied_together_are_not_used() -> None:
     camera = np.zeros(33, np.int32)
     at = np.r_[np.arange(30) // 4, 5000, 9000, 9001].astype(np.int64)
     undated = np.ones(33, bool)
@@ -99,7 +99,7 @@ def test_frames_copied_together_have_no_time_of_their_own() -> None:
     assert not copied_together(camera, at, undated).any()
 
 
-def test_updating_frame_by_frame_in_any_order_ends_where_a_rebuild_does(tmp_path: Path) -> None:
+def test_updates_frame_by_frame_in_any_order_give_the_events_of_a_rebuild(tmp_path: Path) -> None:
     path = tmp_path / "made.db"
     make(path, seed=5, frames=400, deployments=2, days=3, events=False)
     connection = open_database(path)

@@ -25,7 +25,7 @@ from edge.settings import Settings
 from edge.vocabulary import DecisionReason, Kind
 
 GROUP, EVERY_S = 8, 0.3
-"""The daemon logs so many frames at a time, so often."""
+"""Frames in a group, and seconds from one group to the next."""
 WITHOUT_EVENT = "SELECT path FROM media WHERE id NOT IN (SELECT media FROM event_media)"
 EVENTS = """
 SELECT start, "end", taxon, media_count, (SELECT group_concat(media) FROM event_media WHERE event = event.id)
@@ -35,7 +35,7 @@ FROM event ORDER BY start
 
 @dataclass
 class MadeClock:
-    """A clock that stands still but for the time that grouping takes and that a test lets pass."""
+    """A clock that moves only when the test says so, and by the time that each grouping takes."""
 
     now_s: float = 1000.0
     grouping_takes_s: float = 0.0
@@ -73,7 +73,7 @@ def open_store(tmp_path: Path, tiny_model: Path) -> Iterator[Callable[[], Store]
 
 
 def deer(number: int) -> ClassifiedFrame:
-    """The frame `number` of a roe deer, ten minutes after the one before; every tenth after a night's silence."""
+    """Frame `number` of a roe deer, ten minutes after the one before; a day passes after every tenth."""
     at = datetime(2026, 5, 1, tzinfo=UTC) + timedelta(minutes=10 * number, days=number // 10)
     roe = Decision(Kind.ANIMAL, "Capreolus capreolus", "species", "roe deer", 0.9, DecisionReason.CONFIDENT)
     captured = CaptureTime(at, "", "UTC", ())
@@ -82,7 +82,7 @@ def deer(number: int) -> ClassifiedFrame:
 
 
 def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
-    """As a reader of the database sees it."""
+    """The rows that a reader of the database sees."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchall()
 
@@ -91,7 +91,7 @@ def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
 def test_while_frames_follow_in_a_row_events_are_little_behind(
     tmp_path: Path, clock: MadeClock, open_store: Callable[[], Store], grouping_takes_s: float, most_behind_s: float
 ) -> None:
-    """At most a second, or twenty times as long as the grouping takes, which is then a twentieth of the time."""
+    """At most a second, or twenty times the duration of a grouping, which then takes a twentieth of the time."""
     store, began_s = open_store(), clock.now_s
     clock.grouping_takes_s = grouping_takes_s
     logged_at: dict[str, float] = {}

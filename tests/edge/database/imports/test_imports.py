@@ -1,4 +1,4 @@
-"""There and back: what we export for a detector's or a person's use comes back as what it was."""
+"""Detections and labels that other programs wrote for exported frames are imported for the right frames."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def test_a_name_that_fits_two_frames_fits_none(tmp_path: Path) -> None:
     assert import_file(database.connection, tmp_path / "md.json").not_found == ["IMG_1.JPG"]
 
 
-def test_what_is_not_of_the_format_changes_nothing(tmp_path: Path) -> None:
+def test_a_file_of_another_format_changes_nothing(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     database.frame(0, "impala", path="/a/IMG_1.JPG")
     images = [
