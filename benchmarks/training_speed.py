@@ -32,7 +32,7 @@ from train.data.batch_sampler import BatchOrder
 from train.data.image_cache import PixelSource
 from train.data.readers import read_dataset
 from train.data.sample import Sample
-from train.fit.augment.pictures import TrainingPictures
+from train.fit.augment.training_images import TrainingImages
 from train.fit.loop import Task, _Training
 from train.model.network import build
 from train.recipe import AugmentSettings, NetworkSpec, OptimiserSettings, Recipe, load_recipe
@@ -140,7 +140,7 @@ def _ours(
     task = Task(tuple(samples), labels, (None,) * len(labels), source)
     training = _Training(recipe, task, Processes(0, 1, device))
     order = BatchOrder(samples, recipe.data.balance, options.batch, 0)
-    dataset = TrainingPictures(samples, labels, source, recipe.augment, options.size)
+    dataset = TrainingImages(samples, labels, source, recipe.augment, options.size)
     loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=order)
     progress = _Silent()
     epoch = 0

@@ -2,4 +2,4 @@
 
 
 class TrainError(Exception):
-    """An expected failure, said in one line: the fact, what was expected, what to do next."""
+    """An expected failure; its text is one line with the fact, what was expected, and what to do next."""

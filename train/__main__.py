@@ -1,4 +1,4 @@
-"""`python -m train COMMAND ...`: each command is a module with `main(argv) -> int`, imported when it is asked for."""
+"""`python -m train COMMAND ...`: finds the command's module, which has `main(argv) -> int`, and runs it."""
 
 import sys
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from train.commands.runner import run
 COMMANDS = {
     "fit": ("train.commands.fit", "train by a recipe: one fold, all folds, or all data"),
     "evaluate": ("train.commands.evaluate", "figures of a run, or of its model on other data"),
-    "predict": ("train.commands.predict", "a gallery of pictures with answers and attention"),
-    "frames": ("train.commands.frames", "an exported model on whole frames, both looks"),
-    "compose": ("train.commands.compose", "whole frames out of crops, to calibrate a crop-trained model with"),
+    "predict": ("train.commands.predict", "a gallery of images with predictions and attention"),
+    "frames": ("train.commands.frames", "an exported model on whole frames, with and without the attention crop"),
+    "compose": ("train.commands.compose", "whole frames made of crops, to calibrate a model that was trained on crops"),
     "enrol": ("train.commands.enrol", "new species from a few images, without training"),
-    "ablate": ("train.commands.ablate", "each technique alone against the plain recipe, in one table"),
+    "ablate": ("train.commands.ablate", "each technique alone compared with the plain recipe, in one table"),
     "compare": ("train.commands.compare", "two runs on the same held-out images"),
     "starter": ("train.starter", "make the starter's checkpoint: ImageNet weights regrouped into animal taxa"),
 }

@@ -1,4 +1,4 @@
-"""New species from a few images, without training: the mean of their embeddings becomes a prototype."""
+"""Enrols new species from a few images, without training: the mean of their embeddings becomes a prototype."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,22 @@ from scipy.optimize import minimize_scalar
 from train.evaluation.predictions import prototypes, similarity
 
 SCALES = (0.0, float(np.log(100.0)))
-"""Logarithms of the least and the largest scale of cosines: a hundred pictures cannot prove a larger one."""
+"""Logarithms of the least and the largest scale of cosines: a hundred images cannot justify a larger one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """Prototypes of the trained labels and the new ones, with how well the new images are told."""
+    """Prototypes of the trained and the new labels, with how well the new species are recognised."""
 
     labels: tuple[str, ...]
     prototypes: NDArray[np.float32]
     """float32[L, D], L2-normalised."""
     recall: dict[str, float]
-    """Of each new label with at least two images: share of them that are nearest to its prototype when they take no
-    part in it.
+    """For each new label with at least two images: the share of its images that are nearest to its prototype when they
+    are held out.
     """
     taken: dict[str, float]
-    """Of each trained label: share of its training images that a new prototype takes away."""
+    """For each trained label: the share of its training images that become nearest to a new prototype."""
     scale: float
     """Factor of the cosines with which softmax gives the images' own labels the highest likelihood."""
 
@@ -38,7 +38,7 @@ def enrol(
     new_embedding: NDArray[np.float32],
     new_truth: NDArray[np.int64],
 ) -> Enrolment:
-    """Add `new_labels` (embeddings float32[N, D] with places in them) to those of a training."""
+    """Add `new_labels` (embeddings float32[N, D] with their places) to those of a training."""
     added = prototypes(new_embedding, new_truth, len(new_labels))
     together = np.concatenate([known_prototypes, added])
     recall = {}
@@ -46,7 +46,7 @@ def enrol(
     for place, label in enumerate(new_labels):
         own = np.flatnonzero(new_truth == place)
         if len(own) < 2:
-            continue  # nothing is left of the label without its one image
+            continue  # its one image cannot be held out
         hits = 0
         for left_out in own:
             rest = np.setdiff1d(own, left_out)

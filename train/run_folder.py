@@ -1,4 +1,4 @@
-"""What a training leaves behind: recipe, environment, split, log, checkpoint, predictions, figures, pictures."""
+"""The folder of a training: its recipe, environment, split, labels, and the names of its other files."""
 
 import csv
 import json
@@ -31,24 +31,24 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", 
 def check_run(folder: Path, recipe: Recipe, resume: bool) -> None:
     """Raises `TrainError` where a run cannot begin, rather than mixing two.
 
-    A start that ended before its first step left no run: it neither blocks the folder nor binds it to a recipe.
+    A training that ended before its first step is no run: the folder may be used for another recipe.
     """
     check_writable(folder)
     if any(file.exists() for part in (folder, *folder.glob("fold-*")) for file in (part / LOG, part / CHECKPOINT)):
         if not resume:
-            raise TrainError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")
+            raise TrainError(f"{folder} holds a run already; pass --resume to continue it, or give another --out")
         check_recipe(folder, recipe)
 
 
 def begin_run(folder: Path, recipe: Recipe, arguments: Sequence[str], data: Path) -> None:
-    """Make the folder and write what is known before training."""
+    """Make the folder and write recipe and environment."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _RECIPE, recipe.document())
     write_json(folder / _ENVIRONMENT, _environment(arguments) | {"data": str(data.resolve())})
 
 
 def check_writable(folder: Path) -> None:
-    """Raises `TrainError` for what is no folder, nor can be made one and written to."""
+    """Raises `TrainError` for a path that is no writable folder and cannot become one."""
     place = next(part for part in (folder, *folder.parents) if part.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         why = "cannot be written to" if place.is_dir() else "is a file"
@@ -56,7 +56,7 @@ def check_writable(folder: Path) -> None:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a training wrote there."""
+    """Whether the folder holds a training."""
     return (folder / _RECIPE).exists() or (folder / CHECKPOINT).exists()
 
 
@@ -73,16 +73,16 @@ def check_recipe(folder: Path, recipe: Recipe) -> None:
     path = folder / _RECIPE
     if not path.exists() or json.loads(path.read_text(encoding="utf-8")) == recipe.document():
         return
-    raise TrainError(f"{folder} was trained by another recipe or seed; go on with that one, or give a new --out")
+    raise TrainError(f"{folder} was trained by another recipe or seed; continue with that one, or give a new --out")
 
 
 def stored_recipe(folder: Path) -> Recipe:
-    """The recipe as it was run. Raises `TrainError` for a folder that holds no run."""
+    """The recipe of the run. Raises `TrainError` for a folder without one."""
     return recipe_from_document(_stored(folder, _RECIPE))
 
 
 def _stored(folder: Path, name: str) -> Any:
-    """What `name` holds, of a run or of a cross-validation's folds, which may have been trained one by one."""
+    """The content of the JSON file `name` of a run, or of the first fold of a cross-validation that has it."""
     for file in (folder / name, *sorted(folder.glob(f"fold-*/{name}"))):
         if file.exists():
             return json.loads(file.read_text(encoding="utf-8"))
@@ -90,23 +90,23 @@ def _stored(folder: Path, name: str) -> Any:
 
 
 def write_labels(folder: Path, labels: Sequence[Label]) -> None:
-    """`labels.json`: the labels with their taxa, as the model's card names them."""
+    """Write `labels.json`: the labels with their taxa, as on the model card."""
     write_json(folder / _LABELS, [to_document(label) for label in labels])
 
 
 def stored_labels(folder: Path) -> tuple[Label, ...]:
-    """What `write_labels` wrote."""
+    """The labels of `write_labels`."""
     return tuple(from_document(Label, item) for item in _stored(folder, _LABELS))
 
 
 def stored_taxa(folder: Path, labels: Sequence[str]) -> tuple[Taxon | None, ...]:
-    """The taxon of each of `labels`, from the run's own table."""
+    """The taxon of each of `labels`, from the run's `labels.json`."""
     taxa = {label.name: label.taxon for label in stored_labels(folder)}
     return tuple(taxa.get(label) for label in labels)
 
 
 def write_split(folder: Path, samples: Sequence[Sample], fold: Fold) -> None:
-    """`split.csv`: which sample was in which part. `warnings.json`: why the test figures may be too good."""
+    """Write `split.csv` (the part of each sample) and `warnings.json` (reasons to doubt the test figures)."""
     parts = dict.fromkeys(fold.train, "train") | dict.fromkeys(fold.test, "test")
     rows = [
         {"part": parts[place], "label": sample.label, "location": sample.location, "sequence": sample.sequence,
@@ -118,17 +118,17 @@ def write_split(folder: Path, samples: Sequence[Sample], fold: Fold) -> None:
 
 
 def stored_warnings(folder: Path) -> list[str]:
-    """Of the split of a run, or of each fold of a cross-validation."""
+    """The warnings on the split of a run, or on each fold of a cross-validation."""
     found = []
     for file in (folder / _WARNINGS, *sorted(folder.glob(f"fold-*/{_WARNINGS}"))):
         if file.exists():
-            of = "" if file.parent == folder else f"{file.parent.name}: "
-            found += [f"{of}warning: {line}" for line in json.loads(file.read_text(encoding="utf-8"))]
+            fold = "" if file.parent == folder else f"{file.parent.name}: "
+            found += [f"{fold}warning: {line}" for line in json.loads(file.read_text(encoding="utf-8"))]
     return found
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """CSV with the first row's columns."""
+    """Write a CSV file with the columns of the first row."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
         writer.writeheader()
@@ -136,14 +136,14 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Indented, so that two runs can be compared by eye; whole or not at all."""
+    """Write indented JSON, whole or not at all."""
     temporary = path.with_name(f".{path.name}")
     temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 
 def stored_retrieval(folder: Path) -> dict[str, float]:
-    """Of a run, or of a cross-validation the mean over its folds by images; empty where there are none."""
+    """The retrieval figures of a run, or their mean over folds, weighted by images; empty where there are none."""
     files = [file for file in (folder / RETRIEVAL, *sorted(folder.glob(f"fold-*/{RETRIEVAL}"))) if file.exists()]
     parts = [part for file in files if (part := json.loads(file.read_text(encoding="utf-8")))["images"]]
     images = sum(part["images"] for part in parts)
@@ -173,7 +173,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Of the checkout that the code runs from; `None` outside of one."""
+    """The commit of the checkout that the code runs from; `None` outside of a checkout."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""A finished training as the commands take it up: a run folder, or a checkpoint that `enrol` wrote."""
+"""A trained model for the commands: the checkpoint of a run folder, or one that `enrol` wrote."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -25,43 +25,45 @@ from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
-    """The pictures that a model was taught by, trained on and enrolled."""
+class ReferenceEmbeddings:
+    """Embeddings of the images that a model was trained on, and of those that its species were enrolled with."""
 
     embedding: NDArray[np.float32]
     """float32[N, D], L2-normalised."""
     truth: NDArray[np.int64]
-    """int64[N]: place among the labels, the enrolled ones last."""
+    """int64[N]: places of the labels, the enrolled ones last."""
     digest: NDArray[np.str_]
-    """str[N], of the files; of none in runs of before they were kept."""
+    """str[N]: digests of the files; empty in runs of earlier versions."""
 
     def save(self, path: Path, labels: Sequence[str], prototypes: NDArray[np.float32], **more: float) -> None:
-        """As a compressed NumPy archive, with what else is of use there."""
+        """Write a compressed NumPy archive, together with the labels, their prototypes and further numbers."""
         columns: dict[str, Any] = {"labels": np.array(labels), "prototypes": prototypes, **more}
         np.savez_compressed(path, embedding=self.embedding, truth=self.truth, digest=self.digest, **columns)
 
 
-class Trained:
-    """Raises `TrainError` for what no training left behind."""
+class TrainedModel:
+    """A checkpoint with the files that belong to it. Raises `TrainError` for anything else."""
 
     def __init__(self, path: Path) -> None:
-        """`path`: the run folder, the checkpoint in it, or one of `enrol`, which has its lessons beside it."""
+        """`path`: the run folder, the checkpoint in it, or one of `enrol`, with its embeddings beside it."""
         if path.is_dir() and not (path / CHECKPOINT).exists() and any(path.glob(f"fold-*/{CHECKPOINT}")):
             raise TrainError(f"{path} is a cross-validation and has a model for each fold; give one, as {path}/fold-0")
         self.path = path / CHECKPOINT if path.is_dir() else path
         self.checkpoint = Checkpoint.load(self.path)
         self.labels: tuple[Label, ...] = (*self.checkpoint.labels, *self.checkpoint.enrolled)
-        """Of the network's outputs, then of the enrolled species."""
-        self._archive = _archive(lessons_file(self.path))
+        """The labels of the network's outputs, then of the enrolled species."""
+        self._archive = _archive(references_file(self.path))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the labels."""
+        """The names of the labels."""
         return tuple(label.name for label in self.labels)
 
     @cached_property
     def temperature(self) -> float | None:
-        """Of the pictures that the run held out, or of the cross-validation that it quotes; `None`: of neither."""
+        """The temperature fitted on the images that the run held out, or quoted from its cross-validation; else
+        `None`.
+        """
         if "temperature" in self._archive:
             return float(self._archive["temperature"])
         held_out = self.path.with_name(PREDICTIONS)
@@ -74,12 +76,12 @@ class Trained:
         return None if quoted is None else float(quoted)
 
     def network(self) -> nn.Module:
-        """float32[N, 3, H, W] -> `Outputs`, whose logits go on with those of the enrolled species."""
+        """The network float32[N, 3, H, W] -> `Outputs`; logits of the enrolled species follow those of the network."""
         network = self.checkpoint.build_network()
         return _WithEnrolled(network, self._card()) if self.checkpoint.enrolled else network
 
     def prototypes(self) -> NDArray[np.float32]:
-        """float32[L, D], zeros for a label that the training had no picture of. Raises `TrainError` without any."""
+        """float32[L, D], zeros for a label without a training image. Raises `TrainError` when there are none."""
         known = self.checkpoint.prototypes
         if not known:
             raise TrainError(f"{self.path} has no prototypes; give a run folder of `python -m train fit`")
@@ -87,15 +89,15 @@ class Trained:
         return np.array([known.get(name, nothing) for name in self.names], np.float32)
 
     @property
-    def lessons(self) -> Lessons | None:
-        """`None` where they do not lie beside the checkpoint."""
+    def references(self) -> ReferenceEmbeddings | None:
+        """The embeddings of training and enrolment; `None` where they do not lie beside the checkpoint."""
         if "embedding" not in self._archive:
             return None
         digest = self._archive.get("digest", np.array([], np.str_))
-        return Lessons(self._archive["embedding"], self._archive["truth"], digest)
+        return ReferenceEmbeddings(self._archive["embedding"], self._archive["truth"], digest)
 
     def _card(self) -> Card:
-        """Of what the device takes from it to answer enrolled species."""
+        """A card with what the device needs to classify enrolled species."""
         made = self.checkpoint
         return Card(
             made.name, made.version, made.created, self.labels, made.input_height_px, made.input_width_px,
@@ -104,13 +106,13 @@ class Trained:
         )  # fmt: skip
 
 
-def lessons_file(checkpoint: Path) -> Path:
-    """Where the lessons of a checkpoint lie."""
+def references_file(checkpoint: Path) -> Path:
+    """The file with the reference embeddings of a checkpoint."""
     return checkpoint.with_name(PROTOTYPES) if checkpoint.name == CHECKPOINT else checkpoint.with_suffix(".npz")
 
 
 def file_digests(samples: Sequence[Sample]) -> NDArray[np.str_]:
-    """str[N]: of the samples' files, so that a picture is known again under any name."""
+    """str[N]: digests of the samples' files, which recognise an image under any name."""
     of_path = {
         path: hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
         for path in dict.fromkeys(sample.path for sample in samples)
@@ -119,7 +121,7 @@ def file_digests(samples: Sequence[Sample]) -> NDArray[np.str_]:
 
 
 class _WithEnrolled(nn.Module):
-    """A network that answers enrolled species as the device does."""
+    """A network that classifies enrolled species as the device does."""
 
     def __init__(self, network: nn.Module, card: Card) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One training from samples to a run folder: fit, predict what was held out, keep the checkpoint."""
+"""One training, from samples to a run folder: fits the network, predicts the held-out images, saves the checkpoint."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from scipy.special import softmax
 from torch import nn
 
 from train import TrainError
-from train.data.prepare import Prepared, pixel_source, untaught
+from train.data.prepare import Prepared, labels_not_trained, pixel_source
 from train.data.sample import Sample
 from train.data.split import Fold
 from train.evaluation.calibration import fit_temperature
@@ -36,7 +36,7 @@ from train.run_folder import (
     write_split,
 )
 from train.runtime.distributed import Processes
-from train.trained_model import Lessons, file_digests
+from train.trained_model import ReferenceEmbeddings, file_digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def train_fold(
     options: RunOptions,
     metrics: Mapping[str, Any] | None = None,
 ) -> Predictions | None:
-    """Train on the fold's training part; predictions of its test part and of the unseen species, which are also saved.
+    """Train on the fold's training part; save and return predictions of its test part and of the unseen species.
 
     `None` in all processes but the first, and where the fold has no test part.
     """
@@ -76,7 +76,7 @@ def train_fold(
     logits, embedding, _ = run_network(network, images, processes.device, options.workers)
     if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
         raise TrainError(
-            "training diverged: the trained network's answers are not finite; lower optimiser.lr or set "
+            "training diverged: the outputs of the trained network are not finite; lower optimiser.lr or set "
             "optimiser.clip_norm"
         )
     places = {label: place for place, label in enumerate(prepared.label_names)}
@@ -84,7 +84,7 @@ def train_fold(
     known = prototypes(embedding, truth, len(places))
     if recipe.loss.classification == "none":
         network.classify_by(torch.from_numpy(known).to(processes.device))
-    Lessons(embedding, truth, file_digests(train)).save(folder / PROTOTYPES, prepared.label_names, known)
+    ReferenceEmbeddings(embedding, truth, file_digests(train)).save(folder / PROTOTYPES, prepared.label_names, known)
     make_checkpoint(recipe, prepared, network, len(train), known, metrics or {}).save(folder / CHECKPOINT)
     held_out = [prepared.samples[place] for place in fold.test]
     if not held_out:
@@ -100,7 +100,7 @@ def train_fold(
 
 
 def fold_task(recipe: Recipe, prepared: Prepared, fold: Fold, options: RunOptions) -> Task:
-    """What the fold trains on."""
+    """The training samples of a fold."""
     train = tuple(prepared.samples[place] for place in fold.train)
     backgrounds = trainable_backgrounds(options.backgrounds, prepared.samples, fold)
     taxa = tuple(label.taxon for label in prepared.labels)
@@ -113,10 +113,10 @@ def check_fold(
     """Raises `TrainError` where `train_fold` would not start; the fold's warnings go to standard error."""
     if options.resume and processes.first:
         stored_state(recipe, fold_task(recipe, prepared, fold, options), folder)
-    lacking = ", ".join(untaught(prepared, fold))
+    lacking = ", ".join(labels_not_trained(prepared, fold))
     if lacking and recipe.loss.classification == "none":
         raise TrainError(
-            f"fold {number} has no training image of {lacking}, and nothing but the nearest prototype answers; "
+            f"fold {number} has no training image of {lacking}, whose prototype would be missing; "
             "set data.exclude, fewer data.folds, or loss.classification"
         )
     for warning in fold.warnings if processes.first else ():
@@ -124,7 +124,7 @@ def check_fold(
 
 
 def trainable_backgrounds(backgrounds: Sequence[Sample], samples: Sequence[Sample], fold: Fold) -> tuple[Sample, ...]:
-    """Without the frames of places that are tested and not trained on: such a place must be new to the model."""
+    """The backgrounds without those of locations that only the test part has: these must be new to the model."""
     new = {samples[place].location for place in fold.test} - {samples[place].location for place in fold.train}
     return tuple(frame for frame in backgrounds if not frame.location or frame.location not in new)
 
@@ -141,7 +141,7 @@ def draw_galleries(
     right = probabilities.argmax(1) == shown.truth
     mix, worst = choose_for_gallery(right, probabilities.max(1), shown.truth)
     for name, title, places in (
-        ("gallery.png", "Held-out pictures", mix),
+        ("gallery.png", "Held-out images", mix),
         ("mistakes.png", "The most confident mistakes", worst),
     ):
         tiles = make_tiles(network, images.at(known[places].tolist()), shown.labels, device, temperature)
@@ -156,7 +156,7 @@ def make_checkpoint(
     known: NDArray[np.float32],
     metrics: Mapping[str, Any],
 ) -> Checkpoint:
-    """With all that the model's card will say."""
+    """The checkpoint, with everything that the model card will say."""
     return Checkpoint(
         name=recipe.name,
         version=recipe.version,

@@ -1,4 +1,4 @@
-"""Small files that datasets are made of."""
+"""Small files of which tests make data sets."""
 
 import csv
 from pathlib import Path
@@ -8,12 +8,12 @@ import numpy as np
 
 from train.data.sample import Box
 
-PICTURE = np.full((20, 40, 3), 120, np.uint8)
+PIXELS = np.full((20, 40, 3), 120, np.uint8)
 
 
-def picture(path: Path) -> Path:
+def write_image(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), PICTURE)
+    assert cv2.imwrite(str(path), PIXELS)
     return path
 
 

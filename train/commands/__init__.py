@@ -1,1 +1,1 @@
-"""The commands of `python -m train`: each reads its options and calls the rooms that do the work."""
+"""The commands of `python -m train`: each reads its options and calls the modules that do the work."""

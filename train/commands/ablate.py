@@ -1,4 +1,4 @@
-"""`python -m train ablate`: each technique alone against the plain recipe, in one table."""
+"""`python -m train ablate`: trains each technique alone and compares it with the plain recipe in one table."""
 
 import argparse
 import re
@@ -10,14 +10,14 @@ from pathlib import Path
 from train import TrainError
 from train.commands import fit
 from train.evaluation.comparison import compare
-from train.evaluation.predictions import of_run
+from train.evaluation.predictions import load_predictions
 from train.run_folder import METRICS, check_data, check_recipe
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code. Options that `fit` takes are handed on to it."""
+    """Returns the exit code. Options of `fit` are passed on to it."""
     options, rest = _parser().parse_known_args(argv)
     recipe, rows = _read(options.ablation)
     unknown = ", ".join(name for name in options.row or () if name not in rows)
@@ -26,14 +26,14 @@ def main(argv: Sequence[str]) -> int:
     chosen = {name: settings for name, settings in rows.items() if not options.row or name in options.row}
     if "plain" not in chosen:
         chosen = {"plain": rows["plain"]} | chosen
-    todo = []  # all rows are looked at before the first is trained
+    todo = []  # all rows are checked before the first is trained
     for name, settings in chosen.items():
         folder = options.out / _folder(name)
         changes = [word for setting in settings for word in ("--set", setting)]
         arguments = ["--recipe", recipe, "--out", str(folder), "--resume", *changes, *rest]
         asked = fit.settings_of(arguments)
         if not asked.folds():
-            raise TrainError("rows are compared on what they held out, and --all-data holds out nothing; leave it out")
+            raise TrainError("rows are compared on held-out images, and --all-data holds out none; leave it out")
         if not ((folder / METRICS).exists() and _is_done(folder, asked)):
             todo.append((name, arguments))
     for name, arguments in todo:
@@ -49,7 +49,7 @@ def _is_done(folder: Path, asked: fit.FitSettings) -> bool:
     """Whether all folds that are asked for are trained. Raises `TrainError` when `folder` holds another training."""
     check_recipe(folder, asked.recipe)
     check_data(folder, asked.data)
-    found, folds = {int(fold) for fold in of_run(folder).fold}, asked.folds()
+    found, folds = {int(fold) for fold in load_predictions(folder).fold}, asked.folds()
     if not found <= folds:
         raise TrainError(f"{folder} held out fold {_listed(found)}, not {_listed(folds)}; give a new --out")
     return found == folds
@@ -74,7 +74,7 @@ def _read(name: str) -> tuple[str, dict[str, list[str]]]:
     if not isinstance(rows, dict) or not all(_is_row(settings) for settings in rows.values()):
         raise TrainError(f'{path}: each row is a list of settings, as `long = ["optimiser.epochs=20"]`')
     if "plain" not in rows:
-        raise TrainError(f"{path} has no row `plain` to measure the others against")
+        raise TrainError(f"{path} has no row `plain`, which the others are compared with")
     folders = [_folder(name) for name in rows]
     unclear = ", ".join(name for name in rows if not _folder(name) or folders.count(_folder(name)) > 1)
     if unclear:
@@ -88,11 +88,11 @@ def _is_row(settings: object) -> bool:
 
 
 def _table(out: Path, names: Sequence[str]) -> str:
-    """Markdown, best gain first after the plain row."""
-    plain = of_run(out / _folder("plain"))
+    """The table in Markdown: the plain row, then the others with the largest gain first."""
+    plain = load_predictions(out / _folder("plain"))
     rows = []
     for name in names:
-        found = compare(plain, of_run(out / _folder(name)))
+        found = compare(plain, load_predictions(out / _folder(name)))
         gain = found.macro_f1_gain
         rows.append(
             (
@@ -114,8 +114,8 @@ def _folder(name: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train ablate",
-        description="Train each row of an ablation and print the table; rows done before are not trained again.",
-        epilog="Everything else (--data, --seed, --cross-validate, --workers, --set, ...) is handed on to `fit`.",
+        description="Train each row of an ablation that is not trained yet, and print the table.",
+        epilog="Everything else (--data, --seed, --cross-validate, --workers, --set, ...) is passed on to `fit`.",
     )
     names = ", ".join(sorted(file.stem for file in ABLATIONS.glob("*.toml")))
     parser.add_argument("ablation", help=f"a TOML file, or one of {names}")

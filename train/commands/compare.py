@@ -1,11 +1,11 @@
-"""`python -m train compare RUN RUN`: the second run against the first, on what both held out."""
+"""`python -m train compare RUN RUN`: compares the second run with the first on the images that both held out."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from train.evaluation.comparison import compare
-from train.evaluation.predictions import of_run
+from train.evaluation.predictions import load_predictions
 
 
 def main(argv: Sequence[str]) -> int:
@@ -14,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("first", type=Path, help="run folder")
     parser.add_argument("second", type=Path, help="run folder")
     options = parser.parse_args(argv)
-    found = compare(of_run(options.first), of_run(options.second))
+    found = compare(load_predictions(options.first), load_predictions(options.second))
     gains = (("accuracy", found.accuracy, found.accuracy_gain), ("macro-F1", found.macro_f1, found.macro_f1_gain))
     print(f"{found.images} images held out by both")
     for name, (before, after), gain in gains:

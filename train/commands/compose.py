@@ -1,7 +1,7 @@
-"""`python -m train compose`: whole frames out of crops, for calibrating a model that was trained on crops.
+"""`python -m train compose`: makes whole frames of crops, to calibrate a model that was trained on crops.
 
-On crops an animal fills the picture, so nothing can be learned from them of what a second look is worth, nor how sure a
-first look may be. The frames made here are no test: a figure of whole frames comes from frames that a camera took.
+In a crop the animal fills the image, so crops do not tell the weight of an attention crop, nor the thresholds for whole
+frames. The frames made here are no test data: figures for whole frames need frames that a camera took.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from train.fit.augment.background import place_in
 from train.recipe import load_recipe
 
 SIDE_PX = (480, 1440)
-"""Shorter side of the frames; within it an animal keeps the pixels that its crop has."""
+"""Range of the frames' shorter side, within which an animal keeps the pixels of its crop."""
 COLUMNS = ("path", "label", "scientificName", "site", "event", "width_px", "height_px",
            "box_x", "box_y", "box_width", "box_height")  # fmt: skip
 
@@ -52,9 +52,9 @@ def main(argv: Sequence[str]) -> int:
         path = Path(re.sub(r"^\.|[/\\]", "_", sample.label)) / f"{number:05d}.jpg"
         _write(options.out / path, pixels)
         species = sample.scientific_name or names.get(sample.label, "")
-        visit = sample.sequence or str(sample.path)
+        event = sample.sequence or str(sample.path)
         size_px, sides = pixels.shape[1::-1], (round(side, 5) for side in astuple(box))
-        rows.append([path, sample.label, species, sample.location, visit, *size_px, *sides])
+        rows.append([path, sample.label, species, sample.location, event, *size_px, *sides])
     table = options.out / "manifest.csv"
     with _writing(table), table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
@@ -65,8 +65,7 @@ def main(argv: Sequence[str]) -> int:
 def composed(crop: Pixels, frame: Pixels, height: float, rng: np.random.Generator) -> tuple[Pixels, Box]:
     """(a frame uint8[H, W, 3] with the crop in it, the crop's box).
 
-    The crop has `height` of the frame's height, or less where it would become too wide or have to be enlarged, for no
-    camera shows more than its pixels hold.
+    The crop's height is the fraction `height` of the frame's, or less where it would become too wide or be enlarged.
     """
     high, wide = crop.shape[:2]
     height_px = int(np.clip(high / height, *SIDE_PX))
@@ -86,7 +85,7 @@ def _animal(sample: Sample) -> Pixels:
 
 
 def _make_folder(path: Path) -> None:
-    """Of its own: a `manifest.csv` that lies there may be somebody's labels."""
+    """Make an empty folder; a `manifest.csv` in an existing one might be overwritten."""
     with _writing(path):
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
@@ -103,7 +102,7 @@ def _write(path: Path, pixels: Pixels) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """What goes wrong with the disk within is told in one line."""
+    """Turns an error of the disk into a `TrainError`."""
     try:
         yield
     except OSError as error:
@@ -112,16 +111,16 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train compose", description=__doc__)
-    parser.add_argument("--recipe", required=True, help="whose filters of the data count")
+    parser.add_argument("--recipe", required=True, help="the recipe whose filters of the data apply")
     parser.add_argument("--data", required=True, type=Path, help="labelled crops")
     parser.add_argument("--format", default="auto", help="layout of the data; auto recognises it")
     parser.add_argument("--backgrounds", required=True, type=Path, help="frames without animals")
     parser.add_argument("--out", required=True, type=Path, help="folder to make: frames and their manifest.csv")
     parser.add_argument("--height", type=float, nargs=2, default=(0.1, 0.6), metavar=("LEAST", "MOST"),
-                        help="of an animal, as a fraction of the frame's (default 0.1 0.6)")  # fmt: skip
+                        help="height of an animal as a fraction of the frame's (default 0.1 0.6)")  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave faulty samples out instead of stopping")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--skip-bad", action="store_true", help="leave samples with problems out instead of stopping")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (default 0)")
     return parser

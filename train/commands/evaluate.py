@@ -12,7 +12,7 @@ from edge.inference.card import SecondCrop
 from train import TrainError
 from train.commands.runner import not_negative
 from train.data.image_cache import default_cache
-from train.data.prepare import as_seen, pixel_source
+from train.data.prepare import pixel_source, samples_of_inputs
 from train.data.readers import read_dataset
 from train.data.validate import readable
 from train.evaluation.images import EvaluationImages
@@ -22,7 +22,7 @@ from train.evaluation.retrieval import retrieval_figures
 from train.recipe import recipe_from_document
 from train.run_folder import PREDICTIONS, RETRIEVAL, check_writable, holds_run, write_json
 from train.runtime.distributed import started
-from train.trained_model import Trained, file_digests
+from train.trained_model import TrainedModel, file_digests
 from train.trainer import draw_galleries
 
 CROP_WEIGHT = 0.5
@@ -75,16 +75,16 @@ def main(argv: Sequence[str]) -> int:
         workers=options.workers,
         crop_fraction=options.second_look,
     )
-    print(_evaluate(Trained(options.run), settings, options.out))
+    print(_evaluate(TrainedModel(options.run), settings, options.out))
     return 0
 
 
-def _evaluate(trained: Trained, settings: EvaluationSettings, out: Path) -> str:
+def _evaluate(trained: TrainedModel, settings: EvaluationSettings, out: Path) -> str:
     """Write predictions, figures and galleries to `out`; the summary for people."""
     known, recipe = trained.prototypes(), recipe_from_document(trained.checkpoint.recipe)
     dataset = read_dataset(settings.data, settings.format_)
     chosen = tuple(sample for sample in dataset.samples if settings.split in ("", sample.split))
-    samples = as_seen(readable(replace(dataset, samples=chosen), settings.skip_bad).samples, recipe)
+    samples = samples_of_inputs(readable(replace(dataset, samples=chosen), settings.skip_bad).samples, recipe)
     if not samples:
         of_split = f" of split {settings.split!r}" if settings.split else " that can be read"
         raise TrainError(f"{settings.data} has no samples{of_split}; give other data")
@@ -103,20 +103,18 @@ def _evaluate(trained: Trained, settings: EvaluationSettings, out: Path) -> str:
         predictions = predict(network, trained.labels, images, known, 0, processes.device, settings.workers, crop)
         predictions.save(out / PREDICTIONS)
         draw_galleries(network, predictions, images, processes.device, out)
-    notes, lessons = [], trained.lessons
-    strangers = [sample.label for sample in samples if sample.label not in trained.names]
-    if strangers:
-        named = ", ".join(sorted(set(strangers)))
-        notes.append(
-            f"warning: {len(strangers)} images have a label that the model lacks: {named}; they count as unseen"
-        )
-    if lessons is not None:
+    notes, references = [], trained.references
+    unknown = [sample.label for sample in samples if sample.label not in trained.names]
+    if unknown:
+        named = ", ".join(sorted(set(unknown)))
+        notes.append(f"warning: {len(unknown)} images have a label that the model lacks: {named}; they count as unseen")
+    if references is not None:
         queries = predictions.where(predictions.truth != UNSEEN)
-        found = retrieval_figures(queries.embedding, queries.truth, lessons.embedding, lessons.truth)
+        found = retrieval_figures(queries.embedding, queries.truth, references.embedding, references.truth)
         write_json(out / RETRIEVAL, asdict(found))
-        taught = int(np.isin(file_digests(samples), lessons.digest).sum())
-        if taught:
-            notes.append(f"warning: the model was taught with {taught} of these images; new ones tell more")
+        reused = int(np.isin(file_digests(samples), references.digest).sum())
+        if reused:
+            notes.append(f"warning: {reused} of these images were trained on or enrolled; a fair test needs new ones")
     taxa = tuple(label.taxon for label in trained.labels)
     return report_predictions(predictions, taxa, out, f"images of {dataset.name}", notes)
 
@@ -143,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with --data: also classify the attention crop, a square of this fraction of the frame's shorter side, "
         "and combine both predictions as the device does, at equal weights",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave faulty samples out instead of stopping")
+    parser.add_argument("--skip-bad", action="store_true", help="leave samples with problems out instead of stopping")
     parser.add_argument("--out", type=Path, help="folder for the figures on other data")
     parser.add_argument("--workers", type=not_negative, default=0, help="loader processes")
     parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")

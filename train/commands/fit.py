@@ -16,7 +16,7 @@ from train.commands.runner import not_negative
 from train.data.image_cache import default_cache
 from train.data.prepare import Prepared, choose_folds, prepare, read_backgrounds
 from train.data.split import Fold
-from train.evaluation.predictions import of_run
+from train.evaluation.predictions import load_predictions
 from train.evaluation.report import missing_folds, report_run
 from train.fit.loop import check_settings
 from train.recipe import RECIPES, Recipe, load_recipe
@@ -157,7 +157,7 @@ def _announce(line: str) -> None:
 
 def _figures_of(run: Path) -> dict[str, object]:
     """Figures of a cross-validation, for the checkpoint that is trained on all of its data."""
-    missing = missing_folds(run, of_run(run))
+    missing = missing_folds(run, load_predictions(run))
     if missing:
         numbers = ", ".join(map(str, sorted(missing)))
         raise TrainError(f"{run} is no complete cross-validation: fold {numbers} is missing; give one with all folds")
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
     )
-    parser.add_argument("--seed", type=int, help="of everything that is random (default: the recipe's)")
+    parser.add_argument("--seed", type=int, help="seed of all random choices (default: the recipe's)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--fold", type=int, default=0, help="the fold to hold out (default 0)")
     which.add_argument("--cross-validate", action="store_true", help="train once for each fold and pool the figures")
@@ -186,8 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--figures-of", type=Path, metavar="RUN", help="with --all-data: cross-validation to quote in the card"
     )
-    parser.add_argument("--resume", action="store_true", help="go on after the last whole epoch")
-    parser.add_argument("--skip-bad", action="store_true", help="leave faulty samples out instead of stopping")
+    parser.add_argument("--resume", action="store_true", help="continue after the last completed epoch")
+    parser.add_argument("--skip-bad", action="store_true", help="leave samples with problems out instead of stopping")
     parser.add_argument(
         "--backgrounds", type=Path, help="frames without animals, for pasting and background replacement"
     )

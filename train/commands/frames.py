@@ -1,4 +1,4 @@
-"""`python -m train frames`: an exported model on whole frames, through the device's own pipeline."""
+"""`python -m train frames`: runs an exported model on whole frames with the device's pipeline."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from train import TrainError
 from train.data.readers import read_dataset
 from train.data.sample import Dataset, Sample
 from train.data.validate import readable
-from train.evaluation.whole_frames import answer_frames, read_frames, summarise
+from train.evaluation.whole_frames import predict_frames, read_frames, summarise
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,29 +21,29 @@ def main(argv: Sequence[str]) -> int:
     except ModelError as error:
         raise TrainError(str(error)) from error
     frames = read_frames(options.frames, options.source, options.boxes)
-    pictures = Dataset(str(options.frames), tuple(Sample(frame.path, frame.scientific_name) for frame in frames))
-    whole = {sample.path for sample in readable(pictures, options.skip_bad).samples}
+    dataset = Dataset(str(options.frames), tuple(Sample(frame.path, frame.scientific_name) for frame in frames))
+    decoded = {sample.path for sample in readable(dataset, options.skip_bad).samples}
     training = _training(options.training) if options.training else ()
-    answers = answer_frames(model, [frame for frame in frames if frame.path in whole], training)
-    for answer in answers:
-        mark = {True: "near", False: "", None: "?"}[answer.near_training] if training else ""
+    predictions = predict_frames(model, [frame for frame in frames if frame.path in decoded], training)
+    for prediction in predictions:
+        mark = {True: "near", False: "", None: "?"}[prediction.near_training] if training else ""
         print(
-            f"{answer.frame.path.name:<24} {answer.frame.scientific_name:<26} first {answer.first:<26}"
-            f" both {answer.both:<26} {mark}".rstrip()
+            f"{prediction.frame.path.name:<24} {prediction.frame.scientific_name:<26} whole {prediction.whole:<26}"
+            f" with crop {prediction.combined:<26} {mark}".rstrip()
         )
-    print(summarise(answers))
+    print(summarise(predictions))
     return 0
 
 
 def _training(path: Path) -> tuple[Sample, ...]:
-    """What is not known of them is said: a frame near to such a one cannot be told from a far one."""
+    """The training samples; a warning says how many have no time, for frames near to these cannot be recognised."""
     dataset = read_dataset(path)
     for problem in dataset.problems:
         print(f"bad_row: {problem}", file=sys.stderr)
     rows = len(dataset.samples) + len(dataset.problems)
     untimed = rows - sum(sample.captured_at is not None for sample in dataset.samples)
     if untimed:
-        print(f"warning: no time is known of {untimed} of {rows} training samples; what is near to them is not marked",
+        print(f"warning: {untimed} of {rows} training samples have no time; frames near to them are not marked",
               file=sys.stderr)  # fmt: skip
     return dataset.samples
 

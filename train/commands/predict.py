@@ -1,4 +1,4 @@
-"""`python -m train predict`: a gallery of any pictures, with answers and attention."""
+"""`python -m train predict`: draws a gallery of images with their predictions and attention."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ from train.data.validate import readable
 from train.evaluation.gallery import draw_gallery, make_tiles
 from train.evaluation.images import EvaluationImages
 from train.runtime.distributed import started
-from train.trained_model import Trained
+from train.trained_model import TrainedModel
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,22 +27,22 @@ def main(argv: Sequence[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.count < 1:
-        raise TrainError(f"--count is {options.count}; expected at least 1 picture")
+        raise TrainError(f"--count is {options.count}; expected at least 1 image")
     _check_out(options.out)
-    trained = Trained(options.run)
-    files = sorted(file for path in options.pictures for file in (images_below(path) if path.is_dir() else [path]))
+    trained = TrainedModel(options.run)
+    files = sorted(file for path in options.images for file in (images_below(path) if path.is_dir() else [path]))
     if not files:
-        raise TrainError(f"{', '.join(map(str, options.pictures))}: no pictures there")
+        raise TrainError(f"{', '.join(map(str, options.images))}: no images there")
     if len(files) > options.count:
-        print(f"the first {options.count} of {len(files)} pictures; --count for more", file=sys.stderr)
+        print(f"the first {options.count} of {len(files)} images; --count for more", file=sys.stderr)
     chosen = Dataset("the gallery", tuple(Sample(file, "") for file in files[: options.count]))
     samples = readable(chosen, options.skip_bad).samples
     if not samples:
-        raise TrainError(f"{', '.join(map(str, options.pictures))}: no picture there can be read")
+        raise TrainError(f"{', '.join(map(str, options.images))}: no image there can be read")
     labels = [label.common_name for label in trained.labels]
     if trained.temperature is None:
-        print(f"warning: {options.run} lacks held-out answers: its probabilities are not calibrated", file=sys.stderr)
-    # Not of the recipe: checkpoints that no recipe made answer too.
+        print(f"warning: {options.run} has no held-out predictions: probabilities are not calibrated", file=sys.stderr)
+    # From the checkpoint, for not every checkpoint has a recipe.
     size_px = trained.checkpoint.input_height_px
     with started(options.device) as processes:
         images = EvaluationImages(samples, PixelSource(size_px), size_px, trained.checkpoint.fit)
@@ -58,9 +58,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_out(path: Path) -> None:
-    """Before the work rather than after it."""
+    """Raise `TrainError` before the work rather than after it."""
     if path.suffix.lower() != ".png" or path.is_dir():
-        raise TrainError(f"--out is {path}; expected a picture to write, such as gallery.png")
+        raise TrainError(f"--out is {path}; expected a PNG file to write, such as gallery.png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") if path.exists() else TemporaryFile(dir=path.parent):
@@ -70,12 +70,12 @@ def _check_out(path: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train predict", description="Draw answers and attention.")
+    parser = argparse.ArgumentParser(prog="python -m train predict", description="Draw predictions and attention.")
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
-    parser.add_argument("pictures", type=Path, nargs="+", help="pictures, or folders of them")
-    parser.add_argument("--out", type=Path, default=Path("gallery.png"), help="picture to write (default gallery.png)")
-    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out instead of stopping")
-    parser.add_argument("--count", type=int, default=48, help="at most so many pictures")
+    parser.add_argument("images", type=Path, nargs="+", help="images, or folders of them")
+    parser.add_argument("--out", type=Path, default=Path("gallery.png"), help="PNG file to write (default gallery.png)")
+    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
+    parser.add_argument("--count", type=int, default=48, help="largest number of images (default 48)")
     parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser

@@ -54,7 +54,7 @@ def _run(program: str, commands: Commands, expected: tuple[type[Exception], ...]
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        # Every table and picture may be the one that the disk has no room for.
+        # Every table and image may be the one that the disk has no room for.
         if error.errno not in _NO_ROOM:
             raise
         what = error.filename or "what this command makes"

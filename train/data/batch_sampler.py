@@ -1,4 +1,4 @@
-"""In which order samples are drawn: by the seed and the epoch alone, whatever number of processes share the work."""
+"""The order of samples in an epoch: the seed and the epoch decide it, whatever the number of processes."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from train.recipe import Balance
 
 
 class BatchOrder(Sampler[list[tuple[int, int]]]):
-    """Batches of (sample, seed) for this process; the batches of all processes together are those of a single one."""
+    """Batches of (sample, seed) for this process; all processes together draw the batches of a single process."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class BatchOrder(Sampler[list[tuple[int, int]]]):
         parts: int = 1,
     ) -> None:
         """`batch` counts the samples of all `world` processes and is a multiple of `world * parts`. The first parts of
-        all processes are together the first of `parts` of the batch, and so on.
+        all processes together are the first part of the batch, and so on.
         """
         self.count, self.batch, self.seed, self.rank, self.world = len(samples), batch, seed, rank, world
         self.parts = parts
@@ -49,7 +49,7 @@ class BatchOrder(Sampler[list[tuple[int, int]]]):
             yield [(int(place), int(seed)) for place, seed in zip(order[places], seeds[places], strict=True)]
 
 
-def draws(samples: Sequence[Sample], labels: Sequence[str], balance: Balance) -> list[float]:
+def expected_draws(samples: Sequence[Sample], labels: Sequence[str], balance: Balance) -> list[float]:
     """How often each label is drawn in an epoch, on average."""
     weights = np.full(len(samples), 1.0) if balance == "plain" else len(samples) * drawing_weights(samples, balance)
     own = np.array([sample.label for sample in samples])
@@ -57,8 +57,8 @@ def draws(samples: Sequence[Sample], labels: Sequence[str], balance: Balance) ->
 
 
 def drawing_weights(samples: Sequence[Sample], balance: Balance) -> np.ndarray:
-    """float64[N], sums to 1: each label drawn equally often; within it, when asked, each sequence by the square root of
-    its size (frames of one visit are near copies of each other).
+    """Probabilities float64[N] that draw each label equally often; within it, with `class_and_sequence`, each sequence
+    by the square root of its size (frames of one event are near duplicates of each other).
     """
     if balance == "class_and_sequence":
         sizes = Counter((sample.label, sample.sequence) for sample in samples)

@@ -1,4 +1,4 @@
-"""Samples' pixels, seen as the device sees them, decoded once and kept small."""
+"""Decodes the pixels of samples as the device does, and caches them on disk."""
 
 import hashlib
 import os
@@ -20,21 +20,21 @@ from edge.inference.box_classification import DETAIL
 from train.data.sample import Box, Sample
 
 _UNWRITABLE: set[Path] = set()
-"""Caches that this process has failed to write to, once: work goes on without them."""
+"""Caches that this process could not write to: work goes on without them."""
 
 
 def default_cache() -> Path:
-    """Where decoded images are kept unless told otherwise: `$XDG_CACHE_HOME/edge-classify/pixels`."""
+    """The default folder of decoded images: `$XDG_CACHE_HOME/edge-classify/pixels`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edge-classify" / "pixels"
 
 
 def upright_size_px(path: Path) -> tuple[int, int]:
-    """(width, height) of the picture as it is decoded, turned as its EXIF says; by its header. Raises `OSError`."""
+    """(width, height) from the file's header, of the image turned upright by its EXIF. Raises `OSError`."""
     from PIL import Image
 
     with Image.open(path) as image:
         width, height = image.size
-        # Of a TIFF Pillow gives the upright size by itself.
+        # Pillow gives the upright size of a TIFF by itself.
         turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
 
@@ -58,7 +58,7 @@ class PixelSource:
     cache: Path | None = None
 
     def read(self, sample: Sample) -> Pixels:
-        """uint8[H, W, 3]. Raises `BadFrame` or `OSError` for what the check of the dataset would have listed."""
+        """uint8[H, W, 3]. Raises `BadFrame` or `OSError` for a file that the check of the dataset would have listed."""
         if self.cache is None:
             return self._decode(sample)
         file = self.cache / f"{self._key(sample)}.npy"
@@ -119,7 +119,7 @@ class PixelSource:
 
 
 def _keep(pixels: Pixels, file: Path) -> None:
-    """Whole or not at all: several processes share the folder."""
+    """Write the file whole or not at all: several processes share the folder."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=file.parent)
     try:

@@ -1,7 +1,7 @@
-"""Pictures that show nearly the same: visits that are one visit, and labels that contradict each other.
+"""Finds images that are nearly the same: events that are one event, and labels that contradict each other.
 
-Folders of a survey are often sorted by several people, and one visit of one animal then stands in two of them, under
-two names: a model is tested on what it has seen, and punished for being right.
+The folders of a survey are often sorted by several people, and one event then stands in two of them under two names: a
+model is tested on images that it was trained on, and counted as wrong where it is right.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,23 +17,23 @@ from train.data.sample import Sample
 
 SIDE_PX = 32
 LEAST_CORRELATION = 0.97
-"""Of two pictures of `SIDE_PX`, whatever their brightness and contrast."""
+"""Correlation of two images of `SIDE_PX` from which on they are near duplicates, whatever their brightness."""
 MOST_SAMPLES = 20_000
-"""Every pair is compared: more would take minutes."""
+"""All pairs are compared, which would take minutes for more samples."""
 _ROWS = 1024
 _AT_ONCE = 256
-"""Rows of which all columns are looked at; a multiple of 8."""
+"""Rows whose columns are unpacked together; a multiple of 8."""
 
 
 @dataclass(frozen=True, slots=True)
-class NearCopies:
-    """Which of N samples look alike. Of one camera's frames nearly all do, so each pair has a bit: no list of pairs."""
+class NearDuplicates:
+    """Which of N samples are near duplicates, as one bit for each pair: nearly all frames of one camera can be."""
 
     later: NDArray[np.uint8]
-    """uint8[N, ceil(N / 8)]: bit c of row r is set where c comes after r and looks like it."""
+    """uint8[N, ceil(N / 8)]: bit c of row r is set where c comes after r and is a near duplicate of it."""
 
     def rows(self) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
-        """(places, bool[P, N]: what looks like each of them, itself not) until all places were named."""
+        """All samples in parts: (places, bool[P, N] that marks the near duplicates of each, without itself)."""
         count = len(self.later)
         for start in range(0, count, _AT_ONCE):
             part = slice(start, min(start + _AT_ONCE, count))
@@ -43,8 +43,8 @@ class NearCopies:
             yield part, alike
 
     def contradicted(self, labels: Sequence[str]) -> tuple[int, ...]:
-        """Places whose label is not the one that most of their near copies have, themselves among them; where two
-        labels are equally many nobody knows, and all of them are named.
+        """Places of samples whose near duplicates mostly have another label, the sample itself counted. Where two
+        labels are equally frequent, the samples of both are listed.
         """
         if not labels:
             return ()
@@ -60,13 +60,13 @@ class NearCopies:
         return tuple(found)
 
     def across(self, groups: Sequence[str]) -> int:
-        """Samples that have a near copy in another group."""
+        """The number of samples that have a near duplicate in another group."""
         number = np.unique(np.array(groups), return_inverse=True)[1].astype(np.int32)
         return sum(int((alike & (number[part, None] != number[None])).any(axis=1).sum()) for part, alike in self.rows())
 
 
-def find_near_copies(samples: Sequence[Sample], source: PixelSource) -> NearCopies:
-    """All pairs of samples that look alike, as they are trained on (cut out where the source cuts them out)."""
+def find_near_duplicates(samples: Sequence[Sample], source: PixelSource) -> NearDuplicates:
+    """All pairs of near duplicates among the samples, whole frames or crops as they are trained on."""
     with ThreadPoolExecutor() as pool:
         small = np.stack(
             list(pool.map(lambda sample: resize_to_input(source.read(sample), SIDE_PX, SIDE_PX, "squash"), samples))
@@ -80,13 +80,13 @@ def find_near_copies(samples: Sequence[Sample], source: PixelSource) -> NearCopi
         alike = flat[start : start + _ROWS] @ flat.T > LEAST_CORRELATION
         alike &= places[None] > places[start : start + _ROWS, None]
         found.append(np.packbits(alike, axis=1))
-    return NearCopies(np.concatenate(found))
+    return NearDuplicates(np.concatenate(found))
 
 
-def joined(samples: Sequence[Sample], copies: NearCopies) -> tuple[Sample, ...]:
-    """The samples with one sequence in place of those that share near copies, and one location likewise."""
-    sequences = _merged([sample.sequence or str(sample.path) for sample in samples], copies)
-    locations = _merged([sample.location for sample in samples], copies)
+def join_near_duplicates(samples: Sequence[Sample], duplicates: NearDuplicates) -> tuple[Sample, ...]:
+    """The samples, with the sequences and the locations that share near duplicates joined into one."""
+    sequences = _merged([sample.sequence or str(sample.path) for sample in samples], duplicates)
+    locations = _merged([sample.location for sample in samples], duplicates)
     return tuple(
         replace(sample, sequence=sequences.get(sample.sequence or str(sample.path), sample.sequence),
                 location=locations.get(sample.location, sample.location))
@@ -94,14 +94,14 @@ def joined(samples: Sequence[Sample], copies: NearCopies) -> tuple[Sample, ...]:
     )  # fmt: skip
 
 
-def _merged(groups: Sequence[str], copies: NearCopies) -> dict[str, str]:
-    """The new name of each group that has near copies in another; the empty name stands for no group."""
+def _merged(groups: Sequence[str], duplicates: NearDuplicates) -> dict[str, str]:
+    """The new name of each group that has near duplicates in another; the empty name stands for no group."""
     names = sorted(set(groups) - {""})
     number = {name: place for place, name in enumerate(names)}
     group = np.array([number.get(name, -1) for name in groups], np.int64)
     component = np.arange(len(names))
     known = group.copy()
-    for part, alike in copies.rows():
+    for part, alike in duplicates.rows():
         for own, near in zip(group[part], alike, strict=True):
             if own < 0:
                 continue

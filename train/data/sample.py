@@ -12,11 +12,11 @@ from train import TrainError
 
 
 class DataError(TrainError):
-    """A dataset cannot be read or used as asked; one line with what to do next."""
+    """A dataset cannot be read or used as asked; the text is one line with what to do next."""
 
 
 _SLACK = 1.01
-"""Boxes that people and detectors draw end a little outside of the frame."""
+"""Boxes that people and detectors draw may end a little outside of the frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,9 @@ class Box(edge.image.box.Box):
 
     @classmethod
     def of_fractions(cls, x: str, y: str, width: str, height: str) -> "Box":
-        """From a table's cells. Raises `ValueError` for what is no part of the frame, such as a box in pixels."""
+        """A box from a table's cells. Raises `ValueError` for one that is no part of the frame, such as one in
+        pixels.
+        """
         try:
             box = cls(float(x), float(y), float(width), float(height))
         except ValueError:
@@ -50,7 +52,7 @@ class Box(edge.image.box.Box):
 
 @dataclass(frozen=True, slots=True)
 class Keypoint:
-    """A named part of the body that is seen, as fractions of the upright frame's sides."""
+    """A visible, named part of the body, as fractions of the upright frame's sides."""
 
     name: str
     x: float
@@ -64,7 +66,7 @@ class Sample:
     path: Path
     label: str
     location: str = ""
-    """The camera's place. The unit of generalisation: a fair test shares none with training."""
+    """The camera's location. A fair test shares no location with training."""
     sequence: str = ""
     """Frames of one trigger, or of one independent event where the data gives events."""
     captured_at: datetime | None = None
@@ -74,14 +76,14 @@ class Sample:
     """`train`, `val` or `test` where the data has an official split."""
     scientific_name: str = ""
     size_px: tuple[int, int] | None = None
-    """(width, height), where the data says it."""
+    """(width, height) of the frame, where the data gives it."""
     root: Path | None = None
     """The folder of the data."""
 
     @property
     def name(self) -> str:
-        """Tells the sample in tables, wherever the data lies: the path within it, and the box's corner where one image
-        has several.
+        """The sample's name in tables: the path within the data, and the corner of the box, for an image may have
+        several.
         """
         path = self.path
         if self.root is not None and path.is_relative_to(self.root):
@@ -96,7 +98,7 @@ class Dataset:
     name: str
     samples: tuple[Sample, ...]
     taxa: dict[str, Taxon] = field(default_factory=dict)
-    """By label, where the data knows them."""
+    """Taxon by label, where the data gives it."""
     problems: tuple[str, ...] = ()
     """Rows that gave no sample, one line each."""
 
@@ -105,13 +107,13 @@ class Dataset:
         return tuple(sorted({sample.label for sample in self.samples}))
 
     def counts(self) -> dict[str, int]:
-        """Samples of each label, most first."""
+        """Number of samples of each label, the most frequent first."""
         return dict(Counter(sample.label for sample in self.samples).most_common())
 
 
 def one_per_frame(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Of the boxes of one frame with the same label one sample, its box around them all: seen whole, they are the same
-    picture, and a herd would count as often as it has animals.
+    """One sample for all boxes of a frame with the same label, its box around them all: as whole frames they are the
+    same image, and a herd would count as often as it has animals.
     """
     kept: dict[tuple[Path, str], Sample] = {}
     for sample in samples:
@@ -122,7 +124,7 @@ def one_per_frame(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 
 def read_time(text: str, column: str) -> datetime | None:
-    """A table's cell, in UTC where it names no offset; `None` where it is empty. Raises `ValueError`."""
+    """The time in a table's cell, in UTC where it has no offset; `None` for an empty cell. Raises `ValueError`."""
     if not text:
         return None
     try:

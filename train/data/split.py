@@ -1,4 +1,4 @@
-"""Which samples are trained on and which are tested with. By location or sequence; by image alone only when asked."""
+"""Splits samples into training and test parts: by location or by sequence, by single images only when asked."""
 
 import warnings
 from collections import Counter
@@ -14,7 +14,7 @@ from train.recipe import SplitBy
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Places in the list of samples."""
+    """A training and a test part, as places in the list of samples."""
 
     train: tuple[int, ...]
     test: tuple[int, ...]
@@ -30,7 +30,7 @@ class Leak:
     sequences: tuple[str, ...]
     images: tuple[str, ...]
     unknown_sequence: int
-    """Test samples of which neither sequence nor location is known: for these no leak can be ruled out."""
+    """Number of test samples without sequence and location: a leak cannot be ruled out for them."""
 
     def warnings(self, by: SplitBy) -> Iterator[str]:
         """One line for each reason to doubt the test figures."""
@@ -39,12 +39,12 @@ class Leak:
         if self.sequences:
             yield (
                 f"{len(self.sequences)} sequences are in both training and test, e.g. {self.sequences[0]}: "
-                "figures are of frames nearly seen before; split by sequence or location"
+                "the test images are nearly training images; split by sequence or location"
             )
         if self.unknown_sequence:
             yield f"{self.unknown_sequence} test images have neither sequence nor location: a leak cannot be ruled out"
         if self.locations and by != "location":
-            yield f"{len(self.locations)} locations are in both training and test: figures are not those of a new one"
+            yield f"{len(self.locations)} locations are in both training and test: figures do not hold for new ones"
 
 
 def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tuple[Fold, ...]:
@@ -55,12 +55,12 @@ def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tupl
     if by == "official":
         return (official(samples),)
     if count < 2:
-        raise DataError(f"data.folds is {count}; at least two are needed, of which one is tested with")
+        raise DataError(f"data.folds is {count}; at least two are needed, one of them for the test")
     groups = [_group(sample, by) for sample in samples]
     if "" in groups:
         other: SplitBy = "location" if by == "sequence" else "sequence"
         known = all(_group(sample, other) for sample in samples)
-        instead = f"set data.split={other}" if known else "set data.split=image (which tells less)"
+        instead = f"set data.split={other}" if known else "set data.split=image (a weaker test)"
         raise DataError(f"{samples[groups.index('')].path} has no {by}; add it to the data, or {instead}")
     if len(set(groups)) < count:
         raise DataError(
@@ -72,7 +72,7 @@ def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tupl
     if most < count:
         raise DataError(f"no label has more than {most} samples, fewer than the {count} folds asked for")
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    # Rare labels have fewer groups than folds: that some test part lacks them is known, and shows in the tables.
+    # Rare labels have fewer groups than folds, so some test parts lack them; the tables show it.
     places = np.arange(len(samples))
     parts = []
     with warnings.catch_warnings():
@@ -102,7 +102,7 @@ def find_leak(samples: Sequence[Sample], fold: Fold) -> Leak:
     train, test = ([samples[place] for place in places] for places in (fold.train, fold.test))
     return Leak(
         locations=_shared((s.location for s in train), (s.location for s in test)),
-        sequences=_shared(map(_visit, train), map(_visit, test)),
+        sequences=_shared(map(_sequence_name, train), map(_sequence_name, test)),
         images=tuple(sorted({str(sample.path) for sample in train} & {str(sample.path) for sample in test})),
         unknown_sequence=sum(not sample.sequence and not sample.location for sample in test),
     )
@@ -112,8 +112,8 @@ def _shared(train: Iterable[str], test: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted((set(train) & set(test)) - {""}))
 
 
-def _visit(sample: Sample) -> str:
-    """Many projects count their events anew at each place."""
+def _sequence_name(sample: Sample) -> str:
+    """The sequence with its location: many projects number the events of each location from one."""
     return f"{sample.sequence} at {sample.location}" if sample.sequence and sample.location else sample.sequence
 
 

@@ -1,4 +1,4 @@
-"""The taxa of labels, from a table beside a recipe."""
+"""Reads the taxa of labels from the table that a recipe names."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ _OTHER_KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def is_no_animal(label: str) -> bool:
-    """Whether the label is one of those reserved for blanks, humans and vehicles, which stand in no table of taxa."""
+def is_reserved_label(label: str) -> bool:
+    """Whether the label is reserved for blanks, humans or vehicles, which need no row in a table of taxa."""
     return label.lower() in _OTHER_KINDS
 
 
@@ -30,7 +30,7 @@ def read_taxa(path: Path) -> tuple[dict[str, Taxon], tuple[Taxon, ...]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
-                if is_no_animal((row.get("label") or "").strip()):
+                if is_reserved_label((row.get("label") or "").strip()):
                     continue
                 taxon = _taxon(row, f"{path.name} line {number}")
                 if row.get("label"):
@@ -43,7 +43,7 @@ def read_taxa(path: Path) -> tuple[dict[str, Taxon], tuple[Taxon, ...]]:
 
 
 def card_labels(labels: Sequence[str], taxa: Mapping[str, Taxon]) -> tuple[Label, ...]:
-    """The labels as the model's card names them.
+    """The labels for the model card.
 
     A label without a taxon is a species of its own name, unless that name says blank, human or vehicle.
     """

@@ -1,1 +1,1 @@
-"""Predictions on images that were held out, and every figure worked out of them."""
+"""Predictions on held-out images, and the figures that are computed from them."""

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature, calibration error, thresholds for a wanted precision."""
+"""Temperature scaling, calibration error and thresholds."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Of equal-width bins of confidence; bins without samples are left out."""
+    """Mean confidence and accuracy in equal-width bins of confidence; bins without samples are left out."""
 
     confidence: tuple[float, ...]
     accuracy: tuple[float, ...]
@@ -26,7 +26,9 @@ class Reliability:
 
 
 def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
-    """Of least negative log-likelihood (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
+    """The temperature of least negative log-likelihood (Guo et al. 2017, "On Calibration of Modern Neural
+    Networks").
+    """
     places = np.arange(len(truth))
 
     def loss(log_temperature: float) -> float:
@@ -71,11 +73,11 @@ def reliability(probabilities: NDArray[np.float64], truth: NDArray[np.int64], bi
 def threshold_for_precision(
     probabilities: NDArray[np.float64], truth: NDArray[np.int64], wanted: float
 ) -> float | None:
-    """The least confidence from which on answers are right at least `wanted` of the time; `None` when none is."""
+    """The least confidence above which the share of right predictions is at least `wanted`; `None` if there is none."""
     confidence = probabilities.max(1)
     order = np.argsort(-confidence, kind="stable")
     right = np.cumsum(probabilities.argmax(1)[order] == truth[order]) / np.arange(1, len(order) + 1)
-    # Equal confidences are answered or refused together: only the last of them is a possible threshold.
+    # Equal confidences lie on the same side of a threshold: only the last of them is a possible one.
     last = np.append(np.diff(confidence[order]) != 0, True)
     good = np.flatnonzero((right >= wanted) & last)
     return float(confidence[order][good[-1]]) if len(good) else None
@@ -84,7 +86,7 @@ def threshold_for_precision(
 def coverage_precision(
     probabilities: NDArray[np.float64], truth: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(coverage, precision), each float64[N]: answering only the k most confident samples, k = 1..N."""
+    """(coverage, precision), each float64[N]: those of the k most confident samples alone, k = 1..N."""
     order = np.argsort(-probabilities.max(1), kind="stable")
     right = np.cumsum(probabilities.argmax(1)[order] == truth[order])
     count = np.arange(1, len(order) + 1)

@@ -1,4 +1,4 @@
-"""Two runs on the same held-out samples: what changed, and whether chance could have done it."""
+"""Compares two runs on the same held-out samples: gains, intervals and a significance test."""
 
 from dataclasses import dataclass
 
@@ -12,25 +12,27 @@ from train.evaluation.predictions import UNSEEN, Predictions
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The second run against the first."""
+    """The figures of the second run against those of the first."""
 
     images: int
     accuracy: tuple[float, float]
     accuracy_gain: Interval
-    """With a paired interval over sequences."""
+    """Gain of accuracy, with a paired interval over sequences."""
     macro_f1: tuple[float, float]
     macro_f1_gain: Interval
     won: int
-    """Images that only the second run has right."""
+    """Number of images that only the second run has right."""
     lost: int
     p_value: float
-    """Exact McNemar test of `won` against `lost`; it takes images as independent, which frames of a burst are not."""
+    """Exact McNemar test of `won` against `lost`; it treats images as independent, which the frames of a burst
+    are not.
+    """
     recall: dict[str, tuple[float, float]]
-    """By label."""
+    """Recall of both runs by label."""
 
 
 def compare(first: Predictions, second: Predictions, seed: int = 0) -> Comparison:
-    """On the samples that both runs held out. Raises `TrainError` when there are none or the labels differ."""
+    """Compare on the samples that both runs held out. Raises `TrainError` when there are none or the labels differ."""
     if first.labels != second.labels:
         raise TrainError("the runs have different labels; only runs on the same labels can be compared")
     first, second = (run.where(run.truth != UNSEEN) for run in (first, second))
@@ -70,19 +72,19 @@ def compare(first: Predictions, second: Predictions, seed: int = 0) -> Compariso
 
 
 def _common_names(first: Predictions, second: Predictions) -> tuple[list[str], dict[str, int]]:
-    """(the first's names, places of the second by name), as both runs name them.
+    """(names of the first run's samples, places of the second run's samples by name), in names that both runs share.
 
-    Runs of before named samples by the path as it was typed, with folders in front of the path within the data.
+    Earlier versions named samples by the path as it was typed, with folders before the path within the data.
     """
     names, others = [str(name) for name in first.name], [str(name) for name in second.name]
     for folders in range(max(name.count("/") for name in (*names, *others)) + 1):
         for one, other in ((names, _without(others, folders)), (_without(names, folders), others)):
-            told = folders == 0 or (len(set(one)) == len(names) and len(set(other)) == len(others))
-            if told and set(one) & set(other):
+            unique = folders == 0 or (len(set(one)) == len(names) and len(set(other)) == len(others))
+            if unique and set(one) & set(other):
                 return one, {name: place for place, name in enumerate(other)}
     return names, {}
 
 
 def _without(names: list[str], folders: int) -> list[str]:
-    """The names less their first folders; a name that has no more keeps its last part."""
+    """The names without their first folders; the last part of a name is always kept."""
     return ["/".join(name.split("/")[min(folders, name.count("/")) :]) for name in names]

@@ -1,4 +1,4 @@
-"""Held-out pictures with what the network saw in them: a page to look at, right answers, mistakes, where it looked."""
+"""Draws a gallery of images with their predictions and the attention laid over them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ _RIGHT, _WRONG, _UNKNOWN = "#1b6e53", "#b3261e", "#555555"
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One picture of the gallery."""
+    """One image of the gallery."""
 
     pixels: Pixels
-    """uint8[S, S, 3], as the network saw it, with the attention laid over."""
+    """uint8[S, S, 3]: the network's input with the attention laid over it."""
     caption: str
     right: bool | None
-    """`None` where the truth is not known."""
+    """Whether the prediction is right; `None` where the label is not known."""
 
 
 def draw_gallery(tiles: Sequence[Tile], path: Path, title: str) -> None:
-    """Pairs of lines above each picture; green is right, red is wrong."""
+    """Draw the tiles with two lines of caption above each; green is right, red is wrong."""
     rows = -(-len(tiles) // _COLUMNS)
     figure = Figure(figsize=(_TILE_IN * _COLUMNS, 2.6 * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -58,7 +58,7 @@ def make_tiles(
     device: torch.device,
     temperature: float = 1.0,
 ) -> list[Tile]:
-    """A tile for each sample, in their order; samples labelled "" have no truth."""
+    """A tile for each sample, in their order; the label of an unlabelled sample is empty."""
     tiles = []
     network.to(device).eval()
     for place, sample in enumerate(images.samples):
@@ -75,7 +75,7 @@ def make_tiles(
 
 
 def overlay(pixels: Pixels, attention: NDArray[np.float32], strength: float = 0.45) -> Pixels:
-    """uint8[S, S, 3]: the picture with the sum of its attention maps float32[M, h, w] as warm colour."""
+    """uint8[S, S, 3]: the image with the sum of its attention maps float32[M, h, w] in warm colours."""
     heat = attention.sum(0)
     low, high = float(heat.min()), float(heat.max())
     heat = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
@@ -88,10 +88,10 @@ def overlay(pixels: Pixels, attention: NDArray[np.float32], strength: float = 0.
 def choose_for_gallery(
     right: NDArray[np.bool_], confidence: NDArray[np.float64], truth: NDArray[np.int64], count: int = 24
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(places of a fair mix, places of the worst mistakes).
+    """(places of a representative selection, places of the worst mistakes).
 
-    The mix takes labels in turn and within each spreads evenly over confidence, so that it flatters nobody. The worst
-    mistakes are the most confident ones.
+    The selection takes as many samples of each label, evenly spread over their confidence. The worst mistakes are the
+    most confident ones.
     """
     by_label = [np.flatnonzero(truth == label) for label in np.unique(truth)]
     each = max(1, -(-count // max(1, len(by_label))))

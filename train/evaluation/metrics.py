@@ -1,4 +1,4 @@
-"""Figures of predictions: overall, by label, by location, by sequence, by rank; with intervals over sequences."""
+"""Figures of predictions: overall, by label, location, sequence and rank, with intervals over sequences."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,38 +26,38 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All 0..1."""
+    """The overall figures, all 0..1."""
 
     images: int
     sequences: int
     accuracy: Interval
     macro_f1: Interval
-    """Over the labels that occur among the truths."""
+    """Mean F1 of the labels that occur."""
     sequence_weighted_macro_f1: Interval
     """Each sequence counts once for each of its labels, however many frames it has."""
     sequence_vote_accuracy: Interval
-    """Frames of one sequence and label vote by summed log-probability."""
+    """Accuracy when the frames of one sequence and label vote by summed log-probability."""
     rank_accuracy: dict[str, float]
-    """Share of answers that are right at that rank: the label's own, and coarser ones."""
+    """Share of predictions that are right at each rank, as far as taxa are known at it."""
     prototype_accuracy: float
-    """By the nearest mean training embedding in place of the classifier."""
+    """Accuracy of the nearest mean training embedding in place of the classifier."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartFigures:
-    """Of one label, or of one location."""
+    """The figures of one label, or of one location."""
 
     name: str
     images: int
     sequences: int
     precision: float
-    """Of a label; of a location the accuracy."""
+    """Precision of a label; accuracy at a location."""
     recall: float
     f1: float
 
 
 def figures(predictions: Predictions, taxa: Sequence[Taxon | None], seed: int = 0) -> Figures:
-    """Of predictions whose truths are all among the labels."""
+    """The figures of predictions whose true labels are all known to the network."""
     truth, answer = predictions.truth, predictions.logits.argmax(1)
     groups = sequence_groups(predictions)
     weights = _sequence_weights(truth, groups)
@@ -81,8 +81,8 @@ def figures(predictions: Predictions, taxa: Sequence[Taxon | None], seed: int = 
 
 
 def macro_f1(truth: NDArray[np.int64], answer: NDArray[np.int64], weights: NDArray[np.float64] | None = None) -> float:
-    """Mean F1 of the labels that occur in `truth`. Intervals ask for it thousands of times, which scikit-learn's is too
-    slow for.
+    """Mean F1 of the labels that occur in `truth`. scikit-learn's function is too slow for the
+    thousands of calls that an interval needs.
     """
     labels = int(max(truth.max(), answer.max())) + 1
     right = np.bincount(truth[truth == answer], None if weights is None else weights[truth == answer], labels)
@@ -92,11 +92,11 @@ def macro_f1(truth: NDArray[np.int64], answer: NDArray[np.int64], weights: NDArr
 
 
 def sequence_groups(predictions: Predictions) -> NDArray[np.str_]:
-    """str[N]: the sequence, or the sample itself where none is known. Many projects count their events anew at each
-    place: where one name stands at several, the place is a part of it.
+    """str[N]: the sequence, or the sample itself where none is known. Many projects number the events of each location
+    from one: where a name occurs at several locations, the location becomes a part of it.
     """
-    visits = set(zip(predictions.sequence.tolist(), predictions.location.tolist(), strict=True))
-    places = Counter(sequence for sequence, _ in visits)
+    pairs = set(zip(predictions.sequence.tolist(), predictions.location.tolist(), strict=True))
+    places = Counter(sequence for sequence, _ in pairs)
     rows = zip(predictions.sequence.tolist(), predictions.location.tolist(), predictions.name.tolist(), strict=True)
     return np.array(
         [f"{sequence} at {location}" if places[sequence] > 1 and sequence else sequence or name
@@ -152,7 +152,7 @@ def location_figures(predictions: Predictions) -> tuple[PartFigures, ...]:
 def rank_accuracy(
     truth: NDArray[np.int64], answer: NDArray[np.int64], taxa: Sequence[Taxon | None]
 ) -> dict[str, float]:
-    """By rank, as far as the truths' taxa name one."""
+    """Share of right predictions by rank, over the samples whose true taxon names one."""
     figures = {}
     for rank in RANKS[2:]:
         names = [dict(taxon.lineage()).get(rank) if taxon is not None else None for taxon in taxa]
@@ -164,7 +164,7 @@ def rank_accuracy(
 
 
 def confusion(predictions: Predictions) -> NDArray[np.int64]:
-    """int64[L, L]: rows are truths, columns answers."""
+    """int64[L, L]: rows are true labels, columns predicted ones."""
     table = np.zeros((len(predictions.labels),) * 2, np.int64)
     np.add.at(table, (predictions.truth, predictions.logits.argmax(1)), 1)
     return table
@@ -174,7 +174,7 @@ def bootstrap(
     figure: Callable[[NDArray[np.int64]], float], groups: NDArray[np.str_], seed: int, draws: int = _DRAWS
 ) -> Interval:
     """`figure` of all places, with the 2.5% and 97.5% quantiles over draws of whole groups: frames of one sequence are
-    no independent witnesses.
+    not independent.
     """
     rng = np.random.default_rng(seed)
     _, inverse = np.unique(groups, return_inverse=True)

@@ -1,4 +1,4 @@
-"""How well a score tells species that the network never saw from those it knows."""
+"""Detection of species that the network was not trained on: AUROC of scores of familiarity."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from train.evaluation.predictions import UNSEEN, Predictions
 
 @dataclass(frozen=True, slots=True)
 class RejectionFigures:
-    """Of one score; higher scores are more familiar."""
+    """How well one score detects unseen species; a higher score is more familiar."""
 
     score: str
     auroc: Interval
@@ -22,7 +22,7 @@ class RejectionFigures:
 
 
 def familiarity_scores(predictions: Predictions) -> dict[str, NDArray[np.float64]]:
-    """float64[N] by name of the score; the first two are those that a card can name.
+    """float64[N] by name of the score; the model card can name the first two.
 
     energy: log-sum-exp of the logits (Liu et al. 2020, "Energy-based Out-of-distribution Detection"); max_logit
     (Hendrycks et al. 2022, "Scaling Out-of-Distribution Detection"); nearest_prototype: the highest cosine to a label's
@@ -37,7 +37,7 @@ def familiarity_scores(predictions: Predictions) -> dict[str, NDArray[np.float64
 
 
 def rejection_figures(predictions: Predictions, seed: int = 0) -> tuple[RejectionFigures, ...]:
-    """AUROC of each score, the mean over folds (scores of different networks don't compare), with an interval over
+    """AUROC of each score, the mean over folds (scores of different networks are not comparable), with an interval over
     sequences. Empty without unseen samples.
     """
     truth = predictions.truth

@@ -1,4 +1,4 @@
-"""Pictures of a run's figures."""
+"""Plots of a run's figures: confusion, reliability and coverage."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from train.evaluation.calibration import Reliability, coverage_precision
 
 _MOST_COUNTED, _MOST_NAMED = 25, 200
-"""Labels of a confusion table that is drawn with counts, with names."""
+"""Largest numbers of labels of a confusion table that is drawn with counts, and with names."""
 _INK, _ACCENT, _PALE = "#222222", "#1b6e53", "#c9ddd4"
 
 
 def draw_confusion(table: NDArray[np.int64], labels: Sequence[str], path: Path) -> None:
-    """Rows are truths, shaded by share of the row; counts and names are written while they can be read."""
+    """Draw a confusion table: rows are true labels, shaded by share; counts and names are written where they are
+    legible.
+    """
     shares = table / np.maximum(1, table.sum(1, keepdims=True))
     counted, named = len(labels) <= _MOST_COUNTED, len(labels) <= _MOST_NAMED
     size_pt = 9 if counted else 7
@@ -46,7 +48,7 @@ def draw_confusion(table: NDArray[np.int64], labels: Sequence[str], path: Path) 
 
 
 def draw_reliability(measured: Reliability, path: Path) -> None:
-    """Accuracy over confidence; on the diagonal the model is as sure as it is right."""
+    """Draw accuracy over confidence; a calibrated model lies on the diagonal."""
     figure, axes = _canvas(5, 5)
     axes.plot([0, 1], [0, 1], color=_PALE, linewidth=2)
     sizes = 20 + 200 * np.array(measured.count) / max(1, max(measured.count, default=1))
@@ -63,7 +65,7 @@ def draw_reliability(measured: Reliability, path: Path) -> None:
 
 
 def draw_coverage(probabilities: NDArray[np.float64], truth: NDArray[np.int64], path: Path) -> None:
-    """How precise the answers are when only the most confident share is answered."""
+    """Draw the precision of the most confident predictions over their share of all."""
     coverage, precision = coverage_precision(probabilities, truth)
     figure, axes = _canvas(6, 4)
     axes.plot(coverage, precision, color=_ACCENT)
@@ -73,21 +75,21 @@ def draw_coverage(probabilities: NDArray[np.float64], truth: NDArray[np.int64], 
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """Without pyplot: nothing global, no window system."""
+    """A figure without pyplot, which would need global state and a window system."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 
 
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """As a PNG. A letter that the font lacks is drawn as a box, which needs no warning."""
+    """Write a PNG. A letter that the font lacks is drawn as a box, without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(path, dpi=dpi, metadata={"Software": None})
 
 
 def shortened(text: str, width_in: float, size_pt: float) -> str:
-    """The text, its middle left out as far as it is wider than `width_in`: both ends tell most."""
+    """The text, with its middle left out where it is wider than `width_in` inches."""
     left = len(text)
     short = text
     while text_width_in(short, size_pt) > width_in and left > 2:
@@ -97,7 +99,7 @@ def shortened(text: str, width_in: float, size_pt: float) -> str:
 
 
 def text_width_in(text: str, size_pt: float) -> float:
-    """How wide the text is drawn, in inches."""
+    """Width of the drawn text in inches."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size_pt), ismath=False)

@@ -1,4 +1,4 @@
-"""What a network says about samples, kept beside what is known about them: all figures are computed from this."""
+"""Predictions of a network for samples, kept with their true labels: all figures are computed from them."""
 
 import zlib
 from collections.abc import Sequence
@@ -25,18 +25,18 @@ from train.run_folder import PREDICTIONS
 
 BATCH = 64
 UNSEEN = -1
-"""Place of a label that the network does not have."""
+"""The place of a label that the network was not trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Of N samples by a network (or by the networks of several folds) with L labels."""
+    """Predictions for N samples by a network (or by the networks of several folds) with L labels."""
 
     labels: tuple[str, ...]
     name: NDArray[np.str_]
     """str[N]"""
     truth_label: NDArray[np.str_]
-    """str[N]; may be none of `labels`."""
+    """str[N]: the true labels, which `labels` may lack."""
     location: NDArray[np.str_]
     sequence: NDArray[np.str_]
     fold: NDArray[np.int64]
@@ -59,12 +59,12 @@ class Predictions:
         return len(self.name)
 
     def where(self, mask: NDArray[np.bool_]) -> "Predictions":
-        """Those samples alone."""
+        """The predictions for those samples alone."""
         kept = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name != "labels"}
         return Predictions(labels=self.labels, **kept)
 
     def save(self, path: Path) -> None:
-        """As a compressed NumPy archive, whole or not at all."""
+        """Write a compressed NumPy archive, whole or not at all."""
         columns: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
         temporary = path.with_name(f".{path.name}")
         np.savez_compressed(temporary, **columns)
@@ -72,7 +72,7 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
-        """Raises `TrainError` when there is none."""
+        """Read an archive of `save`. Raises `TrainError`."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 columns = {name: archive[name] for name in archive.files}
@@ -86,7 +86,7 @@ class Predictions:
 
 
 def join(parts: Sequence[Predictions]) -> Predictions:
-    """Of several folds, one after the other."""
+    """The predictions of several folds as one."""
     if len({part.labels for part in parts}) != 1:
         raise TrainError("the folds have different labels; they are not of one cross-validation")
     joined = {
@@ -97,16 +97,17 @@ def join(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(labels=parts[0].labels, **joined)
 
 
-def of_run(folder: Path) -> Predictions:
-    """Of a run, or of all folds that lie in it as `fold-0`, `fold-1`, ...: some may have been trained since they were
-    last pooled. Raises `TrainError` where two of them held out the same.
+def load_predictions(folder: Path) -> Predictions:
+    """The predictions of a run, or of all folds that lie in it as `fold-0`, `fold-1`, ...
+
+    Raises `TrainError` where two of them held out the same fold.
     """
     folds: dict[int, Predictions] = {}
     for path in sorted(folder.glob(f"fold-*/{PREDICTIONS}")):
         part = Predictions.load(path)
         for number in map(int, np.unique(part.fold)):
             if number in folds:
-                raise TrainError(f"{path.parent} held out fold {number}, as another does; each takes its own --fold")
+                raise TrainError(f"{path.parent} held out fold {number}, as another does; give each its own --fold")
             folds[number] = part
     return join([*folds.values()]) if folds else Predictions.load(folder / PREDICTIONS)
 
@@ -154,8 +155,8 @@ def prototypes(embedding: NDArray[np.float32], truth: NDArray[np.int64], labels:
 
 
 def similarity(embedding: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32[N, L]: cosines of float32[N, D] to prototypes float32[L, D]; -inf to one of zeros, which is none: a
-    cosine of 0 would be nearer than many a real one.
+    """float32[N, L]: cosines of float32[N, D] to prototypes float32[L, D]; -inf to one of zeros, which stands for
+    a label without a prototype.
     """
     return np.where(known.any(1), embedding @ known.T, np.float32(-np.inf)).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""A run's figures: computed from its predictions, written as JSON, tables, pictures and a page of text."""
+"""Writes the figures of a run as JSON, tables, plots and a page of text."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,7 +22,7 @@ from train.evaluation.metrics import (
 )
 from train.evaluation.ood_detection import RejectionFigures, rejection_figures
 from train.evaluation.plots import draw_confusion, draw_coverage, draw_reliability
-from train.evaluation.predictions import UNSEEN, Predictions, of_run
+from train.evaluation.predictions import UNSEEN, Predictions, load_predictions
 from train.run_folder import (
     CHECKPOINT,
     METRICS,
@@ -39,32 +39,35 @@ WANTED_PRECISION = (0.8, 0.9, 0.95)
 
 
 def report_run(folder: Path) -> str:
-    """Write the figures of `folder`; the summary, for people. Folds that were trained one by one, perhaps on several
-    machines, are pooled when they lie in it as `fold-0`, `fold-1`, ...
+    """Write the figures of the run in `folder`, and return their summary.
+
+    Folds that were trained one by one, perhaps on several machines, are pooled when they lie in it as `fold-0`,
+    `fold-1`, ...
     """
     if (folder / CHECKPOINT).exists() and not (folder / PREDICTIONS).exists():
         raise TrainError(f"{folder} held nothing out; give labelled images with --data, and --out for their figures")
-    predictions, notes = of_run(folder), []
+    predictions, notes = load_predictions(folder), []
     if any(folder.glob("fold-*")):
         predictions.save(folder / PREDICTIONS)
         missing = ", ".join(map(str, sorted(missing_folds(folder, predictions))))
         if missing:
-            notes = [f"warning: of the folds these are missing: {missing}; the figures are the others'"]
+            notes = [f"warning: missing folds: {missing}; the figures are those of the others"]
     notes += stored_warnings(folder)
     return report_predictions(predictions, stored_taxa(folder, predictions.labels), folder, "held-out images", notes)
 
 
 def missing_folds(folder: Path, predictions: Predictions) -> set[int]:
-    """Folds of the run's recipe that are not among its predictions."""
+    """The folds of the run's recipe that have no predictions."""
     return set(range(stored_recipe(folder).fold_count)) - {int(number) for number in np.unique(predictions.fold)}
 
 
 def report_predictions(
     predictions: Predictions, taxa: Sequence[Taxon | None], folder: Path, what: str, notes: Sequence[str] = ()
 ) -> str:
-    """As `report_run`, of any predictions, into `folder`; `what` the images are, and `notes` to say above the figures.
+    """Write the figures of any predictions to `folder`, and return their summary.
 
-    `metrics.json` comes last: where it is, everything is.
+    `what` describes the images; `notes` stand above the figures. `metrics.json` is written last, so that where it is,
+    everything is.
     """
     known = predictions.where(predictions.truth != UNSEEN)
     overall = figures(known, taxa)
@@ -107,8 +110,9 @@ def report_predictions(
 
 
 def _calibration_parts(known: Predictions) -> Any:
-    """int64[N]: the folds; of a single one, five parts of whole sequences, so that here too no sample is measured with
-    a temperature that was fitted on it.
+    """int64[N]: the part of each sample, so that none is measured with a temperature that was fitted on it.
+
+    The parts are the folds; for a single fold, five parts of whole sequences.
     """
     if len(np.unique(known.fold)) > 1:
         return known.fold

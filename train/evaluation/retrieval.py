@@ -1,7 +1,4 @@
-"""How well embeddings find their own kind: Recall@k and mAP@R.
-
-Musgrave et al. 2020, "A Metric Learning Reality Check".
-"""
+"""Retrieval by embeddings: Recall@k and mAP@R (Musgrave et al. 2020, "A Metric Learning Reality Check")."""
 
 from dataclasses import dataclass
 
@@ -13,15 +10,15 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 
 AT_ONCE = 512
-"""Queries that are compared with all references: of 10,000 with 50,000 the distances alone would be gigabytes."""
+"""Queries that are compared with all references at once: the distances of all would need gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalFigures:
-    """All 0..1; held-out pictures look for pictures of their label among the training pictures."""
+    """How well held-out images find training images of their label; all 0..1."""
 
     images: int
-    """Held-out pictures of a label that the training pictures show; the others count in no figure."""
+    """Number of held-out images whose label is among the training images; the others do not count."""
 
     recall_at_1: float
     recall_at_5: float
@@ -34,7 +31,7 @@ def retrieval_figures(
     references: NDArray[np.float32],
     reference_truth: NDArray[np.int64],
 ) -> RetrievalFigures:
-    """Of L2-normalised embeddings float32[Q, D] and float32[R, D] with their labels."""
+    """The figures of L2-normalised embeddings float32[Q, D] of queries and float32[R, D] of references, with labels."""
     knn = CustomKNN(CosineSimilarity())
     calculator = AccuracyCalculator(
         include=("precision_at_1", "mean_average_precision_at_r"), knn_func=knn, device=torch.device("cpu")

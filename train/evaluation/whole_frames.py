@@ -1,4 +1,4 @@
-"""Whole frames through the device's own pipeline: what the first look says, what the second adds, where it looked."""
+"""Classifies labelled frames with the device's pipeline: by the whole frame, and with its attention crop."""
 
 import csv
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from train.data.sample import Sample
 
 _COLUMNS = ("path", "scientificName", "rank", "certainty")
 _SIDES = ("path", "x", "y", "width", "height")
-NEAR = timedelta(minutes=30)  # frames of one visit; a frame this near to a training crop is no test
+NEAR = timedelta(minutes=30)  # frames of one event; a frame this near to a training image is no test
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +29,22 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model said of one frame."""
+class FramePrediction:
+    """The predictions for one frame."""
 
     frame: Frame
     known: bool
     """Whether the frame's species is one of the model's labels."""
     near_training: bool | None
-    """Within 30 minutes of a training sample by its camera's clock; `None` where a clock is lacking to tell."""
-    first: str
-    """Scientific name of the most probable label after the first look alone."""
-    both: str
-    """And after the second look, as the device combines them."""
+    """Whether it was taken within 30 minutes of a training sample by the cameras' clocks; `None` where none is
+    known.
+    """
+    whole: str
+    """Scientific name of the most probable label by the whole frame alone."""
+    combined: str
+    """Scientific name of the most probable label with the attention crop, as the device combines them."""
     familiarity: float | None
-    region: Box | None
+    crop: Box | None
 
 
 def read_frames(table: Path, source: str = "", boxes: Path | None = None) -> tuple[Frame, ...]:
@@ -69,50 +71,56 @@ def read_frames(table: Path, source: str = "", boxes: Path | None = None) -> tup
     return frames
 
 
-def answer_frames(model: Model, frames: Sequence[Frame], training: Sequence[Sample] = ()) -> tuple[Answer, ...]:
-    """The device's pipeline on each frame; `training` tells which frames are near to what the model learned from."""
+def predict_frames(
+    model: Model, frames: Sequence[Frame], training: Sequence[Sample] = ()
+) -> tuple[FramePrediction, ...]:
+    """Classify each frame as the device does; `training` holds the samples that the model was trained on."""
     names = [label.taxon.scientific_name if label.taxon else label.kind for label in model.card.labels]
     times = sorted(s.captured_at.replace(tzinfo=None) for s in training if s.captured_at)
-    answers = []
+    predictions = []
     for frame in frames:
-        picture = decode(frame.path.read_bytes(), decode_side_px(model.card), frame.path.name)
-        seen = network_input(model, picture)
-        first, both = classify_frames(model, [seen], with_crop=False)[0], classify_frames(model, [seen])[0]
-        at = _camera_time(picture.exif.date_time_original)
-        answers.append(
-            Answer(
+        decoded = decode(frame.path.read_bytes(), decode_side_px(model.card), frame.path.name)
+        prepared = [network_input(model, decoded)]
+        (whole,) = classify_frames(model, prepared, with_crop=False)
+        (combined,) = classify_frames(model, prepared)
+        at = _camera_time(decoded.exif.date_time_original)
+        predictions.append(
+            FramePrediction(
                 frame,
                 frame.scientific_name in names,
                 any(abs(at - time) <= NEAR for time in times) if at and times else None,
-                names[int(first.log_probabilities.argmax())],
-                names[int(both.log_probabilities.argmax())],
-                both.familiarity,
-                both.crop,
+                names[int(whole.log_probabilities.argmax())],
+                names[int(combined.log_probabilities.argmax())],
+                combined.familiarity,
+                combined.crop,
             )
         )
-    return tuple(answers)
+    return tuple(predictions)
 
 
-def summarise(answers: Sequence[Answer]) -> str:
-    """For people: right answers of both looks, apart for frames near to training; and how well animals are found."""
+def summarise(predictions: Sequence[FramePrediction]) -> str:
+    """A summary for people: right predictions, also apart for frames near to training images, and found animals."""
     lines = []
-    known = [answer for answer in answers if answer.known]
+    known = [prediction for prediction in predictions if prediction.known]
     for title, chosen in (
         ("frames of trained species", known),
-        ("  of these far from any training sample", [answer for answer in known if answer.near_training is False]),
-        ("  within 30 minutes of one", [answer for answer in known if answer.near_training]),
-        ("  not known, for want of times", [answer for answer in known if answer.near_training is None]),
+        (
+            "  of these far from any training sample",
+            [p for p in known if p.near_training is False],
+        ),
+        ("  within 30 minutes of one", [p for p in known if p.near_training]),
+        ("  unknown: a time is missing", [p for p in known if p.near_training is None]),
     ):
-        first = sum(answer.first == answer.frame.scientific_name for answer in chosen)
-        both = sum(answer.both == answer.frame.scientific_name for answer in chosen)
-        lines.append(f"{title:<42} {len(chosen):3d}   first look right {first:3d}   both looks right {both:3d}")
-    lines.append(f"{'frames of other species':<42} {len(answers) - len(known):3d}")
-    boxed = [(a.frame.path, box, a.region) for a in answers if a.region for box in a.frame.boxes]
+        whole = sum(prediction.whole == prediction.frame.scientific_name for prediction in chosen)
+        combined = sum(prediction.combined == prediction.frame.scientific_name for prediction in chosen)
+        lines.append(f"{title:<42} {len(chosen):3d}   right: whole frame {whole:3d}   with crop {combined:3d}")
+    lines.append(f"{'frames of other species':<42} {len(predictions) - len(known):3d}")
+    boxed = [(a.frame.path, box, a.crop) for a in predictions if a.crop for box in a.frame.boxes]
     if boxed:
-        hits = [path for path, box, region in boxed if _holds_centre(region, box)]
-        mean_iou = sum(intersection_over_union(box, region) for _, box, region in boxed) / len(boxed)
+        hits = [path for path, box, crop in boxed if _holds_centre(crop, box)]
+        mean_iou = sum(intersection_over_union(box, crop) for _, box, crop in boxed) / len(boxed)
         frames = {path for path, _, _ in boxed}
-        lines.append(f"box centres in the attention region: {len(hits)} of {len(boxed)}, mean IoU {mean_iou:.3f}")
+        lines.append(f"box centres in the attention crop: {len(hits)} of {len(boxed)}, mean IoU {mean_iou:.3f}")
         lines.append(f"frames with at least one of them in it: {len(set(hits))} of {len(frames)}")
     return "\n".join(lines)
 
@@ -125,13 +133,13 @@ def intersection_over_union(one: Box, other: Box) -> float:
     return shared / (one.width * one.height + other.width * other.height - shared)
 
 
-def _holds_centre(region: Box, box: Box) -> bool:
+def _holds_centre(crop: Box, box: Box) -> bool:
     x, y = box.x + box.width / 2, box.y + box.height / 2
-    return region.x <= x <= region.x + region.width and region.y <= y <= region.y + region.height
+    return crop.x <= x <= crop.x + crop.width and crop.y <= y <= crop.y + crop.height
 
 
 def _camera_time(text: str) -> datetime | None:
-    """EXIF's time by the camera's own clock, which is also what the manifest's times are."""
+    """EXIF's time by the camera's own clock, as the times of a manifest are."""
     try:
         return datetime.strptime(text, "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007
     except ValueError:
@@ -139,7 +147,7 @@ def _camera_time(text: str) -> datetime | None:
 
 
 def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Cells that a short row lacks are empty."""
+    """The rows of a table with the `needed` columns; cells that a short row lacks are empty."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")

@@ -1,1 +1,1 @@
-"""Fitting: the loop, learning rates, losses and augmentation."""
+"""Fitting a network: the training loop, learning rates, losses and augmentation."""

@@ -1,4 +1,4 @@
-"""Which parameters learn how fast, and when."""
+"""Learning rates of the groups of parameters, and their schedule."""
 
 import math
 from typing import Any
@@ -81,8 +81,8 @@ def _by_decay(named: list[tuple[str, nn.Parameter]], settings: OptimiserSettings
 
 
 def learning_rate(settings: OptimiserSettings, step: int, steps_per_epoch: int) -> float:
-    """At optimiser step `step` (from 0): linear warm-up, then a cosine to a hundredth of the peak. Head-only epochs run
-    at the peak; the schedule proper starts with the first epoch of the whole network.
+    """Learning rate at optimiser step `step` (from 0): linear warm-up, then a cosine to a hundredth of the peak.
+    Head-only epochs run at the peak; the schedule proper starts with the first epoch of the whole network.
     """
     begin = settings.head_epochs * steps_per_epoch
     if step < begin or settings.schedule == "constant":

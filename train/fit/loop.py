@@ -1,4 +1,4 @@
-"""The loop: samples and a recipe in, a trained network out; the same seed gives the same network."""
+"""The training loop: samples and a recipe in, a trained network out; the same seed gives the same network."""
 
 import math
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader
 from edge.inference.taxonomy import Taxon
 from train import TrainError
 from train.atomic_save import save_atomically
-from train.data.batch_sampler import BatchOrder, draws
+from train.data.batch_sampler import BatchOrder, expected_draws
 from train.data.image_cache import PixelSource
 from train.data.sample import Sample
 from train.fit.augment.mix import Mixing
-from train.fit.augment.pictures import TrainingPictures
+from train.fit.augment.training_images import TrainingImages
 from train.fit.learning_rate import frozen_parameters, learning_rate, parameter_groups
 from train.fit.losses.objective import Batch, Objective
 from train.fit.training_state import load_state, samples_digest
@@ -33,17 +33,17 @@ from train.runtime.distributed import Processes
 from train.runtime.training_log import Progress
 
 STATE_FILE = "state.pt"
-_SKIPPED_STEPS = 30  # on end: float16 begins by halving its scale until gradients fit, some 15 times
+_SKIPPED_STEPS = 30  # in a row: float16 begins by halving its scale until gradients fit, some 15 times
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is trained on."""
+    """The samples of a training, with their labels."""
 
     samples: tuple[Sample, ...]
     labels: tuple[str, ...]
     taxa: tuple[Taxon | None, ...]
-    """Of each label; `None` where it is no animal or not known."""
+    """Taxon of each label; `None` where it is no animal or not known."""
     source: PixelSource
     backgrounds: tuple[Sample, ...] = ()
 
@@ -58,14 +58,15 @@ def fit(
     tensorboard: bool = False,
     stop_after_epoch: int | None = None,
 ) -> Network | None:
-    """Train; the network (averaged weights where the recipe averages), or `None` when stopped before the last epoch.
+    """Train. Returns the network (averaged weights where the recipe averages), or `None` when stopped before the last
+    epoch.
 
-    The state after each epoch lies in `folder`; with `resume` it is taken up. Raises `TrainError` for settings that do
-    not go together.
+    The state after each epoch is saved in `folder`; with `resume` training continues from it. Raises `TrainError` for
+    settings that do not go together.
     """
     settings = recipe.optimiser
     check_settings(recipe, processes)
-    # The first process writes the state, so its own decides: on another machine the folder may lack it.
+    # The first process writes the state, so its state counts: on another machine the folder may lack it.
     stored = processes.from_first(stored_state(recipe, task, folder) if resume and processes.first else None)
     torch.manual_seed(recipe.seed)
     training = _Training(recipe, task, processes)
@@ -77,11 +78,11 @@ def fit(
         task.samples, recipe.data.balance, settings.batch, recipe.seed,
         processes.rank, processes.world, settings.accumulate,
     )  # fmt: skip
-    pictures = TrainingPictures(
+    images = TrainingImages(
         task.samples, task.labels, task.source, recipe.augment, recipe.input.size_px, task.backgrounds
     )
     loader = DataLoader(
-        pictures,
+        images,
         batch_sampler=order,
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -113,7 +114,7 @@ def fit(
 
 
 def stored_state(recipe: Recipe, task: Task, folder: Path) -> dict[str, Any] | None:
-    """What `fit` would take up; `None` when there is none. Raises `TrainError` when it is of another training."""
+    """The state that `fit` would continue from, or `None`. Raises `TrainError` when it is of another training."""
     return load_state(folder / STATE_FILE, recipe.document(), _digest(task))
 
 
@@ -135,19 +136,19 @@ def check_settings(recipe: Recipe, processes: Processes) -> None:
     if recipe.loss.box_attention_weight > 0 and recipe.augment.policy != "none":
         raise TrainError("augment.policy moves the animal out of its box; set it to none, or box_attention_weight to 0")
     if recipe.loss.classification == "none" and recipe.loss.metric == "none":
-        raise TrainError("the recipe minimises nothing; set loss.classification or loss.metric")
+        raise TrainError("the recipe has no loss; set loss.classification or loss.metric")
     if recipe.loss.classification == "none" and recipe.network.head != "metric":
         raise TrainError(
-            "without loss.classification the nearest prototype answers, by its cosine; set network.head=metric"
+            "without loss.classification, labels are decided by the nearest prototype; set network.head=metric"
         )
     if recipe.loss.classification == "none" and recipe.loss.attention_crop + recipe.loss.attention_drop > 0:
         raise TrainError("attention_crop and attention_drop need loss.classification")
     if recipe.loss.taxonomy_beta > 0 and recipe.loss.label_smoothing == 0:
-        raise TrainError("taxonomy_beta shares out smoothed mass, of which there is none; set loss.label_smoothing")
+        raise TrainError("taxonomy_beta distributes the smoothed mass; set loss.label_smoothing above 0")
 
 
 class _Training:
-    """Everything that changes while the loop runs."""
+    """Everything that changes during a training."""
 
     def __init__(self, recipe: Recipe, task: Task, processes: Processes) -> None:
         self.recipe, self.processes = recipe, processes
@@ -161,7 +162,7 @@ class _Training:
             for name, module in network.backbone.named_modules()
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and f"{name}.weight" in frozen
         ]
-        counts = draws(task.samples, task.labels, recipe.data.balance)
+        counts = expected_draws(task.samples, task.labels, recipe.data.balance)
         width, self.idle = _probe(network, recipe.input.size_px, processes.device)
         self.objective = Objective(network, recipe.loss, counts, task.taxa, width).to(processes.device)
         self.idle |= {parameter for name, parameter in network.backbone.named_parameters() if name in frozen}
@@ -183,20 +184,20 @@ class _Training:
         self._set_mode(head_only)
         module = self._shared()
         total, counted = 0.0, 0
-        for number, (pictures, labels, boxes) in enumerate(loader):
+        for number, (images, labels, boxes) in enumerate(loader):
             step = epoch * steps + number
             rate = learning_rate(settings, step, steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate * group["lr_scale"]
-            # Mixing, dropout and attention views draw from this: by step, so that a resumed run draws the same. That
+            # Mixing, dropout and attention crops draw from this: by step, so that a resumed run draws the same. That
             # a batch is mixed at all is the same in all processes, for what then has no gradient must have none in all.
             self._seed(step, 0)
             mixes = self.mixing.wanted()
             if not self.processes.first:
                 self._seed(step, self.processes.rank)
             scale = self.scaler.get_scale()
-            # Of all processes, so that all stop where one has diverged, and none waits for it or dies of its end.
-            loss = self.processes.mean(self._step(module, pictures, labels, boxes, mixes))
+            # The mean over all processes, so that all stop when one has diverged, and none waits for it.
+            loss = self.processes.mean(self._step(module, images, labels, boxes, mixes))
             self._count_failure(loss, self.scaler.get_scale() < scale, epoch, number)
             if self.ema is not None:
                 self.ema.update(self.objective.network, step=step)
@@ -212,10 +213,12 @@ class _Training:
         torch.manual_seed(int(seed[0]))
 
     def _count_failure(self, loss: float, skipped: bool, epoch: int, number: int) -> None:
-        """Raises `TrainError` when training has diverged: at once, or after many steps on end that float16 skipped."""
+        """Raises `TrainError` when training has diverged: at once, or after many steps in a row that float16
+        skipped.
+        """
         self.failed_steps = self.failed_steps + 1 if skipped or not math.isfinite(loss) else 0
         if self.failed_steps > (_SKIPPED_STEPS if self.scaler.is_enabled() else 0):
-            fact = f"gradients overflow in {self.failed_steps} steps on end" if skipped else f"the loss is {loss}"
+            fact = f"gradients overflow in {self.failed_steps} steps in a row" if skipped else f"the loss is {loss}"
             raise self._diverged(fact, epoch, number)
 
     def _diverged(self, fact: str, epoch: int, number: int) -> TrainError:
@@ -224,10 +227,10 @@ class _Training:
             "optimiser.clip_norm" + (", or set optimiser.amp to bf16 or off" if self.scaler.is_enabled() else "")
         )
 
-    def _step(self, module: nn.Module, pictures: Tensor, labels: Tensor, boxes: Tensor, mixes: bool) -> float:
+    def _step(self, module: nn.Module, images: Tensor, labels: Tensor, boxes: Tensor, mixes: bool) -> float:
         settings = self.recipe.optimiser
         self.optimiser.zero_grad(set_to_none=True)
-        parts = list(zip(*(t.chunk(settings.accumulate) for t in (pictures, labels, boxes)), strict=True))
+        parts = list(zip(*(t.chunk(settings.accumulate) for t in (images, labels, boxes)), strict=True))
         total = 0.0
         for place, part in enumerate(parts):
             waits = isinstance(module, DistributedDataParallel) and place < len(parts) - 1
@@ -249,9 +252,9 @@ class _Training:
         self.scaler.update()
         return total
 
-    def _batch(self, pictures: Tensor, labels: Tensor, boxes: Tensor, mixes: bool) -> Batch:
+    def _batch(self, images: Tensor, labels: Tensor, boxes: Tensor, mixes: bool) -> Batch:
         device = self.processes.device
-        pixels = normalised(pictures.to(device, non_blocking=True))
+        pixels = normalised(images.to(device, non_blocking=True))
         labels, boxes = labels.to(device, non_blocking=True), boxes.to(device, non_blocking=True)
         mixed = self.mixing(pixels, labels) if mixes else None
         if mixed is not None:
@@ -313,9 +316,9 @@ def _optimiser(settings: OptimiserSettings, groups: Sequence[dict[str, Any]]) ->
 
 
 def _probe(network: Network, size_px: int, device: torch.device) -> tuple[int, frozenset[nn.Parameter]]:
-    """(width of the embedding, parameters that bear on no output).
+    """(width of the embedding, parameters that influence no output).
 
-    timm keeps some layers of its own heads, which nothing here runs; processes that train together would wait for their
+    timm keeps some layers of its own heads, which are not used here; processes that train together would wait for their
     gradients for ever.
     """
     network.eval()
@@ -324,7 +327,7 @@ def _probe(network: Network, size_px: int, device: torch.device) -> tuple[int, f
     except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainError(
-            f"backbone {network.spec.backbone} gives no feature map of {size_px} px pictures ({reason}); set another "
+            f"backbone {network.spec.backbone} gives no feature map of {size_px} px images ({reason}); set another "
             "input.size_px or network.backbone"
         ) from error
     (outputs.logits.sum() + outputs.embedding.sum() + outputs.attention.sum()).backward()

@@ -1,1 +1,1 @@
-"""The network, where its weights start from, and the checkpoint."""
+"""The network, its pretrained weights, and the checkpoint."""

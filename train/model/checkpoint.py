@@ -1,4 +1,4 @@
-"""A trained network as one file, with all that its card will say later."""
+"""The checkpoint: a trained network in one file, with everything that its model card will say."""
 
 import pickle
 import zipfile
@@ -26,7 +26,7 @@ class CheckpointError(TrainError):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Weights, and where they came from."""
+    """The weights of a network and where they came from."""
 
     name: str
     version: str
@@ -43,7 +43,7 @@ class Checkpoint:
     higher_taxa: tuple[Taxon, ...] = ()
     """Common names of taxa above the labels."""
     data: str = ""
-    """What it was trained on, in words."""
+    """The training data in words."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """JSON values; each key names what was measured and on which data."""
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Checkpoint:
         return network.eval()
 
     def save(self, path: Path) -> None:
-        """Write atomically: the file is there whole or as it was before. Raises `CheckpointError`."""
+        """Write the file whole or leave it as it was. Raises `CheckpointError`."""
         document = {
             "edge_classify_checkpoint": FORMAT_VERSION,
             "state": {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.items()},
@@ -84,7 +84,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
-        """Read a file of `save`. Raises `CheckpointError`, in one line, for anything else."""
+        """Read a file of `save`. Raises `CheckpointError` for anything else."""
         try:
             if path.is_file() and not zipfile.is_zipfile(path):
                 raise CheckpointError(f"{path} is not a checkpoint; expected a file written by `python -m train`")
@@ -113,7 +113,7 @@ class Checkpoint:
             network = msgspec.convert(document["network"], NetworkSpec)
             checkpoint: Checkpoint = from_document(cls, document | {"state": {}, "network": network})
         except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path} does not hold together ({_first_line(error)}); train it again") from error
+            raise CheckpointError(f"{path} contradicts itself ({_first_line(error)}); train it again") from error
         checkpoint.state.update(state)
         return checkpoint
 

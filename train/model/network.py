@@ -1,4 +1,4 @@
-"""The network: a backbone's feature map, pooled into an embedding, classified; with a map of where it looked.
+"""The network: a backbone's feature map, pooled into an embedding and classified, with an attention map.
 
 `train.recipe.NetworkSpec` describes it completely as data, so that a checkpoint can build it again.
 """
@@ -19,14 +19,14 @@ SPREAD, LEAST_SPREAD = 0.45, 0.04  # of (uint8 - 127) / 128
 
 
 class Outputs(NamedTuple):
-    """What the network says about N pictures."""
+    """The outputs of the network for N images."""
 
     logits: Tensor
     """float32[N, L]"""
     embedding: Tensor
     """float32[N, D], L2-normalised."""
     attention: Tensor
-    """float32[N, M, h, w]; higher is looked at more."""
+    """float32[N, M, h, w]; higher where the network attends more."""
 
 
 def build(spec: NetworkSpec, num_labels: int, pretrained: str | None = None) -> "Network":
@@ -81,7 +81,7 @@ class Network(nn.Module):
         return Outputs(logits, embedding, maps)
 
     def classify_by(self, prototypes: Tensor) -> None:
-        """Answer by the nearest of `prototypes`, float32[L, D] (`head = "metric"`): for an embedding that was trained
+        """Classify by the nearest of `prototypes`, float32[L, D] (`head = "metric"`), for an embedding that was trained
         without a classifier.
         """
         with torch.no_grad():
@@ -107,7 +107,7 @@ class Network(nn.Module):
         direction = self.head.gradient(share, embedding)
         if self.projection is not None:
             direction = direction @ self.projection.weight.detach()
-        # A product of matrices: the runtime takes many times as long for the same thing as an Einsum.
+        # As a product of matrices: ONNX Runtime takes many times as long for an Einsum.
         heat: Tensor = (direction[:, None] @ features.flatten(2)).unflatten(2, features.shape[2:])  # type: ignore[no-untyped-call]
         return heat
 
@@ -118,11 +118,11 @@ def normalised(pixels: Tensor) -> Tensor:
 
 
 def standardised(pixels: Tensor) -> Tensor:
-    """float32[N, 3, H, W], each channel of each picture with mean 0 and spread `SPREAD`, as natural pictures have it.
+    """float32[N, 3, H, W], each channel of each image with mean 0 and spread `SPREAD`, as natural images have it.
 
     What a sensor's gains and a scene's light do to a channel is linear, so it is undone (von Kries adaptation, with the
     grey-world assumption for its means). A channel of less than `LEAST_SPREAD` is mostly noise and grows no further.
-    Summed as the whole numbers that a picture's bytes are, so that every processor finds the same.
+    The sums are of integers, as the bytes of an image are, so that every processor computes the same.
     """
     whole = torch.round(pixels * 128).int()
     count = pixels.shape[2] * pixels.shape[3]
@@ -175,7 +175,7 @@ class LinearHead(nn.Linear):
     """Logits of classes from the pooled or projected features."""
 
     def gradient(self, share: Tensor, embedding: Tensor) -> Tensor:
-        """Of `share` (float32[N, C], a weight for each class's logit) by the features: float32[N, D]."""
+        """Gradient float32[N, D], by the features, of the logits weighted by `share`, float32[N, C]."""
         return share @ self.weight.detach()
 
 
@@ -192,7 +192,9 @@ class CosineHead(nn.Module):
         return self.scale * functional.normalize(features, dim=1) @ functional.normalize(self.weight, dim=1).T
 
     def gradient(self, share: Tensor, embedding: Tensor) -> Tensor:
-        """As `LinearHead.gradient`, but for a positive factor: the part along the embedding changes no cosine."""
+        """As `LinearHead.gradient`, up to a positive factor, without the part along the embedding, which changes no
+        cosine.
+        """
         along = share @ functional.normalize(self.weight.detach(), dim=1)
         return along - (along * embedding).sum(1, keepdim=True) * embedding
 
@@ -216,8 +218,8 @@ class Grouping(nn.Module):
         self.labels = len(groups)
 
     def members(self) -> Tensor:
-        """float32[C, L]: 1 where the class counts for the label. Made from C numbers, so that the model's file holds
-        those and not the matrix.
+        """float32[C, L]: 1 where the class counts for the label. It is made of C numbers, so that the model's file
+        holds these and not the matrix.
         """
         labels = torch.arange(self.labels, device=self.label_of_class.device)
         return (self.label_of_class[:, None] == labels[None]).float()
@@ -229,7 +231,7 @@ class Grouping(nn.Module):
 
 
 class TorchvisionFeatures(nn.Module):
-    """The feature map of a torchvision classifier: what stands before its pooling."""
+    """The feature map of a torchvision classifier: its layers before the pooling."""
 
     def __init__(self, name: str, pretrained: str | None) -> None:
         super().__init__()
@@ -258,7 +260,7 @@ class TorchvisionFeatures(nn.Module):
 
 
 class _TimmFeatures(nn.Module):
-    """The feature map of a timm model; a vision transformer's tokens are laid out as the grid that they came from."""
+    """The feature map of a timm model; the tokens of a vision transformer are arranged as their grid."""
 
     def __init__(self, name: str, pretrained: str | None) -> None:
         super().__init__()

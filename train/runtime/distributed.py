@@ -1,4 +1,4 @@
-"""One process, or several that share each batch (`torchrun -m train fit ...`)."""
+"""Training in one process, or in several that share each batch (`torchrun -m train fit ...`)."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from torch import Tensor, distributed
 
 from train import TrainError
 
-_PATIENCE = timedelta(days=1)  # the others wait for the first, which evaluates; torchrun ends them all when one dies
+_TIMEOUT = timedelta(days=1)  # the others wait while the first evaluates; torchrun ends them all when one dies
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process's place among those that train together."""
+    """This process among those that train together."""
 
     rank: int
     world: int
@@ -25,16 +25,16 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """The one that writes files and prints."""
+        """Whether this process is the one that writes files and prints."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all processes came here."""
+        """Wait until all processes are here."""
         if self.world > 1:
             distributed.barrier()
 
     def mean(self, value: float) -> float:
-        """Over all processes."""
+        """The mean of `value` over all processes."""
         if self.world == 1:
             return value
         total = torch.tensor(value, device=self.device)
@@ -42,19 +42,19 @@ class Processes:
         return float(total) / self.world
 
     def from_first(self, value: Any) -> Any:
-        """The first process's `value`, in all of them."""
+        """The first process's `value` in all processes."""
         if self.world == 1:
             return value
-        box = [value if self.first else None]
-        distributed.broadcast_object_list(box, device=self.device)
-        return box[0]
+        shared = [value if self.first else None]
+        distributed.broadcast_object_list(shared, device=self.device)
+        return shared[0]
 
 
-def of_all_processes(tensor: Tensor) -> Tensor:
-    """`tensor`, [N, ...], of each process one after the other: [processes * N, ...].
+def gathered_from_all(tensor: Tensor) -> Tensor:
+    """The tensors [N, ...] of all processes, one after the other: [processes * N, ...].
 
-    For a loss that each process computes of the whole, and whose gradients DistributedDataParallel then averages: they
-    are those of a single process.
+    For a loss that each process computes over the whole batch: when DistributedDataParallel averages the gradients,
+    they are those of a single process.
     """
     if not distributed.is_initialized():
         return tensor
@@ -72,8 +72,8 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """The loss is the same in all processes, so the sum of their gradients is this one's, as often as there are
-        processes: nothing is sent.
+        """The loss is the same in all processes, so the sum of their gradients is this process's own, times their
+        number: nothing needs to be sent.
         """
         total: Tensor = gradients[0][ctx.rank * ctx.size : (ctx.rank + 1) * ctx.size] * ctx.world
         return total
@@ -81,9 +81,9 @@ class _Gathered(torch.autograd.Function):
 
 @contextmanager
 def started(device: str = "auto") -> Iterator[Processes]:
-    """Join the group that torchrun announces in the environment, if any; leave it at the end.
+    """Join the group of processes that torchrun names in the environment, if any, and leave it at the end.
 
-    `auto` takes a GPU where there is one: NCCL between GPUs, gloo between CPU processes. Raises `TrainError` for
+    `auto` uses a GPU where there is one: NCCL between GPUs, gloo between CPU processes. Raises `TrainError` for
     a device that is not there.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
@@ -93,11 +93,11 @@ def started(device: str = "auto") -> Iterator[Processes]:
         place = torch.device(f"cuda:{local}" if kind == "cuda" else kind)
         torch.empty(1, device=place)
     except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built for the CPU alone
-        raise TrainError(f"device {device!r} is none that PyTorch finds here; expected auto, cpu or cuda") from error
+        raise TrainError(f"PyTorch finds no device {device!r} here; expected auto, cpu or cuda") from error
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if world > 1:
-        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_PATIENCE)
+        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield Processes(rank, world, place)
     finally:

@@ -1,4 +1,4 @@
-"""How a training goes: a line for people, JSON lines for programs, TensorBoard for those who ask for it."""
+"""The log of a training: lines for people, JSON lines for programs, and TensorBoard events on request."""
 
 import json
 import math
@@ -28,7 +28,7 @@ class Progress:
         self.steps = self.images = 0
         self.writer: Any = None
         if folder is not None and tensorboard:
-            # What a killed run wrote of steps that are done again is left out.
+            # Events of steps that a killed run wrote, and that are repeated, are removed.
             first = steps_done + 1 if steps_done else None
             self.writer = summary_writer()(str(folder / "tensorboard"), purge_step=first)
 

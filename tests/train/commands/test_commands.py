@@ -15,7 +15,7 @@ from train.__main__ import COMMANDS, main
 from train.evaluation.calibration import fit_temperature
 from train.evaluation.predictions import Predictions
 from train.model.checkpoint import Checkpoint
-from train.trained_model import Trained
+from train.trained_model import TrainedModel
 
 PLAIN = ["--threads", "1", "--workers", "0"]
 
@@ -97,13 +97,13 @@ def test_evaluate_says_what_its_images_are(taught: Path, tmp_path: Path, capsys:
     fresh.write_text(fresh.read_text().replace(",bar,", ",Bar,"))
     assert evaluate(run, fresh, tmp_path / "other", "--split", "test", "--threads", "1") == 0
     assert "warning: 4 images have a label that the model lacks: Bar;" in capsys.readouterr().out
-    # Pictures that were trained on are known again under another name.
+    # Images that were trained on are known again under another name.
     with (run / "split.csv").open() as file:
         trained = [row["sample"] for row in csv.DictReader(file) if row["part"] == "train" and "cross" in row["sample"]]
     shutil.copy(taught / "data" / trained[0], fresh.parent / "cross" / "000.jpg")
     shutil.copy(taught / "data" / trained[1], fresh.parent / "cross" / "001.jpg")
     assert evaluate(run, fresh, tmp_path / "known") == 0
-    assert "warning: the model was taught with 2 of these images" in capsys.readouterr().out
+    assert "warning: 2 of these images were trained on" in capsys.readouterr().out
 
 
 def test_what_cannot_be_evaluated_is_said_in_one_line(
@@ -116,7 +116,7 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(
     said = capsys.readouterr().err
     assert f"unreadable: {fresh.parent}/bar/001.jpg" in said
     assert f"missing_file: {fresh.parent}/disc/000.jpg" in said
-    assert said.splitlines()[-1].startswith("train: fresh has 2 faults")
+    assert said.splitlines()[-1].startswith("train: fresh has 2 problems")
     assert evaluate(run, fresh, tmp_path / "out", "--skip-bad") == 0
     assert capsys.readouterr().out.startswith("4 images of fresh,")
     fresh.write_text(fresh.read_text().replace(",disc,", ",ring,").replace(",bar,", ",ring,").replace(",cross,", ",x,"))
@@ -130,14 +130,14 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(
     assert f"give one, as {taught}/run/fold-0" in capsys.readouterr().err
     gallery = ["predict", str(run), str(fresh.parent), "--out", str(tmp_path / "gallery.png")]
     assert main(gallery) == 2
-    assert "train: the gallery has 1 fault" in capsys.readouterr().err
+    assert "train: the gallery has 1 problem" in capsys.readouterr().err
     assert main([*gallery, "--skip-bad"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
     assert main(["enrol", str(run), "--data", str(fresh), "--out", str(tmp_path / "x.pt")]) == 2
     assert "missing_file" in capsys.readouterr().err
 
 
-def test_evaluate_with_a_second_look(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_with_the_attention_crop(taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, fresh = taught / "run" / "fold-0", write_animals(tmp_path / "fresh", each=4, seed=9)
 
     def logits(name: str, *more: str) -> np.ndarray:
@@ -189,8 +189,8 @@ def test_an_enrolled_species_is_answered_evaluated_and_joined_by_another(
     for label, colour in (("red", (40, 40, 200)), ("blue", (200, 60, 40))):
         (data / label).mkdir(parents=True)
         for number in range(4):
-            picture = rng.integers(-20, 20, (64, 64, 3)) + np.array(colour)
-            cv2.imwrite(str(data / label / f"{number}.png"), picture.clip(0, 255).astype(np.uint8))
+            image = rng.integers(-20, 20, (64, 64, 3)) + np.array(colour)
+            cv2.imwrite(str(data / label / f"{number}.png"), image.clip(0, 255).astype(np.uint8))
     first, second = tmp_path / "red.pt", tmp_path / "both.pt"
     run = taught / "run" / "fold-0"
     assert main(["enrol", str(run), "--data", str(data), "--label", "red", "--out", str(first)]) == 0
@@ -208,14 +208,14 @@ def test_an_enrolled_species_is_answered_evaluated_and_joined_by_another(
     answers = [line.split("\t")[1].split()[0] for line in capsys.readouterr().out.splitlines()]
     assert answers == ["blue"] * 4 + ["red"] * 4
     assert evaluate(second, data, tmp_path / "figures") == 0
-    assert "taught with 8 of these images" in capsys.readouterr().out
+    assert "8 of these images were trained on" in capsys.readouterr().out
     found = Predictions.load(tmp_path / "figures" / "predictions.npz")
     assert found.labels == ("bar", "cross", "disc", "red", "blue")
     assert (found.logits.argmax(1) == found.truth).all()
-    lessons = Trained(second).lessons
-    assert lessons is not None
-    assert np.bincount(lessons.truth)[3:].tolist() == [4, 4]
-    assert Trained(second).temperature == Trained(run).temperature
+    references = TrainedModel(second).references
+    assert references is not None
+    assert np.bincount(references.truth)[3:].tolist() == [4, 4]
+    assert TrainedModel(second).temperature == TrainedModel(run).temperature
     shutil.copy(second, tmp_path / "moved.pt")
     again = ["enrol", str(tmp_path / "moved.pt"), "--data", str(data), "--out", str(first)]
     (data / "red").rename(data / "green")

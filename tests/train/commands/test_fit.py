@@ -105,7 +105,7 @@ def test_a_label_that_a_fold_does_not_train_on_is_told(
     alone = ["loss.classification=none", "loss.metric=triplet", "network.head=metric"]
     settings = [word for setting in alone for word in ("--set", setting)]
     assert main([*common, "--out", str(tmp_path / "b"), *settings]) == 2
-    assert "nothing but the nearest prototype answers" in capsys.readouterr().err
+    assert "whose prototype would be missing" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("untrained")

@@ -25,7 +25,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "made.pt"
 
 
-def test_pictures_are_shown_with_their_names(
+def test_images_are_shown_with_their_names(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_animals(tmp_path / "data", each=2)
@@ -35,7 +35,7 @@ def test_pictures_are_shown_with_their_names(
     predict = ["predict", str(checkpoint), str(tmp_path / "data"), "--out", str(tmp_path / "new" / "g.png")]
     assert main([*predict, "--count", "4"]) == 0
     said = capsys.readouterr()
-    assert "the first 4 of 6 pictures" in said.err
+    assert "the first 4 of 6 images" in said.err
     assert [line.split("\t")[0] for line in said.out.splitlines()][-1] == f"{tmp_path}/data/cross/001.jpg"
     assert [tile.caption.split("\n")[0] for tile in drawn] == ["000.jpg", "001.jpg"] * 2
     assert drawn[0].caption.split("\n")[1] == said.out.splitlines()[0].split("\t")[1]
@@ -44,9 +44,9 @@ def test_pictures_are_shown_with_their_names(
 @pytest.mark.parametrize(
     ("out", "why"),
     [
-        ("g.jpg", "g.jpg; expected a picture to write, such as gallery.png"),
-        ("gallery", "expected a picture to write"),
-        ("folder.png", "expected a picture to write"),
+        ("g.jpg", "g.jpg; expected a PNG file to write, such as gallery.png"),
+        ("gallery", "expected a PNG file to write"),
+        ("folder.png", "expected a PNG file to write"),
         ("made.pt/g.png", "cannot be written (File exists)"),
     ],
 )
@@ -58,19 +58,19 @@ def test_what_cannot_be_written_is_refused_before_the_work(
     assert why in capsys.readouterr().err
 
 
-def test_pictures_that_are_not_there_are_named(
+def test_images_that_are_not_there_are_named(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_animals(tmp_path / "data", each=2)
     good, out = tmp_path / "data" / "bar" / "000.jpg", tmp_path / "g.png"
-    (tmp_path / "bar.txt").write_text("of no picture")
+    (tmp_path / "bar.txt").write_text("of no image")
     predict = ["predict", str(checkpoint), "--out", str(out)]
     assert main([*predict, str(good), str(tmp_path / "nix.jpg"), str(tmp_path / "bar.txt")]) == 2
     said = capsys.readouterr().err
     assert f"missing_file: {tmp_path}/nix.jpg" in said
     assert f"unreadable: {tmp_path}/bar.txt" in said
     assert main([*predict, str(tmp_path / "nix.jpg"), "--skip-bad"]) == 2
-    assert "no picture there can be read" in capsys.readouterr().err
+    assert "no image there can be read" in capsys.readouterr().err
     assert main([*predict, str(good), "--count", "-30"]) == 2
     assert "--count is -30; expected at least 1" in capsys.readouterr().err
     assert not out.exists()

@@ -24,7 +24,7 @@ sys.exit(run("train", {"talk": ("talker", "prints much")}, (ValueError,), ["talk
 """
 
 
-def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
+def test_a_reader_that_hsamples_of_inputs_enough_ends_the_command_quietly() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", TALKER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

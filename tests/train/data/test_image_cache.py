@@ -21,9 +21,9 @@ from train.data.sample import Box, Keypoint, Sample
 @pytest.fixture
 def frame(tmp_path: Path) -> Path:
     path = tmp_path / "frame.jpg"
-    picture = np.zeros((400, 800, 3), np.uint8)
-    picture[100:300, 200:600] = (0, 0, 250)  # a red animal, in OpenCV's order
-    cv2.imwrite(str(path), picture)
+    image = np.zeros((400, 800, 3), np.uint8)
+    image[100:300, 200:600] = (0, 0, 250)  # a red animal, in OpenCV's order
+    cv2.imwrite(str(path), image)
     return path
 
 
@@ -84,7 +84,7 @@ def test_a_crop_is_the_same_from_the_cache_and_without_a_size(frame: Path, tmp_p
 
 @pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_sizes_by_the_header_are_those_of_decoded_pictures(tmp_path: Path, suffix: str, orientation: int) -> None:
+def test_sizes_by_the_header_are_those_of_decoded_images(tmp_path: Path, suffix: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"turned.{suffix}"

@@ -37,7 +37,7 @@ def write_herds(folder: Path, frames: int) -> Path:
     return folder / "manifest.csv"
 
 
-def test_boxes_are_pictures_where_they_are_cut_out_else_frames_are(
+def test_boxes_are_images_where_they_are_cut_out_else_frames_are(
     tmp_path: Path, tiny_recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_herds(tmp_path / "herds", 16)
@@ -45,7 +45,7 @@ def test_boxes_are_pictures_where_they_are_cut_out_else_frames_are(
     assert len(cut_out.samples) == 32
     assert {sample.size_px for sample in cut_out.samples} == {(96, 64)}
     whole = load_recipe(str(tiny_recipe), [])
-    with pytest.raises(DataError, match="has 8 faults"):
+    with pytest.raises(DataError, match="has 8 problems"):
         prepare(data, "auto", whole, False)
     assert capsys.readouterr().err.count("disc in one frame") == 8
     kept = prepare(data, "auto", whole, True).samples
@@ -102,7 +102,7 @@ def test_blanks_need_no_row_in_a_table_of_taxa(tmp_path: Path, tiny_recipe: Path
     ]
 
 
-def test_backgrounds_are_blanks_or_a_folder_of_pictures_alone(
+def test_backgrounds_are_blanks_or_a_folder_of_images_without_labels(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = write_animals(tmp_path / "labelled", each=2)
@@ -114,10 +114,10 @@ def test_backgrounds_are_blanks_or_a_folder_of_pictures_alone(
     (table.parent / "bar").rename(table.parent / "Empty")
     assert [sample.path.parent.name for sample in read_backgrounds(table.parent, False)] == ["Empty", "Empty"]
     alone = table.parent / "disc"
-    (alone / "notes.txt").write_text("of no picture")
+    (alone / "notes.txt").write_text("of no image")
     assert [sample.name for sample in read_backgrounds(alone, False)] == ["000.jpg", "001.jpg"]
     (alone / "001.jpg").write_bytes(b"half")
-    with pytest.raises(DataError, match="disc has 1 fault"):
+    with pytest.raises(DataError, match="disc has 1 problem"):
         read_backgrounds(alone, False)
     assert f"unreadable: {alone}/001.jpg" in capsys.readouterr().err
     assert [sample.name for sample in read_backgrounds(alone, True)] == ["000.jpg"]
@@ -131,7 +131,7 @@ def test_rows_of_backgrounds_that_are_faulty_are_not_passed_over(
 ) -> None:
     table = write_animals(tmp_path, each=2)
     table.write_text("path,label,captured_at\nbar/000.jpg,blank,\nbar/001.jpg,blank,yesterday\n")
-    with pytest.raises(DataError, match="has 1 fault"):
+    with pytest.raises(DataError, match="has 1 problem"):
         read_backgrounds(table, False)
     assert "yesterday" in capsys.readouterr().err
     assert len(read_backgrounds(table, True)) == 1
@@ -160,7 +160,7 @@ def test_an_excluded_label_that_the_data_lacks_is_told(
     assert said in capsys.readouterr().err
 
 
-def test_locations_that_near_copies_join_are_counted(
+def test_locations_that_near_duplicates_join_are_counted(
     tmp_path: Path, tiny_recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = write_animals(tmp_path, each=12)

@@ -6,7 +6,7 @@ import pytest
 from tests.support.made_animals import LABELS
 from train.data.readers import read_dataset
 from train.data.sample import Box, DataError, Dataset, Sample
-from train.data.validate import Fault, find_faults, report_faults, without_faults
+from train.data.validate import Problem, find_problems, problem_report, without_problems
 
 
 @pytest.fixture
@@ -32,26 +32,26 @@ def broken(animals: Path, tmp_path: Path) -> Dataset:
 
 
 def test_every_fault_is_listed_and_counted(broken: Dataset) -> None:
-    faults = find_faults(broken, {*LABELS, "lonely"})
-    assert sorted(fault.kind for fault in faults) == sorted(
+    problems = find_problems(broken, {*LABELS, "lonely"})
+    assert sorted(problem.kind for problem in problems) == sorted(
         ["bad_row", "unreadable", "missing_file", *["label_not_in_table"] * 2, "twice", "one_image_class"]
     )
-    text = report_faults(faults)
+    text = problem_report(problems)
     assert "cut.jpg" in text
-    assert report_faults([Fault("bad_row", "a", "b")]).endswith("\n1 fault: 1 bad_row")
-    assert text.splitlines()[-1].startswith("7 faults: 1 bad_row, 2 label_not_in_table")
+    assert problem_report([Problem("bad_row", "a", "b")]).endswith("\n1 problem: 1 bad_row")
+    assert text.splitlines()[-1].startswith("7 problems: 1 bad_row, 2 label_not_in_table")
 
 
 def test_faults_stop_unless_they_are_to_be_skipped(broken: Dataset) -> None:
-    faults = find_faults(broken, {*LABELS, "lonely"})
+    problems = find_problems(broken, {*LABELS, "lonely"})
     with pytest.raises(DataError, match="--skip-bad"):
-        without_faults(broken, faults, skip=False)
-    left = without_faults(broken, faults, skip=True)
+        without_problems(broken, problems, skip=False)
+    left = without_problems(broken, problems, skip=True)
     assert len(left.samples) == 36
-    assert find_faults(left, LABELS) == ()
+    assert find_problems(left, LABELS) == ()
 
 
-def test_boxes_of_two_labels_are_two_pictures_only_where_they_are_cut_out(animals: Path) -> None:
+def test_boxes_of_two_labels_are_two_images_only_where_they_are_cut_out(animals: Path) -> None:
     dataset = read_dataset(animals)
     left, right = Box(0.0, 0.0, 0.4, 1.0), Box(0.5, 0.0, 0.4, 1.0)
     frame = dataset.samples[0]
@@ -59,17 +59,17 @@ def test_boxes_of_two_labels_are_two_pictures_only_where_they_are_cut_out(animal
 
     def kinds(samples: list[Sample], cut_out: bool) -> list[str]:
         data = replace(dataset, samples=(*samples, *dataset.samples[1:]))
-        faults = find_faults(data, None, cut_out)
-        kept = without_faults(data, faults, skip=True).samples if faults else data.samples
-        assert (frame.path in {sample.path for sample in kept}) == (not faults)
-        return [fault.kind for fault in faults]
+        problems = find_problems(data, None, cut_out)
+        kept = without_problems(data, problems, skip=True).samples if problems else data.samples
+        assert (frame.path in {sample.path for sample in kept}) == (not problems)
+        return [problem.kind for problem in problems]
 
     assert kinds(boxed, cut_out=True) == []
     assert kinds(boxed, cut_out=False) == ["two_labels"]
     assert kinds([replace(sample, box=left) for sample in boxed], cut_out=True) == ["two_labels"]
     assert kinds([boxed[0], replace(boxed[1], box=None)], cut_out=True) == ["two_labels"]
     assert kinds([boxed[0], replace(boxed[0], box=right)], cut_out=False) == []  # a herd
-    text = report_faults(find_faults(replace(dataset, samples=(*boxed, *dataset.samples[1:]))))
+    text = problem_report(find_problems(replace(dataset, samples=(*boxed, *dataset.samples[1:]))))
     assert "bar and disc in one frame" in text
 
 
@@ -78,10 +78,10 @@ def test_one_image_is_one_however_often_it_is_listed(animals: Path, boxes: tuple
     dataset = read_dataset(animals)
     rows = [replace(dataset.samples[0], label="lonely", box=box) for box in boxes]
     data = replace(dataset, samples=(*rows, *dataset.samples[1:]))
-    faults = find_faults(data, None, True)
-    assert "one_image_class" in {fault.kind for fault in faults}
-    assert "lonely" not in without_faults(data, faults, skip=True).labels()
+    problems = find_problems(data, None, True)
+    assert "one_image_class" in {problem.kind for problem in problems}
+    assert "lonely" not in without_problems(data, problems, skip=True).labels()
 
 
 def test_good_data_has_no_faults(animals: Path) -> None:
-    assert find_faults(read_dataset(animals)) == ()
+    assert find_problems(read_dataset(animals)) == ()

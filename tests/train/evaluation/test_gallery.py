@@ -3,7 +3,7 @@ import numpy as np
 from train.evaluation.gallery import overlay
 
 
-def test_the_overlay_warms_what_was_looked_at_and_leaves_the_rest() -> None:
+def test_the_overlay_warms_where_attention_is_and_leaves_the_rest() -> None:
     grey = np.full((64, 64, 3), 90, np.uint8)
     attention = np.zeros((2, 8, 8), np.float32)
     attention[0, 1, 6], attention[1, 1, 5] = 3.0, 3.0  # two part maps, up and right

@@ -203,7 +203,7 @@ def test_retrieval_asks_only_for_what_there_is() -> None:
     assert astuple(none) == (0, 0.0, 0.0, 0.0)
 
 
-def test_retrieval_of_a_cross_validation_weighs_each_picture_alike(tmp_path: Path) -> None:
+def test_retrieval_of_a_cross_validation_weighs_each_image_alike(tmp_path: Path) -> None:
     assert stored_retrieval(tmp_path) == {}
     for number, (images, recall) in enumerate(((30, 0.5), (10, 0.9), (0, 0.0))):
         (tmp_path / f"fold-{number}").mkdir()
@@ -232,7 +232,7 @@ def test_coverage_is_bought_with_the_least_sure_answers() -> None:
     assert precision == pytest.approx([1, 1, 2 / 3, 1 / 2])
 
 
-def test_a_picture_of_coverage_and_of_reliability_shows_the_figures(
+def test_an_image_of_coverage_and_of_reliability_shows_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Figure] = []

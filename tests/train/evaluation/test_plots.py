@@ -1,4 +1,4 @@
-"""What is written on the pictures can be read: it fits, and is drawn as it stands."""
+"""What is written on the images can be read: it fits, and is drawn as it stands."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_a_confusion_table_of_very_many_labels_is_no_larger(drawn: list[Figure],
     assert len(drawn[0].axes[0].get_xticks()) == 0
 
 
-def test_captions_stay_above_their_picture(drawn: list[Figure], tmp_path: Path) -> None:
+def test_captions_stay_above_their_image(drawn: list[Figure], tmp_path: Path) -> None:
     captions = [f"{LONG} 1%\nis {LONG}s_of_the_far_and_farther_north", "W" * 40, "kob 3%"] * 2
     draw_gallery([Tile(GREY, caption, None) for caption in captions], tmp_path / "x.png", "Held out")
     titles = [axes.title for axes in drawn[0].axes]

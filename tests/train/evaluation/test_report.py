@@ -64,14 +64,14 @@ def test_folds_are_pooled_anew_and_missing_ones_are_named(
     write_fold(tmp_path, 1, tiny_recipe)
     said = report_run(tmp_path)
     assert said.splitlines()[0] == "9 held-out images, 3 sequences"
-    assert "of the folds these are missing: 0, 2;" in said.splitlines()[1]
-    assert "missing: 0, 2" in json.loads((tmp_path / "metrics.json").read_text())["warnings"]
+    assert "missing folds: 0, 2;" in said.splitlines()[1]
+    assert "missing folds: 0, 2" in json.loads((tmp_path / "metrics.json").read_text())["warnings"]
     write_fold(tmp_path, 0, tiny_recipe)
     assert main(["compare", str(tmp_path), str(tmp_path)]) == 0
     assert "18 images held out by both" in capsys.readouterr().out
     said = report_run(tmp_path)
     assert said.startswith("18 held-out images")
-    assert "of the folds these are missing: 2;" in said
+    assert "missing folds: 2;" in said
     write_fold(tmp_path, 2, tiny_recipe)
     said = report_run(tmp_path)
     assert said.startswith("27 held-out images")

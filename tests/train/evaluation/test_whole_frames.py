@@ -13,7 +13,14 @@ from edge.inference.model import Model
 from train import TrainError
 from train.__main__ import main
 from train.data.sample import Sample
-from train.evaluation.whole_frames import Answer, Frame, answer_frames, intersection_over_union, read_frames, summarise
+from train.evaluation.whole_frames import (
+    Frame,
+    FramePrediction,
+    intersection_over_union,
+    predict_frames,
+    read_frames,
+    summarise,
+)
 
 
 def write_frame(path: Path, taken: str) -> None:
@@ -38,7 +45,7 @@ def test_frames_near_to_training_are_counted_apart(tmp_path: Path, tiny_model: P
     (tmp_path / "boxes.csv").write_text("path,x,y,width,height\nfar.jpg,0,0,1,1\n")
     frames = read_frames(tmp_path / "labels.csv", "here", tmp_path / "boxes.csv")
     training = [Sample(tmp_path / "crop.jpg", "a", captured_at=datetime(2021, 7, 1, 12, 0, tzinfo=UTC))]
-    near, far, stranger = answer_frames(model, frames, training)
+    near, far, stranger = predict_frames(model, frames, training)
     assert (near.near_training, far.near_training, stranger.near_training) == (True, False, None)
     assert (near.known, stranger.known) == (True, False)
     said = summarise([near, far, stranger])
@@ -46,11 +53,11 @@ def test_frames_near_to_training_are_counted_apart(tmp_path: Path, tiny_model: P
     with pytest.raises(TrainError, match="has no frame of source"):
         read_frames(tmp_path / "labels.csv", "elsewhere")
     # Without a time, of the frame or of what was trained on, nothing is known.
-    assert [answer.near_training for answer in answer_frames(model, frames)] == [None] * 3
+    assert [answer.near_training for answer in predict_frames(model, frames)] == [None] * 3
     untimed = [Sample(tmp_path / "crop.jpg", "a")]
-    assert [answer.near_training for answer in answer_frames(model, frames, untimed)] == [None] * 3
+    assert [answer.near_training for answer in predict_frames(model, frames, untimed)] == [None] * 3
     write_frame(tmp_path / "near.jpg", "unset")
-    counts = re.findall(r"(\d+)   first look", summarise(answer_frames(model, frames, training)))
+    counts = re.findall(r"(\d+)   right: whole frame", summarise(predict_frames(model, frames, training)))
     assert counts == ["2", "1", "0", "1"]  # all, far, near, not known
 
 
@@ -76,7 +83,7 @@ def test_tables_of_frames_that_lack_something_are_refused(
     training.write_text("path,label,captured_at\na.jpg,yeti,\na.jpg,yeti,yesterday\n")
     frames = ["frames", str(tiny_model), "--frames", str(table), "--training", str(training)]
     assert main(frames) == 0
-    assert "no time is known of 2 of 2 training samples" in capsys.readouterr().err
+    assert "2 of 2 training samples have no time" in capsys.readouterr().err
     (tmp_path / "a.jpg").unlink()
     assert main(frames) == 2
     assert f"missing_file: {tmp_path}/a.jpg" in capsys.readouterr().err
@@ -90,9 +97,9 @@ def test_intersection_over_union() -> None:
 def test_animals_are_found_where_a_box_centre_lies_in_the_region() -> None:
     region, inside, outside = Box(0, 0, 0.5, 0.5), Box(0.1, 0.1, 0.2, 0.2), Box(0.6, 0.6, 0.2, 0.2)
 
-    def answer(name: str, *boxes: Box) -> Answer:
-        return Answer(Frame(Path(name), "Equus quagga", boxes), True, False, "", "", None, region)
+    def answer(name: str, *boxes: Box) -> FramePrediction:
+        return FramePrediction(Frame(Path(name), "Equus quagga", boxes), True, False, "", "", None, region)
 
     said = summarise([answer("herd.jpg", inside, outside, outside), answer("lost.jpg", outside), answer("bare.jpg")])
-    assert "box centres in the attention region: 1 of 4, mean IoU 0.040" in said
+    assert "box centres in the attention crop: 1 of 4, mean IoU 0.040" in said
     assert "frames with at least one of them in it: 1 of 2" in said

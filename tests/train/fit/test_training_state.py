@@ -111,5 +111,5 @@ def test_a_damaged_state_is_told(tiny_recipe: Path, animals: Path, tmp_path: Pat
     whole = (tmp_path / STATE_FILE).read_bytes()
     for part in (b"", whole[:100], whole[:-100]):
         (tmp_path / STATE_FILE).write_bytes(part)
-        with pytest.raises(TrainError, match=r"is damaged \(\w+\); remove it to begin anew"):
+        with pytest.raises(TrainError, match=r"is damaged \(\w+\); remove it to start again"):
             stored_state(recipe, task(animals), tmp_path)

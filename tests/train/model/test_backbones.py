@@ -29,7 +29,7 @@ def test_forward_and_backward(backbone: str) -> None:
     assert float(first.abs().sum()) > 0  # all the way down to the first layer
 
 
-def test_a_transformer_takes_pictures_of_another_size_than_its_own() -> None:
+def test_a_transformer_takes_images_of_another_size_than_its_own() -> None:
     network = build_with_weights(NetworkSpec("test_vit"), 3, "none").eval()
     for size_px, cells in ((160, 10), (96, 6), (224, 14)):
         with torch.inference_mode():

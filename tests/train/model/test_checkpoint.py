@@ -35,9 +35,9 @@ def test_round_trip(checkpoint: Checkpoint, tmp_path: Path) -> None:
     for name in Checkpoint.__slots__:
         if name != "state":
             assert getattr(loaded, name) == getattr(checkpoint, name), name
-    pictures = torch.randn(1, 3, 64, 48)
+    images = torch.randn(1, 3, 64, 48)
     with torch.no_grad():
-        for ours, theirs in zip(checkpoint.build_network()(pictures), loaded.build_network()(pictures), strict=True):
+        for ours, theirs in zip(checkpoint.build_network()(images), loaded.build_network()(images), strict=True):
             assert torch.equal(ours, theirs)
 
 

@@ -16,14 +16,14 @@ TINY = NetworkSpec("test_efficientnet")
 
 
 def test_the_packages_weights_know_what_they_see() -> None:
-    """Order alone maps 296 tensors: a wrong order would leave features that tell no picture from another."""
+    """Order alone maps 296 tensors: a wrong order would leave features that tell no image from another."""
     spec = NetworkSpec()
     network = build_with_weights(spec, 2, "efficientnet-lite0").eval()
     grid = torch.linspace(-1, 1, 96)
     plain = (grid[None, None, :, None] + grid[None, None, None, :]).expand(1, 3, 96, 96) / 2
     stripes = torch.sign(torch.sin(grid * 60))[None, None, None, :].expand(1, 3, 96, 96)
     with torch.inference_mode():
-        one, brighter, other = (network(picture).embedding[0] for picture in (plain, plain * 0.8 + 0.05, stripes))
+        one, brighter, other = (network(image).embedding[0] for image in (plain, plain * 0.8 + 0.05, stripes))
     assert float(one @ brighter) > float(one @ other) + 0.2
 
 

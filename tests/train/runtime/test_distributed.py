@@ -159,7 +159,7 @@ def test_processes_wait_as_long_as_an_evaluation_takes(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
 def test_a_device_that_is_not_there_is_told_in_one_line(device: str) -> None:
     with (
-        pytest.raises(TrainError, match=f"device '{device}' is none that PyTorch finds here; expected auto"),
+        pytest.raises(TrainError, match=f"device '{device}' PyTorch finds no device; expected auto"),
         started(device),
     ):
         pass

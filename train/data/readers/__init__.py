@@ -43,14 +43,16 @@ def read_dataset(path: Path, format_: str = "auto") -> Dataset:
     if not dataset.samples:
         empty = f"{path} read as {chosen} holds no labelled image"
         if dataset.problems:
-            raise DataError(f"{empty}: {len(dataset.problems)} cannot be used, e.g. {dataset.problems[0]}; mend them")
+            raise DataError(
+                f"{empty}: {len(dataset.problems)} cannot be used, e.g. {dataset.problems[0]}; correct them"
+            )
         raise DataError(f"{empty}; expected a folder for each label with its images in it, or another --format")
     root = path if path.is_dir() else path.parent
-    return replace(dataset, samples=tuple(replace(_with_size(sample), root=root) for sample in dataset.samples))
+    return replace(dataset, samples=tuple(replace(_with_frame_size(sample), root=root) for sample in dataset.samples))
 
 
-def _with_size(sample: Sample) -> Sample:
-    """A box is cut out with a margin in pixels, so its frame's size is read once where the data does not say it."""
+def _with_frame_size(sample: Sample) -> Sample:
+    """The sample with the size of its frame, which the square around a bounding box depends on."""
     if sample.box is None or sample.size_px is not None:
         return sample
     try:

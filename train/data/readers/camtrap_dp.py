@@ -1,4 +1,4 @@
-"""Camtrap DP packages (TDWG): the tables deployments, media and observations that `datapackage.json` names."""
+"""Reads Camtrap DP packages (TDWG): the tables deployments, media and observations that `datapackage.json` names."""
 
 import csv
 import gzip
@@ -111,8 +111,8 @@ def _rows(folder: Path, resources: Mapping[str, Sequence[Path]], name: str, *nee
 
 
 def _places(folder: Path, resources: Mapping[str, Sequence[Path]], problems: list[str]) -> dict[str, str]:
-    """The location of each deployment. Without the table each deployment would be taken for a place of its own, which
-    makes a split by location leak: that is told.
+    """The location of each deployment. Without the table each deployment counts as a location of its own, so that a
+    split by location may leak; this is listed among the problems.
     """
     if not all((folder / part).exists() for part in resources.get("deployments", [Path("deployments.csv")])):
         problems.append("there is no table of deployments: which of them were at one location is not known")
@@ -124,7 +124,7 @@ def _places(folder: Path, resources: Mapping[str, Sequence[Path]], problems: lis
 
 
 def _times(media: Mapping[str, Row], problems: list[str]) -> dict[str, datetime | None]:
-    """When each medium was taken; those whose time cannot be read are told and left out."""
+    """The time of each medium; media whose time cannot be read are listed among the problems and left out."""
     times = {}
     for identity, row in media.items():
         try:
@@ -137,7 +137,7 @@ def _times(media: Mapping[str, Row], problems: list[str]) -> dict[str, datetime 
 def _of_events(
     observations: Sequence[Row], media: Mapping[str, Row], times: Mapping[str, datetime | None], problems: list[str]
 ) -> dict[str, list[Row]]:
-    """Observations of events by the media that were taken at that deployment meanwhile."""
+    """For each medium, the observations of events during which it was taken at that deployment."""
     taken: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
     for identity, at in times.items():
         if at is not None:
@@ -165,7 +165,7 @@ def _of_events(
 
 
 def _samples(folder: Path, media: Row, found: Sequence[Row], place: str, at: datetime | None) -> list[Sample]:
-    """Of one medium. Raises `ValueError` where they cannot be told."""
+    """The samples of one medium. Raises `ValueError` where its observations leave them open."""
     named = [(label, item) for item in found if (label := _label(item))]
     if not named:
         raise ValueError("no observation that names a species, a blank, a human or a vehicle")

@@ -1,4 +1,6 @@
-"""CIFAR-10: class folders in a tar, a folder of class folders, or the original batches (also in their own tar)."""
+"""Reads CIFAR-10: class folders in a tar, a folder of class folders, or the original batches (also in their own
+tar).
+"""
 
 import fcntl
 import os
@@ -58,7 +60,7 @@ def _writable_folder(source: Path) -> Path:
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Processes that train together all come here: one fills the folder, which is made, and the others wait for it."""
+    """Lock the folder, which is made: of several processes one fills it, and the others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,6 @@
-"""COCO Camera Traps JSON, the format of LILA (lila.science): images with location and sequence, boxes where drawn."""
+"""Reads COCO Camera Traps JSON, the format of LILA (lila.science): images with location and sequence, boxes where
+drawn.
+"""
 
 import json
 import mmap
@@ -17,7 +19,7 @@ def read_coco_camera_traps(path: Path) -> Dataset:
     """Read the JSON file, or the one in a folder; images lie beside it or in `images/`.
 
     An annotation with a box gives one sample; a frame with annotations but no box gives one sample when they agree on
-    the category. `empty` becomes the label `blank`. Frames of two species without a box for each are told as
+    the category. `empty` becomes the label `blank`. Frames of two species without a box for each are listed as
     problems.
     """
     file = path if path.is_file() else _only_json(path)
@@ -81,7 +83,7 @@ def _document(file: Path) -> dict[str, Any]:
 def _samples(
     image: dict[str, Any], found: list[dict[str, Any]], categories: dict[Any, str], folder: Path
 ) -> list[Sample]:
-    """Of one image. Raises `ValueError` where they cannot be told."""
+    """The samples of one image. Raises `ValueError` where its annotations leave them open."""
     if not found:
         raise ValueError("no annotation")
     for item in found:
@@ -143,12 +145,14 @@ def _sample(image: dict[str, Any], label: str, folder: Path, box: Box | None) ->
 
 
 def _text(value: object) -> str:
-    """Numbers as text; `null` is what is not known."""
+    """The value as text; empty for `null`, which means that it is not known."""
     return "" if value is None else str(value)
 
 
 def _time(text: str) -> datetime | None:
-    """Both spellings that LILA's files use; a time that is neither is not known, which LILA's own notes expect."""
+    """The time in one of the spellings of LILA's files; `None` for any other text, which LILA's notes tell to
+    expect.
+    """
     for form in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y:%m:%d %H:%M:%S"):
         try:
             return datetime.strptime(text, form).replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""CUB-200-2011 (Caltech-UCSD Birds) in its original layout, with boxes, parts and the official split."""
+"""Reads CUB-200-2011 (Caltech-UCSD Birds) in its original layout, with boxes, parts and the official split."""
 
 from pathlib import Path
 

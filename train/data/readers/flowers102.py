@@ -1,4 +1,6 @@
-"""Oxford Flowers-102: `jpg/image_00001.jpg` with `imagelabels.mat` and `setid.mat` (also in torchvision's folder)."""
+"""Reads Oxford Flowers-102: `jpg/image_00001.jpg` with `imagelabels.mat` and `setid.mat` (also in torchvision's
+folder).
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""Class folders (torchvision's ImageFolder): `LABEL/image.jpg`, or `train/LABEL/image.jpg` with `test/` beside it."""
+"""Reads class folders (torchvision's ImageFolder): `LABEL/image.jpg`, or `train/LABEL/image.jpg` with `test/` beside
+it.
+"""
 
 import sys
 from pathlib import Path
@@ -11,8 +13,8 @@ _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", 
 
 def read_folder(path: Path) -> Dataset:
     """Every image below a class folder; the folders in that are its locations, and what lies deeper is of the same one
-    (cameras begin a new folder after each thousand frames). Hidden folders are passed over, and so are folders without
-    an image and images that lie in no class folder: these are told on standard error.
+    (cameras begin a new folder after each thousand frames). Hidden folders are ignored. Folders without an image and
+    images outside of class folders are ignored with a warning on standard error.
 
     Raises `DataError` where `train/` or `test/` stand among class folders, or no class folder holds an image.
     """
@@ -25,7 +27,7 @@ def read_folder(path: Path) -> Dataset:
     if parts and others:
         raise DataError(
             f"{path} holds {next(iter(parts)).name}/ beside {others[0]}/; expected class folders alone, or train/ and "
-            "test/ alone with class folders in them; move what is neither away"
+            "test/ alone with class folders in them; move everything else away"
         )
     classes = [(label, images_below(label), split) for folder, split in parts.items() for label in _folders(folder)]
     if not parts:
@@ -38,12 +40,12 @@ def read_folder(path: Path) -> Dataset:
             "its images in it"
         )
     if loose:
-        _warn(f"{len(loose)} images lie in no class folder and are passed over, e.g. {loose[0]}")
+        _warn(f"{len(loose)} images lie in no class folder and are ignored, e.g. {loose[0]}")
     empty = {folder.name for folder in of_folder if folder not in full} | {
         label.name for label, of, _ in classes if not of
     }
     if empty:
-        _warn(f"folders without an image are passed over: {', '.join(sorted(empty))}")
+        _warn(f"folders without an image are ignored: {', '.join(sorted(empty))}")
     return Dataset(path.name, tuple(samples))
 
 
@@ -60,7 +62,7 @@ def _hidden(name: str) -> bool:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """At any depth, without hidden ones."""
+    """The images in a folder at any depth, without hidden ones."""
     return sorted(
         file
         for file in folder.rglob("*")

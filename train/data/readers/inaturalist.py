@@ -1,5 +1,5 @@
-"""iNaturalist as torchvision lays it out: `2021_train/NNNNN_Kingdom_Phylum_Class_Order_Family_Genus_epithet/`, and
-`2017/Super category/CLASS/` to `2019/Super category/CLASS/`.
+"""Reads iNaturalist as torchvision lays it out: `2021_train/NNNNN_Kingdom_Phylum_Class_Order_Family_Genus_epithet/`,
+and `2017/Super category/CLASS/` to `2019/Super category/CLASS/`.
 """
 
 import sys
@@ -20,7 +20,7 @@ _NO_ANIMALS = frozenset({"Bacteria", "Chromista", "Fungi", "Plantae", "Plants", 
 
 
 def is_inaturalist(path: Path) -> bool:
-    """Whether a version lies in the folder. A year alone is no sign: people sort their own pictures by years."""
+    """Whether the folder holds a version. A year alone is no sign: people sort their own images by year."""
     if any((path / version).is_dir() for version in _SPLITS):
         return True
     found = [path / year for year in _BEFORE_2021 if (path / year).is_dir()]
@@ -30,7 +30,7 @@ def is_inaturalist(path: Path) -> bool:
 def read_inaturalist(path: Path) -> Dataset:
     """All versions of 2021 that lie in the folder; where both train sets do, the full one is taken. Else the one of
     2017 to 2019, whose classes are species in 2017 and numbers later: those labels are `Super category NUMBER`. Classes
-    that are no animals are told on standard error.
+    that are no animals are counted on standard error.
     """
     versions = [name for name in _SPLITS if (path / name).is_dir()]
     earlier = [name for name in _BEFORE_2021 if (path / name).is_dir()]
@@ -60,7 +60,7 @@ def read_inaturalist(path: Path) -> Dataset:
             kingdoms[name] = kingdom
             taxa[name] = Taxon(name, "species", name, class_, order, family, genus)
             samples += [Sample(file, name, split=_SPLITS[version], scientific_name=name) for file in _images(folder)]
-    _tell_no_animals(kingdoms.values())
+    _warn_of_other_kingdoms(kingdoms.values())
     return Dataset(path.name, tuple(samples), taxa, tuple(problems))
 
 
@@ -77,17 +77,17 @@ def _before_2021(root: Path) -> Dataset:
             label = f"{super_category.name} {folder.name}" if folder.name.isdecimal() else folder.name
             species = folder.name if len(words) == 2 else ""
             samples += [Sample(file, label, scientific_name=species) for file in _images(folder)]
-    _tell_no_animals(groups)
+    _warn_of_other_kingdoms(groups)
     return Dataset(root.name, tuple(samples), taxa)
 
 
-def _tell_no_animals(groups: Iterable[str]) -> None:
-    """`groups`: of each class, its kingdom or super category."""
+def _warn_of_other_kingdoms(groups: Iterable[str]) -> None:
+    """Warn of classes that are no animals; `groups` holds the kingdom or super category of each class."""
     others = [group for group in groups if group in _NO_ANIMALS]
     if others:
         print(
             f"warning: classes that are no animals: {len(others)} ({', '.join(sorted(set(others)))}); a model's tree "
-            "begins at Animalia, so a device logs them as animals; move their folders away to leave them out",
+            "begins at Animalia, so the device records them as animals; move their folders away to leave them out",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""Our own table, `manifest.csv`: one row for each labelled image, columns by name, those not known left out."""
+"""Reads the project's own table, `manifest.csv`: one row for each labelled image, with the columns that are known."""
 
 import csv
 from collections.abc import Sequence

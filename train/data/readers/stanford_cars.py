@@ -1,4 +1,4 @@
-"""Stanford Cars: the original devkit (annotations in MATLAB files) with boxes and the official split."""
+"""Reads Stanford Cars: the original devkit (annotations in MATLAB files) with boxes and the official split."""
 
 from contextlib import suppress
 from pathlib import Path

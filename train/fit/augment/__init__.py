@@ -1,1 +1,1 @@
-"""What training pictures go through. Evaluation never passes here: it sees what the device sees."""
+"""Random changes of training images. Evaluation images are never changed: they are those of the device."""

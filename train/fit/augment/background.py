@@ -1,59 +1,63 @@
-"""Other surroundings for an animal: a frame of another place behind it, or around a picture made small."""
+"""Replaces the surroundings of an animal by a frame of another location, or pastes the image into one."""
 
 import cv2
 import numpy as np
 
 from edge.image.resize import Pixels
 from train.data.sample import Box
-from train.fit.augment.scene import Scene
+from train.fit.augment.annotated_image import AnnotatedImage
 
 
-def replace_background(scene: Scene, frame: Pixels, rng: np.random.Generator) -> Scene:
-    """Everything outside the box is `frame`; the border is soft, so that no edge tells (after Beery et al. 2020,
-    "Synthetic Examples Improve Generalization for Rare Classes"). Without a box the scene stays as it is.
+def replace_background(image: AnnotatedImage, frame: Pixels, rng: np.random.Generator) -> AnnotatedImage:
+    """Replace everything outside the box by `frame`, with a soft border that betrays nothing (after Beery et al. 2020,
+    "Synthetic Examples Improve Generalization for Rare Classes"). An image without a box is not changed.
     """
-    if scene.box is None:
-        return scene
-    height, width = scene.pixels.shape[:2]
+    if image.box is None:
+        return image
+    height, width = image.pixels.shape[:2]
     mask = np.zeros((height, width), np.float32)
-    box = scene.box
+    box = image.box
     left, top = int(box.x * width), int(box.y * height)
     right, bottom = int((box.x + box.width) * width), int((box.y + box.height) * height)
     mask[top:bottom, left:right] = 1
     soft = cv2.GaussianBlur(mask, (0, 0), max(1.0, 0.04 * min(height, width)))[..., None]
-    behind = _matched(_covering(frame, height, width, rng), scene.pixels)
-    return Scene((scene.pixels * soft + behind * (1 - soft)).astype(np.uint8), scene.box, scene.keypoints)
+    behind = _matched(_covering(frame, height, width, rng), image.pixels)
+    return AnnotatedImage((image.pixels * soft + behind * (1 - soft)).astype(np.uint8), image.box, image.keypoints)
 
 
-def paste_into(scene: Scene, frame: Pixels | None, side: tuple[float, float], rng: np.random.Generator) -> Scene:
-    """The scene as a part of a frame of the same size, `side` (least, most) of its side: crops train for whole frames.
+def paste_into(
+    image: AnnotatedImage, frame: Pixels | None, side: tuple[float, float], rng: np.random.Generator
+) -> AnnotatedImage:
+    """The image as a part of a frame of the same size, so that crops train a model for whole frames.
 
-    Without a frame the surroundings are the scene itself, enlarged and out of focus. The box becomes the pasted part
+    `side` is the range of the pasted side as a fraction of the frame's.
+
+    Without a frame the surroundings are the image itself, enlarged and out of focus. The box becomes the pasted part
     (or the box within it).
     """
-    height, width = scene.pixels.shape[:2]
+    height, width = image.pixels.shape[:2]
     share = float(rng.uniform(*side))
     high, wide = max(8, round(height * share)), max(8, round(width * share))
     top, left = int(rng.integers(0, height - high + 1)), int(rng.integers(0, width - wide + 1))
     if frame is None:
-        behind = cv2.GaussianBlur(_covering(scene.pixels, height, width, rng), (0, 0), width * 0.04)
+        behind = cv2.GaussianBlur(_covering(image.pixels, height, width, rng), (0, 0), width * 0.04)
     else:
-        behind = _matched(_covering(frame, height, width, rng), scene.pixels)
-    pixels = _blended(behind, scene.pixels, top, left, high, wide)
-    inner = scene.box or Box(0.0, 0.0, 1.0, 1.0)
+        behind = _matched(_covering(frame, height, width, rng), image.pixels)
+    pixels = _blended(behind, image.pixels, top, left, high, wide)
+    inner = image.box or Box(0.0, 0.0, 1.0, 1.0)
     sx, sy = wide / width, high / height
     box = Box(left / width + inner.x * sx, top / height + inner.y * sy, inner.width * sx, inner.height * sy)
-    points = {n: (left / width + x * sx, top / height + y * sy) for n, (x, y) in scene.keypoints.items()}
-    return Scene(pixels, box, points)
+    points = {n: (left / width + x * sx, top / height + y * sy) for n, (x, y) in image.keypoints.items()}
+    return AnnotatedImage(pixels, box, points)
 
 
 def place_in(frame: Pixels, crop: Pixels, top: int, left: int, high: int, wide: int) -> Pixels:
-    """`frame`, in the light and colours of the crop, with the crop as its part of `high` x `wide` pixels."""
+    """`frame` in the light and colours of the crop, with the crop pasted at `high` x `wide` pixels."""
     return _blended(_matched(frame, crop), crop, top, left, high, wide)
 
 
 def _blended(behind: np.ndarray, crop: Pixels, top: int, left: int, high: int, wide: int) -> Pixels:
-    """The border of the crop fades into what is behind it, so that no edge tells."""
+    """The crop pasted into an image; its border fades, so that no edge betrays it."""
     behind = behind.astype(np.float32)
     canvas, mask = behind.copy(), np.zeros(behind.shape[:2], np.float32)
     method = cv2.INTER_AREA if high <= crop.shape[0] and wide <= crop.shape[1] else cv2.INTER_LINEAR

@@ -1,4 +1,4 @@
-"""What cheap cameras in bad light do to a picture, each as `(pixels uint8[H, W, 3], rng) -> pixels`.
+"""Camera-trap conditions (night, fog, colour casts, compression), each as `(pixels uint8[H, W, 3], rng) -> pixels`.
 
 The kinds of change follow the corruptions of Hendrycks and Dietterich 2019 ("Benchmarking Neural Network Robustness to
 Common Corruptions"), with the strengths seen in camera-trap frames.
@@ -16,7 +16,7 @@ Condition = Callable[[Pixels, np.random.Generator], Pixels]
 
 
 def infra_red(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Night: one channel, a flash that is bright in the middle and gone in the distance, noise."""
+    """Infra-red frames at night: one channel, noise, and a flash that fades with the distance from the middle."""
     mixed = pixels.astype(np.float32) @ rng.dirichlet((2.0, 2.0, 2.0)).astype(np.float32)
     height, width = mixed.shape
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -27,7 +27,7 @@ def infra_red(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def dusk(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Little light: dark, poor in colour, with shot and read-out noise."""
+    """Dark frames with little colour, with shot and read-out noise."""
     light = float(rng.uniform(0.12, 0.55))
     linear = (pixels.astype(np.float32) / 255) ** 2.2 * light
     grey = linear.mean(axis=2, keepdims=True)
@@ -37,7 +37,7 @@ def dusk(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def motion_blur(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A slow shutter: the picture drawn along a line."""
+    """Motion blur of a slow shutter: the image smeared along a line."""
     length = max(3, int(pixels.shape[0] * rng.uniform(0.02, 0.1)))
     angle = rng.uniform(0, np.pi)
     kernel = np.zeros((length, length), np.float32)
@@ -48,7 +48,7 @@ def motion_blur(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def fog(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Mist, or water on the lens: contrast falls towards one light colour, unevenly."""
+    """Mist, or water on the lens: contrast is lost towards one light colour, unevenly."""
     height, width = pixels.shape[:2]
     coarse = rng.uniform(0, 1, (4, 4)).astype(np.float32)
     depth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
@@ -72,7 +72,7 @@ def colour_cast(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def tint(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Nearly one colour, and any: a species of which most pictures are purple must not be told by the purple."""
+    """Images of nearly one random colour: a species whose images are mostly purple must not be recognised by purple."""
     grey = pixels.astype(np.float32).mean(axis=2, keepdims=True)
     faded = grey + (pixels - grey) * rng.uniform(0.0, 0.4)
     gains = np.exp(rng.normal(0, 0.5, 3))
@@ -98,7 +98,7 @@ def info_strip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def foliage(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Grass and leaves close before the lens: out-of-focus blades that reach in from an edge."""
+    """Grass and leaves close to the lens: out-of-focus blades that reach in from an edge."""
     height, width = pixels.shape[:2]
     mask = np.zeros((height, width), np.float32)
     for _ in range(int(rng.integers(2, 9))):
@@ -115,13 +115,13 @@ def foliage(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Hard compression, as cellular cameras send."""
+    """Strong JPEG compression, as of cellular cameras."""
     _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 60))])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
 def low_resolution(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A far animal: few pixels, enlarged."""
+    """An animal far away: few pixels, enlarged."""
     height, width = pixels.shape[:2]
     keep = rng.uniform(0.2, 0.7)
     small = cv2.resize(
@@ -146,7 +146,7 @@ CONDITIONS: tuple[tuple[str, Condition], ...] = (
 
 
 def apply_conditions(pixels: Pixels, settings: AugmentSettings, rng: np.random.Generator) -> Pixels:
-    """Each condition with its own probability."""
+    """Apply each condition with its own probability."""
     draws = rng.random(len(CONDITIONS))
     for draw, (name, condition) in zip(draws, CONDITIONS, strict=True):
         if draw < getattr(settings, name):

@@ -1,4 +1,4 @@
-"""Pictures mixed within a batch: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), by torchvision."""
+"""Mixes the images of a batch: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), by torchvision."""
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class Mixing:
         return bool(self.kinds) and float(torch.rand(())) < self.share
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
-        """(float32[N, 3, H, W], float32[N, L]), or `None` for a single sample, which has none to be mixed with."""
+        """(float32[N, 3, H, W], float32[N, L]), or `None` for a single sample, which has no other to be mixed with."""
         if len(labels) < 2:
             return None
         kind = self.kinds[int(torch.randint(len(self.kinds), ()))]

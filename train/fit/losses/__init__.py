@@ -1,1 +1,1 @@
-"""What is minimised: classification, metric learning, attention; and their sum."""
+"""The losses: classification, metric learning, attention, and their weighted sum."""

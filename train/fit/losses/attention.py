@@ -1,4 +1,4 @@
-"""What attention teaches: closer and occluded looks, centres of parts, and boxes where they are known."""
+"""Losses that use attention: attention crop and drop (WS-DAN), part centres, and attention inside bounding boxes."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def attention_crop(pixels: Tensor, maps: Tensor, margin: float = 0.1) -> Tensor:
-    """float32[N, 3, H, W]: each picture enlarged to where one of its maps, drawn by its strength, is high.
+    """float32[N, 3, H, W]: each image enlarged to where one of its attention maps, drawn by its strength, is high.
 
     Hu et al. 2019, "See Better Before Looking Closer: Weakly Supervised Data Augmentation Network".
     """
@@ -21,7 +21,7 @@ def attention_crop(pixels: Tensor, maps: Tensor, margin: float = 0.1) -> Tensor:
 
 
 def attention_drop(pixels: Tensor, maps: Tensor) -> Tensor:
-    """float32[N, 3, H, W]: each picture with the part that one of its maps points at taken away (same source)."""
+    """float32[N, 3, H, W]: each image without the part that one of its maps points at (same source)."""
     chosen = _drawn(maps, pixels.shape[2:])
     threshold = chosen.amax((1, 2), keepdim=True) * _uniform(len(pixels), 0.2, 0.5, pixels)
     return pixels * (chosen < threshold)[:, None]
@@ -45,7 +45,7 @@ def box_attention_loss(maps: Tensor, boxes: Tensor) -> Tensor:
 
 
 class PartCentres(nn.Module):
-    """Each label's features drawn to a slowly moving centre, so that a part map means the same part in all pictures."""
+    """Each label's features drawn to a slowly moving centre, so that a part map means the same part in all images."""
 
     centres: Tensor
 
@@ -55,7 +55,9 @@ class PartCentres(nn.Module):
         self.register_buffer("centres", torch.zeros(num_labels, embedding_dim))
 
     def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        """Of L2-normalised embeddings float32[N, D]; in training, moves each centre towards the mean of its label."""
+        """The loss for L2-normalised embeddings float32[N, D]; in training, each centre moves towards its
+        label's mean.
+        """
         embedding = embedding.float()
         own = self.centres[labels]
         loss = ((embedding - functional.normalize(own, dim=1)) ** 2).sum(1).mean()
@@ -69,7 +71,7 @@ class PartCentres(nn.Module):
 
 
 def _drawn(maps: Tensor, size: torch.Size) -> Tensor:
-    """float32[N, H, W]: one map of each picture, drawn by the square root of its sum, at the picture's size."""
+    """float32[N, H, W]: one map of each image, drawn by the square root of its sum, at the image's size."""
     maps = maps.detach().float().clamp_min(0)
     weight = maps.sum((2, 3)).sqrt() + 1e-6
     pick = torch.multinomial(weight, 1)[:, 0]
@@ -78,7 +80,7 @@ def _drawn(maps: Tensor, size: torch.Size) -> Tensor:
 
 
 def _centres(count: int, like: Tensor) -> Tensor:
-    """float32[count]: centres of pixels, as fractions."""
+    """float32[count]: centres of the pixels of a side, as fractions."""
     return (torch.arange(count, device=like.device) + 0.5) / count
 
 
@@ -87,7 +89,7 @@ def _uniform(count: int, low: float, high: float, like: Tensor) -> Tensor:
 
 
 def _extent(present: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Of bool[N, K] along K: first and last place, as fractions with a margin; the whole where nothing is present."""
+    """First and last place of bool[N, K] along K, as fractions with a margin; the whole where nothing is present."""
     length = present.shape[1]
     places = torch.arange(length, device=present.device)
     first = torch.where(present, places, length).amin(1) / length - margin

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge.inference.taxonomy import Taxon
+from edge.inference.taxonomy import RANKS, Taxon
 from train.recipe import LossSettings
 
-_FAR = 7.0  # steps to the kingdom and back are the most that two taxa can be apart, halved
+_FAR = 7.0  # ranks from a species up to the kingdom: the largest distance of two taxa
 
 
 class ClassificationLoss(nn.Module):
@@ -19,7 +19,9 @@ class ClassificationLoss(nn.Module):
     log_prior: Tensor
 
     def __init__(self, settings: LossSettings, counts: Sequence[float], taxa: Sequence[Taxon | None]) -> None:
-        """`counts`: how often training draws each label; `taxa`: of each label, `None` where it is no animal."""
+        """`counts`: how often training draws each label; `taxa`: the taxon of each label, `None` where it is no
+        animal.
+        """
         super().__init__()
         self.kind, self.gamma = settings.classification, settings.focal_gamma
         smoothing = smoothing_matrix(taxa, settings.label_smoothing, settings.taxonomy_beta)
@@ -60,14 +62,12 @@ def smoothing_matrix(taxa: Sequence[Taxon | None], smoothing: float, beta: float
 
 
 def tree_distance(one: Taxon | None, other: Taxon | None) -> float:
-    """Ranks up from the deeper taxon to the first ancestor that both share; the most when one is no animal."""
+    """Number of ranks from the deeper taxon up to the first shared ancestor; the largest when one is no animal."""
     if one is None or other is None:
         return 0.0 if one is other else _FAR
     mine, theirs = list(one.lineage()), list(other.lineage())
     shared = [key for key in mine if key in theirs]
     if mine[-1] == theirs[-1]:
         return 0.0
-    from edge.inference.taxonomy import RANKS
-
     deepest = max(RANKS.index(rank) for rank, _ in shared)
     return float(max(RANKS.index(mine[-1][0]), RANKS.index(theirs[-1][0])) - deepest)

@@ -1,4 +1,4 @@
-"""Losses on the embedding, by pytorch-metric-learning: what makes nearest prototypes and retrieval work."""
+"""Losses on the embedding, by pytorch-metric-learning, for classification by prototypes and for retrieval."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,9 @@ from train.recipe import LossSettings
 
 
 class MetricLoss(nn.Module):
-    """float32[N, D] embeddings (L2-normalised), int64[N] labels -> the mean loss; may own proxies that are trained."""
+    """float32[N, D] embeddings (L2-normalised), int64[N] labels -> the mean loss; it may have proxies, which are
+    trained.
+    """
 
     def __init__(self, settings: LossSettings, num_labels: int, embedding_dim: int) -> None:
         super().__init__()
@@ -28,7 +30,7 @@ class MetricLoss(nn.Module):
 
 
 def _arcface(num_labels: int, dim: int) -> nn.Module:
-    """Deng et al. 2019."""
+    """ArcFace (Deng et al. 2019)."""
     from pytorch_metric_learning.losses import ArcFaceLoss
 
     loss: nn.Module = ArcFaceLoss(num_labels, dim, margin=28.6, scale=30)
@@ -36,7 +38,7 @@ def _arcface(num_labels: int, dim: int) -> nn.Module:
 
 
 def _subcenter_arcface(num_labels: int, dim: int) -> nn.Module:
-    """Deng et al. 2020: several centres a label, so that a wrong label can find one of its own."""
+    """Sub-center ArcFace (Deng et al. 2020): several centres a label, so that a wrong label can find one of its own."""
     from pytorch_metric_learning.losses import SubCenterArcFaceLoss
 
     loss: nn.Module = SubCenterArcFaceLoss(
@@ -46,7 +48,7 @@ def _subcenter_arcface(num_labels: int, dim: int) -> nn.Module:
 
 
 def _proxy_anchor(num_labels: int, dim: int) -> nn.Module:
-    """Kim et al. 2020."""
+    """Proxy Anchor (Kim et al. 2020)."""
     from pytorch_metric_learning.losses import ProxyAnchorLoss
 
     loss: nn.Module = ProxyAnchorLoss(num_labels, dim, margin=0.1, alpha=32)
@@ -54,7 +56,7 @@ def _proxy_anchor(num_labels: int, dim: int) -> nn.Module:
 
 
 def _supcon(num_labels: int, dim: int) -> nn.Module:
-    """Khosla et al. 2020."""
+    """Supervised contrastive loss (Khosla et al. 2020)."""
     from pytorch_metric_learning.losses import SupConLoss
 
     loss: nn.Module = SupConLoss(temperature=0.1)
@@ -62,7 +64,7 @@ def _supcon(num_labels: int, dim: int) -> nn.Module:
 
 
 def _triplet(num_labels: int, dim: int) -> nn.Module:
-    """Schroff et al. 2015, with semi-hard triplets of the batch."""
+    """Triplet loss (Schroff et al. 2015) over the semi-hard triplets of the batch."""
     from pytorch_metric_learning.losses import TripletMarginLoss
 
     loss: nn.Module = TripletMarginLoss(margin=0.2)

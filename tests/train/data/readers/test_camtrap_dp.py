@@ -105,7 +105,7 @@ def test_camtrap_dp_as_our_own_report_writes_it(tmp_path: Path) -> None:
     }
     assert dataset.taxa["Aepyceros melampus"].family == "Bovidae"
     assert dataset.taxa["Aepyceros melampus"].common_name == "impala"
-    assert len({s.sequence for s in dataset.samples}) == 4  # two frames of one visit, and a blank, at each place
+    assert len({s.sequence for s in dataset.samples}) == 4  # two frames of one event, and a blank, at each place
 
 
 def test_camtrap_dp_tables_may_be_compressed_or_in_parts(tmp_path: Path) -> None:

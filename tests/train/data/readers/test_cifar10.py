@@ -13,14 +13,14 @@ import pytest
 from torchvision.datasets import CIFAR10
 
 from edge.image.decode import decode
-from tests.support.made_files import picture
+from tests.support.made_files import write_image
 from train.data.readers import read_dataset, recognise_layout
 from train.data.sample import DataError
 
 
 def test_cifar10_tar_is_unpacked_once(tmp_path: Path) -> None:
     for split in ("train", "test"):
-        picture(tmp_path / "made" / split / "airplane" / "0000.png")
+        write_image(tmp_path / "made" / split / "airplane" / "0000.png")
     with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as tar:
         for split in ("train", "test"):
             tar.add(tmp_path / "made" / split, split)
@@ -33,7 +33,7 @@ def test_cifar10_tar_is_unpacked_once(tmp_path: Path) -> None:
 
 
 def test_cifar10_tar_is_unpacked_by_one_of_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture(tmp_path / "made" / "train" / "airplane" / "0000.png")
+    write_image(tmp_path / "made" / "train" / "airplane" / "0000.png")
     with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "made" / "train", "train")
     other = threading.Thread(target=read_dataset, args=(tmp_path / "cifar.tar.gz",))
@@ -55,7 +55,7 @@ def test_cifar10_tar_is_unpacked_by_one_of_several_processes(tmp_path: Path, mon
 
 @pytest.fixture
 def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`cifar-10-batches-py` as published, but of two classes, two pictures a batch, and with checksums of its own."""
+    """`cifar-10-batches-py` as published, but of two classes, two images a batch, and with checksums of its own."""
     folder = tmp_path / "data" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.made_files import close, picture
+from tests.support.made_files import close, write_image
 from train.data.readers import read_dataset
 from train.data.sample import DataError
 
@@ -25,7 +25,7 @@ def test_coco_camera_traps_as_lila_writes_it(tmp_path: Path) -> None:
             {"id": "f", "image_id": "3", "category_id": 9},
         ],
     }
-    picture(tmp_path / "images" / "p" / "0.jpg")
+    write_image(tmp_path / "images" / "p" / "0.jpg")
     (tmp_path / "trap.json").write_text(json.dumps(document))
     dataset = read_dataset(tmp_path / "trap.json")
     assert [(s.label, s.location, s.sequence) for s in dataset.samples] == [
@@ -59,7 +59,7 @@ def test_coco_without_location_or_sequence_has_none(tmp_path: Path) -> None:
 
 def test_coco_in_a_folder_is_told_from_class_folders_by_its_file(tmp_path: Path) -> None:
     for place in ("S1", "S2"):
-        picture(tmp_path / place / "0.jpg")
+        write_image(tmp_path / place / "0.jpg")
     (tmp_path / "trap.json").write_text(coco_frame({"category_id": 1}, file_name="S1/0.jpg"))
     (tmp_path / "other.json").write_text('{"images": [], "detection_categories": {}}')  # as MegaDetector writes
     (tmp_path / "empty.json").touch()

@@ -8,15 +8,15 @@ from PIL import Image
 from scipy.io import savemat
 
 from edge.image.decode import decode
-from tests.support.made_files import close, picture
+from tests.support.made_files import close, write_image
 from train.data.readers import read_dataset, recognise_layout
 from train.data.sample import DataError
 
 
 def test_inaturalist_folders_name_the_whole_lineage(tmp_path: Path) -> None:
     name = "00013_Animalia_Chordata_Mammalia_Carnivora_Canidae_Vulpes_vulpes"
-    picture(tmp_path / "2021_train_mini" / name / "a.jpg")
-    picture(tmp_path / "2021_valid" / name / "b.jpg")
+    write_image(tmp_path / "2021_train_mini" / name / "a.jpg")
+    write_image(tmp_path / "2021_valid" / name / "b.jpg")
     dataset = read_dataset(tmp_path)
     assert [(s.label, s.split) for s in dataset.samples] == [("Vulpes vulpes", "train"), ("Vulpes vulpes", "val")]
     assert dataset.taxa["Vulpes vulpes"].family == "Canidae"
@@ -31,7 +31,7 @@ def test_inaturalist_folders_name_the_whole_lineage(tmp_path: Path) -> None:
     ],
 )
 def test_inaturalist_before_2021(tmp_path: Path, folder: str, label: str, species: str) -> None:
-    picture(tmp_path / folder / "a.jpg")
+    write_image(tmp_path / folder / "a.jpg")
     dataset = read_dataset(tmp_path)
     assert [(s.label, s.scientific_name) for s in dataset.samples] == [(label, species)]
     assert set(dataset.taxa) == {species} - {""}
@@ -51,24 +51,24 @@ def test_inaturalist_before_2021(tmp_path: Path, folder: str, label: str, specie
 def test_inaturalist_tells_what_is_no_animal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], other: str, animal: str
 ) -> None:
-    picture(tmp_path / animal / "a.jpg")
+    write_image(tmp_path / animal / "a.jpg")
     read_dataset(tmp_path)
     assert not capsys.readouterr().err
-    picture(tmp_path / other / "b.jpg")
+    write_image(tmp_path / other / "b.jpg")
     assert len(read_dataset(tmp_path).samples) == 2
     assert "warning: classes that are no animals: 1 (Plant" in capsys.readouterr().err
 
 
 def test_folders_of_years_are_no_inaturalist(tmp_path: Path) -> None:
-    picture(tmp_path / "2019" / "cam1" / "a.jpg")
+    write_image(tmp_path / "2019" / "cam1" / "a.jpg")
     assert recognise_layout(tmp_path) == "folder"
     for year in ("2018", "2019"):
-        picture(tmp_path / "both" / year / "Fungi" / "3" / "a.jpg")
+        write_image(tmp_path / "both" / year / "Fungi" / "3" / "a.jpg")
     with pytest.raises(DataError, match="expected one year"):
         read_dataset(tmp_path / "both")
 
 
-def test_sizes_of_turned_pictures_are_those_of_upright_ones(tmp_path: Path) -> None:
+def test_sizes_of_turned_images_are_those_of_upright_ones(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     path = tmp_path / "CUB_200_2011" / "images" / "001.A" / "x.jpg"
@@ -88,7 +88,7 @@ def test_sizes_of_turned_pictures_are_those_of_upright_ones(tmp_path: Path) -> N
 
 
 def test_the_size_of_a_boxed_frame_is_read_where_the_data_does_not_say_it(tmp_path: Path) -> None:
-    picture(tmp_path / "a.jpg")
+    write_image(tmp_path / "a.jpg")
     (tmp_path / "manifest.csv").write_text(
         "path,label,box_x,box_y,box_width,box_height\na.jpg,x,0.1,0.1,0.2,0.2\nmissing.jpg,x,0.1,0.1,0.2,0.2\n"
     )
@@ -97,8 +97,8 @@ def test_the_size_of_a_boxed_frame_is_read_where_the_data_does_not_say_it(tmp_pa
 
 def test_cub_original_layout_with_boxes_parts_and_split(tmp_path: Path) -> None:
     root = tmp_path / "CUB_200_2011"
-    picture(root / "images" / "001.Black_footed_Albatross" / "x.jpg")
-    picture(root / "images" / "002.Laysan_Albatross" / "y.jpg")
+    write_image(root / "images" / "001.Black_footed_Albatross" / "x.jpg")
+    write_image(root / "images" / "002.Laysan_Albatross" / "y.jpg")
     tables = {
         "images.txt": "1 001.Black_footed_Albatross/x.jpg\n2 002.Laysan_Albatross/y.jpg\n",
         "classes.txt": "1 001.Black_footed_Albatross\n2 002.Laysan_Albatross\n",
@@ -120,8 +120,8 @@ def test_cub_original_layout_with_boxes_parts_and_split(tmp_path: Path) -> None:
 
 def test_stanford_cars_devkit(tmp_path: Path) -> None:
     root = tmp_path / "stanford_cars"
-    picture(root / "cars_train" / "00001.jpg")
-    picture(root / "cars_test" / "00001.jpg")
+    write_image(root / "cars_train" / "00001.jpg")
+    write_image(root / "cars_test" / "00001.jpg")
     (root / "devkit").mkdir()
     savemat(root / "devkit" / "cars_meta.mat", {"class_names": np.array(["Audi A", "BMW B"], object)})
     fields = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")

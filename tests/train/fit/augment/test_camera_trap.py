@@ -6,29 +6,29 @@ from train.recipe import AugmentSettings
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (48, 48, 3)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in CONDITIONS])
-def test_each_condition_changes_the_picture_by_its_seed_alone(name: str, picture: np.ndarray) -> None:
+def test_each_condition_changes_the_image_by_its_seed_alone(name: str, image: np.ndarray) -> None:
     settings = AugmentSettings(**{name: 1.0})  # type: ignore[arg-type]
-    before = picture.copy()
-    changed = apply_conditions(picture, settings, np.random.default_rng(1))
-    assert changed.shape == picture.shape
+    before = image.copy()
+    changed = apply_conditions(image, settings, np.random.default_rng(1))
+    assert changed.shape == image.shape
     assert changed.dtype == np.uint8
-    assert not np.array_equal(changed, picture)
-    assert np.array_equal(picture, before)
-    assert np.array_equal(changed, apply_conditions(picture, settings, np.random.default_rng(1)))
+    assert not np.array_equal(changed, image)
+    assert np.array_equal(image, before)
+    assert np.array_equal(changed, apply_conditions(image, settings, np.random.default_rng(1)))
 
 
-def test_infra_red_has_no_colour_and_dusk_is_dark(picture: np.ndarray) -> None:
-    grey = apply_conditions(picture, AugmentSettings(infra_red=1.0), np.random.default_rng(0))
+def test_infra_red_has_no_colour_and_dusk_is_dark(image: np.ndarray) -> None:
+    grey = apply_conditions(image, AugmentSettings(infra_red=1.0), np.random.default_rng(0))
     assert np.array_equal(grey[..., 0], grey[..., 1])
-    dark = apply_conditions(picture, AugmentSettings(dusk=1.0), np.random.default_rng(0))
-    assert dark.mean() < picture.mean() * 0.9
+    dark = apply_conditions(image, AugmentSettings(dusk=1.0), np.random.default_rng(0))
+    assert dark.mean() < image.mean() * 0.9
 
 
-def test_without_settings_nothing_happens(picture: np.ndarray) -> None:
-    assert apply_conditions(picture, AugmentSettings(), np.random.default_rng(0)) is picture
+def test_without_settings_nothing_happens(image: np.ndarray) -> None:
+    assert apply_conditions(image, AugmentSettings(), np.random.default_rng(0)) is image

@@ -25,7 +25,7 @@ def test_the_drop_takes_it_away() -> None:
     assert float(dropped[0, 0, 50, 10]) == 1
 
 
-def test_attention_without_any_height_leaves_the_whole_picture() -> None:
+def test_attention_without_any_height_leaves_the_whole_image() -> None:
     pixels = torch.rand(2, 3, 16, 16)
     assert torch.allclose(attention_crop(pixels, torch.zeros(2, 3, 4, 4)), pixels, atol=1e-5)
 

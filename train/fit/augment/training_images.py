@@ -1,4 +1,6 @@
-"""Training pictures: a sample's pixels through view, surroundings, conditions and policy, by a seed of its own."""
+"""Training images: a sample's pixels after random crop, background, conditions and policy, drawn by a seed of
+its own.
+"""
 
 from collections.abc import Sequence
 
@@ -12,17 +14,17 @@ from torchvision.transforms import v2
 from train import TrainError
 from train.data.image_cache import PixelSource
 from train.data.sample import Sample
+from train.fit.augment.annotated_image import AnnotatedImage, cut
 from train.fit.augment.background import paste_into, replace_background
 from train.fit.augment.camera_trap import apply_conditions
-from train.fit.augment.scene import Scene, take
-from train.fit.augment.views import choose_view
+from train.fit.augment.random_crops import choose_crop
 from train.recipe import AugmentSettings
 
-Place = tuple[int, int]
-"""(sample, seed): what a training picture depends on, so that a resumed run sees the same ones."""
+SampleSeed = tuple[int, int]
+"""(sample, seed): all that a training image depends on, so that a resumed run sees the same images."""
 
 
-class TrainingPictures(Dataset[tuple[Tensor, int, Tensor]]):
+class TrainingImages(Dataset[tuple[Tensor, int, Tensor]]):
     """(sample, seed) -> (uint8[3, S, S], label, box float32[4] as x, y, width, height, NaN where unknown)."""
 
     def __init__(
@@ -56,34 +58,34 @@ class TrainingPictures(Dataset[tuple[Tensor, int, Tensor]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, place: Place) -> tuple[Tensor, int, Tensor]:
-        number, seed = place
+    def __getitem__(self, key: SampleSeed) -> tuple[Tensor, int, Tensor]:
+        number, seed = key
         cv2.setNumThreads(0)  # the loader's processes are the threads; more of them would fight over the cores
         sample = self.samples[number]
         rng = np.random.default_rng(seed)
-        scene = self._scene(sample, rng)
-        pixels = apply_conditions(scene.pixels, self.settings, rng)
-        picture = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        annotated = self._image(sample, rng)
+        pixels = apply_conditions(annotated.pixels, self.settings, rng)
+        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         if self.policy is not None or self.settings.erase > 0:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                picture = self.erasing(picture if self.policy is None else self.policy(picture))
-        box = scene.box
+                image = self.erasing(image if self.policy is None else self.policy(image))
+        box = annotated.box
         corners = [box.x, box.y, box.width, box.height] if box else [float("nan")] * 4
-        return picture, self.labels[sample.label], torch.tensor(corners)
+        return image, self.labels[sample.label], torch.tensor(corners)
 
-    def _scene(self, sample: Sample, rng: np.random.Generator) -> Scene:
-        whole = Scene(
+    def _image(self, sample: Sample, rng: np.random.Generator) -> AnnotatedImage:
+        whole = AnnotatedImage(
             self.source.read(sample), self.source.box_in_image(sample), self.source.keypoints_in_image(sample)
         )
         settings = self.settings
-        scene = take(whole, choose_view(whole, settings, rng), self.size_px)
+        image = cut(whole, choose_crop(whole, settings, rng), self.size_px)
         draws = rng.random(2)
         if draws[0] < settings.background and (frame := self._background(sample, rng)) is not None:
-            scene = replace_background(scene, frame, rng)
+            image = replace_background(image, frame, rng)
         if draws[1] < settings.paste:
-            scene = paste_into(scene, self._background(sample, rng), settings.paste_side, rng)
-        return scene
+            image = paste_into(image, self._background(sample, rng), settings.paste_side, rng)
+        return image
 
     def _background(self, sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
         others = [b for b in self.backgrounds if not sample.location or b.location != sample.location]

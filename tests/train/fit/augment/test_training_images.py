@@ -13,19 +13,19 @@ from train.data.readers import read_dataset
 from train.data.sample import Box, Sample
 from train.data.split import Fold
 from train.fit.augment.mix import Mixing
-from train.fit.augment.pictures import TrainingPictures
+from train.fit.augment.training_images import TrainingImages
 from train.recipe import AugmentSettings
 from train.trainer import trainable_backgrounds
 
 
-def test_a_picture_depends_on_its_seed_alone(animals: Path) -> None:
+def test_an_image_depends_on_its_seed_alone(animals: Path) -> None:
     samples = read_dataset(animals).samples
     settings = AugmentSettings(policy="trivial", erase=0.5, paste=0.5, colour_cast=0.5, mixup=0.2)
-    pictures = TrainingPictures(samples, LABELS, PixelSource(48), settings, 48, backgrounds=samples[:3])
+    images = TrainingImages(samples, LABELS, PixelSource(48), settings, 48, backgrounds=samples[:3])
     torch.manual_seed(1)
-    first = pictures[5, 77]
+    first = images[5, 77]
     torch.manual_seed(2)
-    again, other = pictures[5, 77], pictures[5, 78]
+    again, other = images[5, 77], images[5, 78]
     assert torch.equal(first[0], again[0])
     assert not torch.equal(first[0], other[0])
     assert first[0].shape == (3, 48, 48)
@@ -39,19 +39,19 @@ def test_other_backgrounds_need_frames_and_boxes(animals: Path, with_box: bool) 
     if with_box:
         samples = tuple(replace(sample, box=Box(0.2, 0.2, 0.5, 0.5)) for sample in samples)
     with pytest.raises(TrainError, match="needs frames without animals"):
-        TrainingPictures(samples, LABELS, PixelSource(48), AugmentSettings(background=0.5), 48, backgrounds)
+        TrainingImages(samples, LABELS, PixelSource(48), AugmentSettings(background=0.5), 48, backgrounds)
 
 
 def test_another_background_is_of_another_place(tmp_path: Path) -> None:
     colours = {"s1": (255, 0, 0), "s2": (0, 255, 0), "s3": (0, 0, 255)}
     for place, colour in colours.items():
         pixels = np.full((64, 64, 3), colour, np.uint8)
-        pixels[::8] //= 2  # a picture of one colour has no spread to be matched
+        pixels[::8] //= 2  # an image of one colour has no spread to be matched
         cv2.imwrite(str(tmp_path / f"{place}.png"), pixels[..., ::-1])
     frames = [Sample(tmp_path / f"{place}.png", "blank", location=place) for place in colours]
     animal = Sample(tmp_path / "s1.png", "disc", location="s1", box=Box(0.4, 0.4, 0.2, 0.2))
-    pictures = TrainingPictures([animal], ["disc"], PixelSource(48), AugmentSettings(background=1.0), 48, frames)
-    chosen = [pictures._background(animal, np.random.default_rng(seed)) for seed in range(20)]
+    images = TrainingImages([animal], ["disc"], PixelSource(48), AugmentSettings(background=1.0), 48, frames)
+    chosen = [images._background(animal, np.random.default_rng(seed)) for seed in range(20)]
     assert {int(frame[4, 4].argmax()) for frame in chosen if frame is not None} == {1, 2}
 
 
