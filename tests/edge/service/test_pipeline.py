@@ -152,7 +152,7 @@ def test_results_are_logged_in_the_order_of_the_files_whichever_is_ready_first()
         yield from files[10:]
 
     made(processor, log, announce=lambda result: announced.append(result.file.path)).run(arriving(), threading.Event())
-    assert processor.processed[9] == files[0].path
+    assert files[0].path not in processor.processed[:9]
     assert log.paths == announced == [file.path for file in files]
 
 
@@ -202,17 +202,17 @@ def test_as_many_files_side_by_side_as_this_process_has_cores(
     processor, files = MadeProcessor(), numbered(8)
     gate = threading.Event()
     processor.gates = {file.path: gate for file in files}
-    before = threading.active_count()
+    before = set(threading.enumerate())
 
     def arriving() -> Iterator[FileState]:
         yield from files
         wait_until(lambda: processor.side_by_side == threads, TIMEOUT_S, "the threads")
-        assert threading.active_count() - before == threads
+        assert len(set(threading.enumerate()) - before) == threads
         gate.set()
 
     made(processor, MadeLog(), settings).run(arriving(), threading.Event())
     assert processor.most_side_by_side == threads
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_copy_in_the_same_group_is_a_duplicate_and_a_file_that_is_gone_is_nothing() -> None:
@@ -296,11 +296,11 @@ def test_stopped_it_takes_no_further_file_and_logs_those_in_hand() -> None:
 def test_an_error_of_our_own_ends_the_run_and_its_threads() -> None:
     processor, log, files = MadeProcessor(), MadeLog(), numbered(30)
     processor.results[files[12].path] = ZeroDivisionError("a bug")
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(ZeroDivisionError):
         made(processor, log).run(iter(files), threading.Event())
     assert log.paths == [file.path for file in files[:8]]
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize("refusals", [[], ["locked", "locked"]])
