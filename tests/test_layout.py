@@ -85,7 +85,6 @@ def test_no_folder_is_crowded() -> None:
     assert not {str(folder): size for folder, size in sizes.items() if size > MODULES_PER_FOLDER}
 
 
-@NOT_YET
 def test_no_test_imports_another_test_or_a_benchmark() -> None:
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"

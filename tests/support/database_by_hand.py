@@ -72,11 +72,20 @@ class ByHand:
             self.connection.execute(
                 "INSERT INTO media (path, digest, bytes, captured_at, time_zone, clock_doubt, received_at, status, "
                 "deployment, infrared, scene) VALUES (?, ?, 1, ?, ?, ?, ?, 'classified', ?, ?, ?)",
-                (path, blake2b(content.encode(), digest_size=20).hexdigest(), at, self.zone, columns.get("doubt"),
-                 columns.get("received_at", at or iso_utc(START)), camera, columns.get("infrared"),
-                 columns.get("scene")),
-            ).lastrowid or 0
-        )  # fmt: skip
+                (
+                    path,
+                    blake2b(content.encode(), digest_size=20).hexdigest(),
+                    at,
+                    self.zone,
+                    columns.get("doubt"),
+                    columns.get("received_at", at or iso_utc(START)),
+                    camera,
+                    columns.get("infrared"),
+                    columns.get("scene"),
+                ),
+            ).lastrowid
+            or 0
+        )
         self.answer(media, what, confidence, **columns)
         return media
 
@@ -89,13 +98,25 @@ class ByHand:
             "reason, box_x, box_y, box_width, box_height, box_source, method, classified_by, classified_at, "
             "log_probabilities) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (media, None if by else columns.get("model", self.model), columns.get("subject", 0),
-             "animal" if taxon else what, taxon and taxon.scientific_name, taxon and taxon.rank,
-             taxon.common_name if taxon else what, columns.get("count"), None if by else confidence,
-             None if by else "confident", *columns.get("box", (None,) * 4),
-             columns.get("box_source", "detector" if "box" in columns else None), "human" if by else "machine",
-             by or f"{CARD.name} 1.0", iso_utc(START), columns.get("logs")),
-        )  # fmt: skip
+            (
+                media,
+                None if by else columns.get("model", self.model),
+                columns.get("subject", 0),
+                "animal" if taxon else what,
+                taxon and taxon.scientific_name,
+                taxon and taxon.rank,
+                taxon.common_name if taxon else what,
+                columns.get("count"),
+                None if by else confidence,
+                None if by else "confident",
+                *columns.get("box", (None,) * 4),
+                columns.get("box_source", "detector" if "box" in columns else None),
+                "human" if by else "machine",
+                by or f"{CARD.name} 1.0",
+                iso_utc(START),
+                columns.get("logs"),
+            ),
+        )
 
     def unreadable(self, path: str, reason: str = "truncated") -> None:
         self.connection.execute(
