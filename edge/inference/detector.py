@@ -1,7 +1,7 @@
-"""A detector before the classifier: where the animals, people and vehicles of a frame are.
+"""Runs a detector, which finds the bounding boxes of animals, people and vehicles in a frame.
 
-The model is any ONNX detector that was given a card (`python -m export adopt --boxes LAYOUT`). Its output `detections`
-has one of these layouts, each with C labels; pixels are those of the network's input:
+The model is any ONNX detector with a model card (`python -m export adopt --boxes LAYOUT`). Its output `detections` has
+one of these layouts, each with C labels; pixels are those of the network's input:
 
 yolov5: float32[N, A, 5 + C]; centre x, centre y, width, height in pixels, objectness, label scores (MegaDetector v5).
 yolov9: float32[N, 4 + C, A]; centre x, centre y, width, height in pixels, label scores (also YOLOv8 and 11).
@@ -22,51 +22,51 @@ from edge.inference.model import Model, ModelError
 from edge.inference.probabilities import FloatArray
 from edge.vocabulary import Kind
 
-_DECIMALS = 5  # of a fraction: finer than any pixel
-MOST_BOXES = 300  # of a frame, the strongest; what readers of these layouts keep by custom
-_MOST_COMPARED = 3000  # candidates for duplicates: a detector gone wild must not take minutes for a frame
+_DECIMALS = 5  # of a box's fractions, finer than any pixel
+MOST_BOXES = 300  # in a frame, the most confident ones; software for these layouts usually keeps as many
+_MOST_COMPARED = 3000  # boxes compared for duplicates, so that no frame takes minutes
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One box of a frame."""
+    """One bounding box of a frame."""
 
     kind: Kind
     box: Box
-    """In fractions of the upright frame."""
+    """In fractions of the upright frame's width and height."""
     confidence: float
-    """0..1, as the detector gives it."""
+    """The detector's score, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What a detector makes of one frame."""
+    """The bounding boxes of one frame."""
 
     boxes: tuple[Detection, ...]
-    """Those that reach the least score, most confident first."""
+    """Boxes that reach the least score, most confident first."""
     strongest: float
-    """The highest score that anything in the frame got, 0..1, boxes that were dropped included."""
+    """The highest score of any box, 0..1, boxes below the least score included."""
 
 
 class Detector:
-    """A carded detector; `least_score` goes before its card's own. Raises `ModelError` for a file that is none."""
+    """A detector; `least_score` overrides its model card's own. Raises `ModelError` for a file that is none."""
 
     def __init__(self, path: Path | str, threads: int = 1, least_score: float | None = None) -> None:
         self.model = Model(path, threads)
         card = self.model.card
         if card.task != "detect" or card.boxes is None:
-            raise ModelError(f"{path}: its card says that it classifies; --detector wants a model that detects")
+            raise ModelError(f"{path}: its card says that it classifies; give --detector a model that detects")
         if "detections" not in self.model.output_names:
             raise ModelError(f"{path}: it has no output `detections`; adopt the detector again")
         self._how: Boxes = card.boxes if least_score is None else replace(card.boxes, least_score=least_score)
 
-    def detect(self, picture: DecodedFrame) -> Detections:
-        """The boxes of a frame."""
+    def detect(self, frame: DecodedFrame) -> Detections:
+        """The bounding boxes of a frame."""
         card = self.model.card
-        (raw,) = self.model.outputs(self.model.pixels(picture)[None])["detections"]
+        (raw,) = self.model.outputs(self.model.pixels(frame)[None])["detections"]
         corners, scores, labels, strongest = decode(raw, self._how, card.input_height_px, card.input_width_px)
-        frame = _unfit(corners, picture, card.input_height_px, card.input_width_px, card.fit)
-        places = frame.astype(np.float64).round(_DECIMALS)
+        fractions = _frame_fractions(corners, frame, card.input_height_px, card.input_width_px, card.fit)
+        places = fractions.astype(np.float64).round(_DECIMALS)
         rows = zip(places.tolist(), scores.tolist(), labels.tolist(), strict=True)
         found = [
             Detection(card.labels[label].kind, Box(x, y, right - x, bottom - y), min(score, 1.0))
@@ -82,7 +82,7 @@ def decode(
     """(corners float32[K, 4] as left, top, right, bottom in input pixels; scores float32[K]; labels int64[K]; the
     highest score of all rows).
 
-    `rows` is one frame's part of the output, in the layout that `how` names. Most confident first.
+    `rows` is one frame's part of the output, in the layout that `how` names. The most confident box comes first.
     """
     if how.layout == "yolov10":
         corners, scores, labels = rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64)
@@ -123,9 +123,9 @@ def _without_duplicates(
     return np.array(kept, np.intp)
 
 
-def _unfit(corners: FloatArray, picture: DecodedFrame, height_px: int, width_px: int, mode: str) -> FloatArray:
+def _frame_fractions(corners: FloatArray, frame: DecodedFrame, height_px: int, width_px: int, mode: str) -> FloatArray:
     """Corners in input pixels -> fractions of the frame, cut at its edges: `edge.image.decode.fit` backwards."""
-    height, width = picture.pixels.shape[:2]
+    height, width = frame.pixels.shape[:2]
     left, top, wide, high = 0.0, 0.0, float(width_px), float(height_px)
     if mode == "letterbox":
         scale = min(height_px / height, width_px / width)

@@ -1,4 +1,4 @@
-"""Labels of a model, arranged as the tree of taxa that they belong to."""
+"""The tree of taxa that a model's labels belong to."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 ROOT_NAME = "Animalia"
 
 TaxonKey = tuple[str, str]
-"""(rank, scientific name): two ranks may share a name, so the name alone is no key."""
+"""(rank, scientific name); two ranks may share a name, so the name alone would not be unique."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taxon:
-    """A named taxon and its lineage as far as its own rank; empty strings where a rank is not given."""
+    """A named taxon with its lineage; empty strings where a rank is not given."""
 
     scientific_name: str
     rank: str
@@ -25,7 +25,7 @@ class Taxon:
     species: str = ""
 
     def lineage(self) -> Iterator[TaxonKey]:
-        """From the kingdom down to the taxon itself."""
+        """Keys from the kingdom down to the taxon itself."""
         yield ("kingdom", ROOT_NAME)
         for rank, name in zip(RANKS[2:], (self.class_, self.order, self.family, self.genus, self.species), strict=True):
             if name and (rank, name) != (self.rank, self.scientific_name):
@@ -39,20 +39,20 @@ ROOT = Taxon(ROOT_NAME, "kingdom", "animal")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A taxon of the tree with the labels whose probability counts for it."""
+    """A taxon of the tree with the labels whose probabilities add up to its own."""
 
     taxon: Taxon
     parent: int | None
-    """Place of the parent in `Tree.nodes`; `None` for the root, which is always place 0."""
+    """Place of the parent in `Tree.nodes`; `None` for the root, which is always at place 0."""
     labels: tuple[int, ...]
-    """Places (in the model's output) of all labels at or below this taxon."""
+    """Places in the model's output of all labels at or below this taxon."""
 
 
 class Tree:
-    """Taxa of a model's animal labels, parents before children.
+    """The taxa of a model's animal labels and all taxa above them, parents before children.
 
-    `taxa` holds one entry for each output of the model, `None` where the label is no animal. `names` gives
-    common names of higher taxa.
+    `taxa` holds one entry for each output of the model, `None` where the label is no animal. `names` gives the common
+    names of higher taxa.
     """
 
     def __init__(self, taxa: Sequence[Taxon | None], names: Iterable[Taxon] = ()) -> None:
@@ -69,7 +69,7 @@ class Tree:
                 parents.setdefault(key, above)
                 known.setdefault(key, _ancestor(taxon, key, common.get(key, "")))
                 above = key
-        # Parents come first: a key enters `members` only after its whole lineage did.
+        # Parents come first, because a key enters `members` only after all keys above it.
         keys = list(members)
         places = {key: place for place, key in enumerate(keys)}
         self.nodes: tuple[Node, ...] = tuple(
@@ -77,11 +77,11 @@ class Tree:
         )
 
     def label_node(self, place: int) -> int:
-        """The most specific node that label `place` counts for."""
+        """The most specific node that the label at `place` counts for."""
         return max(n for n, node in enumerate(self.nodes) if place in node.labels)
 
     def lineage(self, node: int) -> Iterator[int]:
-        """Places from `node` up to the root."""
+        """Places of the nodes from `node` up to the root."""
         step: int | None = node
         while step is not None:
             yield step
@@ -89,7 +89,7 @@ class Tree:
 
 
 def _ancestor(taxon: Taxon, key: TaxonKey, common_name: str) -> Taxon:
-    """The taxon named by `key` out of the lineage of `taxon`."""
+    """The taxon with this key in the lineage of `taxon`."""
     rank, name = key
     depth = RANKS.index(rank)
     kept = {
