@@ -31,8 +31,8 @@ def open_session(model: Path | bytes, threads: int = 0, profile: Path | None = N
     # Spinning threads respond a little sooner, but they drain the battery while they wait.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if overflows():
-        # x86 without VNNI adds pairs of int8 products in 16 bits, so exact kernels are asked for; not on processors with
-        # VNNI, whose usual kernels are exact already and three times as fast.
+        # x86 without VNNI adds pairs of int8 products in 16 bits, so exact kernels are asked for; not on processors
+        # with VNNI, whose usual kernels are exact already and three times as fast.
         options.add_session_config_entry("session.x64quantprecision", "1")
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
