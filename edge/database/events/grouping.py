@@ -192,27 +192,29 @@ class Grouper:
         return _most_voted(members).key
 
     def _adopt(self, at: Ints, units: dict[int, Unit]) -> dict[int, Unit]:
-        """Coarse answers join the nearest finer one of their line within the interval."""
-        finer: dict[Unit, list[tuple[Ints, Unit]]] = {}
+        """Coarse answers join the nearest finer one of their line within the interval; the finest are settled first."""
         held: dict[Unit, list[int]] = defaultdict(list)
         for place, unit in units.items():
             held[unit].append(place)
-        times = {unit: np.sort(at[places]) for unit, places in held.items()}
-        for unit in held:
-            finer[unit] = [(times[other], other) for other in held if self._above(unit, other)]
-        settled = {}
-        for place, unit in units.items():
-            best: tuple[int, Unit] | None = None
-            for there, other in finer[unit]:
-                near = int(np.searchsorted(there, at[place]))
-                for step in there[max(0, near - 1) : near + 1]:
-                    gap = abs(int(step) - int(at[place]))
-                    if gap <= self._rules.interval(_name(other)) and (
-                        best is None or (gap, str(other)) < (best[0], str(best[1]))
-                    ):
-                        best = (gap, other)
-            settled[place] = best[1] if best else unit
+        settled: dict[int, Unit] = {}
+        for unit in sorted(held, key=lambda one: -len(self._line(one))):
+            finer: dict[Unit, list[int]] = defaultdict(list)
+            for place, other in settled.items():
+                if self._above(unit, other):
+                    finer[other].append(int(at[place]))
+            times = [(np.sort(there), other) for other, there in finer.items()]
+            settled |= {place: self._nearest(int(at[place]), times) or unit for place in held[unit]}
         return settled
+
+    def _nearest(self, at: int, times: list[tuple[Ints, Unit]]) -> Unit | None:
+        """The unit that was seen closest to a moment, of those within their interval."""
+        best: tuple[int, str, Unit] | None = None
+        for there, unit in times:
+            near = int(np.searchsorted(there, at))
+            gap = min(abs(int(step) - at) for step in there[max(0, near - 1) : near + 1])
+            if gap <= self._rules.interval(_name(unit)) and (best is None or (gap, str(unit)) < best[:2]):
+                best = (gap, str(unit), unit)
+        return best[2] if best else None
 
     def _decide(self, members: list[EventMember], unit: Unit) -> Event:
         kind, key = unit
@@ -263,13 +265,16 @@ class Grouper:
 
     def _above(self, coarse: Unit, fine: Unit) -> bool:
         """Whether `coarse` is an ancestor of `fine`."""
-        if coarse[1] is None or fine[1] is None or coarse == fine:
-            return False
-        line = self._lines.get(fine[1])
-        if line is None:
-            line = frozenset(lineage_of(self._book.taxa[self._book.code(*fine[1])]))
-            self._lines[fine[1]] = line
-        return coarse[1] in line
+        return coarse != fine and coarse[1] in self._line(fine)
+
+    def _line(self, unit: Unit) -> frozenset[TaxonKey]:
+        """The taxon of a unit with all its ancestors; empty for what is no taxon."""
+        key = unit[1]
+        if key is None:
+            return frozenset()
+        if key not in self._lines:
+            self._lines[key] = frozenset(lineage_of(self._book.taxa[self._book.code(*key)]))
+        return self._lines[key]
 
 
 def _most_voted(members: list[EventMember]) -> EventMember:
