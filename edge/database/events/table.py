@@ -39,11 +39,17 @@ FROM detections d JOIN observation o ON o.id = d.observation
 WHERE d.deployment IS ? AND d.captured_at >= ? AND d.captured_at <= ? AND d.kind <> 'blank'
 ORDER BY 2, 1
 """
-# Further species that a person saw in the same frame.
-_ALSO_SEEN = """
-SELECT DISTINCT o.media, o.taxon, o.rank, o.common_name, o.count FROM observation o JOIN media m ON m.id = o.media
-WHERE m.deployment IS ? AND m.captured_at >= ? AND m.captured_at <= ?
-AND o.method = 'human' AND o.subject > 0 AND o.kind = 'animal'
+# All that the newest reviewer of a frame saw in it, with the animals that were counted or drawn as bounding boxes.
+_REVIEWED = """
+SELECT o.media, o.kind, o.taxon, o.rank, o.common_name,
+       nullif(max(coalesce(max(o.count), 0), sum(o.box_x IS NOT NULL AND o.box_source <> 'attention')), 0)
+FROM observation o
+WHERE o.media IN (SELECT value FROM json_each(?)) AND o.method = 'human' AND o.kind <> 'blank'
+AND o.classified_by = (
+    SELECT p.classified_by FROM observation p WHERE p.media = o.media AND p.method = 'human' AND p.subject = 0
+    ORDER BY p.id DESC LIMIT 1
+)
+GROUP BY o.media, o.kind, o.taxon, o.rank ORDER BY o.media, min(o.subject), min(o.id)
 """
 _FRAMES_IN = "SELECT count(*) FROM media WHERE deployment IS ? AND captured_at >= ? AND captured_at <= ?"
 _OF_STRETCH = """
@@ -215,11 +221,12 @@ def _forget(connection: sqlite3.Connection, events: Iterable[int]) -> None:
 def _sightings(connection: sqlite3.Connection, deployment: str | None, first: str, last: str) -> list[EventMember]:
     """What the frames of a stretch of time show, in order."""
     span = (deployment, first, last)
-    also: dict[int, list[tuple[str, str | None, str | None, int | None]]] = {}
-    for media, taxon, rank, common, count in connection.execute(_ALSO_SEEN, span):
-        also.setdefault(media, []).append((taxon, rank, common, count))
     members: list[EventMember] = []
     rows = connection.execute(_SIGHTINGS, span).fetchall()
+    reviewed: dict[int, list[tuple[str, str | None, str | None, str | None, int | None]]] = {}
+    if media_of_people := [row[0] for row in rows if row[9]]:
+        for media, *label in connection.execute(_REVIEWED, (json.dumps(media_of_people),)):
+            reviewed.setdefault(media, []).append(tuple(label))
     copied = copied_together(
         np.zeros(len(rows), np.int32),
         np.array([row[1] for row in rows], np.int64),
@@ -228,16 +235,11 @@ def _sightings(connection: sqlite3.Connection, deployment: str | None, first: st
     for media, at, kind, taxon, rank, common, count, confidence, reason, human, model, blob, _ in (
         row for row, undated in zip(rows, copied.tolist(), strict=True) if not undated
     ):
-        logs = None if blob is None else np.frombuffer(blob, np.float16)
-        members.append(
-            EventMember(media, at, kind, taxon, rank, common, count, confidence, reason, bool(human), model, logs)
-        )
         if human:
-            members += [
-                EventMember(media, at, "animal", other, other_rank, other_common, number, None, None, True)
-                for other, other_rank, other_common, number in also.get(media, [])
-                if other != taxon
-            ]
+            members += [EventMember(media, at, *label, None, None, True) for label in reviewed[media]]
+            continue
+        logs = None if blob is None else np.frombuffer(blob, np.float16)
+        members.append(EventMember(media, at, kind, taxon, rank, common, count, confidence, reason, False, model, logs))
     return members
 
 
