@@ -162,6 +162,37 @@ def make(
     connection.close()
 
 
+def add_reviews(connection: sqlite3.Connection, rng: np.random.Generator, share: float) -> None:
+    """Labels of two reviewers for a share of the frames: other taxa, coarse taxa, several in one frame, blanks."""
+    taxa = [*(animal.taxon for animal in ANIMALS), *HIGHER]
+    frames = [media for (media,) in connection.execute("SELECT id FROM media ORDER BY id")]
+    connection.execute("BEGIN")
+    for media in frames:
+        if rng.random() >= share:
+            continue
+        for reviewer in ("Ana", "Ben")[: 1 + int(rng.random() < 0.15)]:
+            kind = str(rng.choice(["animal", "blank", "human", "unknown", "vehicle"], p=[0.8, 0.1, 0.04, 0.03, 0.03]))
+            number = 1 + int(rng.integers(3)) if kind == "animal" and rng.random() < 0.3 else 1
+            for subject, place in enumerate(rng.choice(len(taxa), number, replace=False).tolist()):
+                taxon = taxa[place] if kind == "animal" else None
+                connection.execute(
+                    "INSERT INTO observation (media, subject, kind, taxon, rank, common_name, count, method, "
+                    "classified_by, classified_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'human', ?, ?)",
+                    (
+                        media,
+                        subject,
+                        kind,
+                        taxon and taxon.scientific_name,
+                        taxon and taxon.rank,
+                        taxon and taxon.common_name,
+                        int(rng.integers(1, 9)) if rng.random() < 0.5 else None,
+                        reviewer,
+                        "2026-06-01T00:00:00.000Z",
+                    ),
+                )
+    connection.execute("COMMIT")
+
+
 def _frames(
     rng: np.random.Generator,
     decider: Decider,

@@ -44,16 +44,20 @@ class Events:
 
 
 def find_events(survey: Survey, rules: Rules) -> Events:
-    """Chain the sightings of the survey into events: people's word first, else what the frame's event decided."""
+    """Chain the records of the survey into events, each by the decision of the event that the database knows it in.
+
+    With the rules that the database was written with these are the events of its table `event`.
+    """
     records, frames = survey.records, survey.frames
     frame = records.frame
-    kind, taxon, confidence = records.kind.copy(), records.taxon.copy(), records.confidence.copy()
-    voted = ~records.human & (frames.event_kind[frame] >= 0) & (kind != BLANK)
-    kind[voted] = frames.event_kind[frame][voted]
-    taxon[voted] = frames.event_taxon[frame][voted]
-    confidence[voted] = frames.event_confidence[frame][voted]
+    grouped = records.event_kind >= 0
+    kind = np.where(grouped, records.event_kind, records.kind)
+    taxon = np.where(grouped, records.event_taxon, records.taxon)
+    confidence = np.where(grouped, records.event_confidence, records.confidence)
+    # A person's coarse label that joined an event of a finer taxon does not make the event a person's.
+    human = records.human & (kind == records.kind) & (taxon == records.taxon)
     shows = np.flatnonzero((kind != BLANK) & (frames.at[frame] != NO_TIME) & (frames.status[frame] == CLASSIFIED))
-    kind, taxon, confidence, human = kind[shows], taxon[shows], confidence[shows], records.human[shows]
+    kind, taxon, confidence, human = kind[shows], taxon[shows], confidence[shows], human[shows]
     at, deployment = frames.at[frame[shows]], frames.deployment[frame[shows]]
     unit = (kind.astype(np.int32) * np.int32(len(survey.taxa) + 1) + taxon + 1).astype(np.int32)
     intervals = np.array([rules.interval(None), *(rules.interval(t.scientific_name) for t in survey.taxa)], np.int64)

@@ -54,7 +54,7 @@ class Gallery:
         records = self._survey.records
         mine = np.flatnonzero((records.kind == ANIMAL) & (records.taxon == taxon))
         if not len(mine):  # an answer that frames gave together, and none of them alone
-            mine = np.flatnonzero((records.kind == ANIMAL) & (self._survey.frames.event_taxon[records.frame] == taxon))
+            mine = np.flatnonzero((records.kind == ANIMAL) & (records.event_taxon == taxon))
         sure = np.where(records.human[mine], 2.0, np.nan_to_num(records.confidence[mine]))
         order = mine[np.argsort(-sure, kind="stable")]
         return self.first(records.frame[order])

@@ -21,8 +21,8 @@ def obscure(survey: Survey, km: float, sensitive: Iterable[str]) -> Survey:
          for taxon in survey.taxa] or [False]
     )  # fmt: skip
     seen = (records.kind == ANIMAL) & (records.taxon >= 0) & marked[records.taxon]
-    voted = (frames.event_taxon >= 0) & marked[frames.event_taxon]
-    with_sensitive = {*frames.deployment[records.frame[seen]].tolist(), *frames.deployment[voted].tolist()}
+    seen |= (records.event_taxon >= 0) & marked[records.event_taxon]
+    with_sensitive = set(frames.deployment[records.frame[seen]].tolist())
     return replace(
         survey,
         deployments=tuple(

@@ -55,7 +55,9 @@ _DTYPES = {
     "human_kind": np.int8,
     "machine_kind": np.int8,
     "reason": np.int8,
+    "event_kind": np.int8,
     "confidence": np.float32,
+    "event_confidence": np.float32,
     "machine_confidence": np.float32,
     "human": np.bool_,
 }
@@ -205,6 +207,7 @@ def _machine(rows: _Rows, preferred: tuple[int | None, bool], model_place: Array
         answers.human,
         answers.reason,
         model_place[answers.model],
+        *_no_events(len(answers)),
     )
 
 
@@ -232,7 +235,13 @@ def _human(rows: _Rows) -> Records:
         said.human,
         np.zeros(len(said), np.int8),
         np.full(len(said), -1, np.int32),
+        *_no_events(len(said)),
     )
+
+
+def _no_events(size: int) -> tuple[Array, Array, Array]:
+    """The columns `event_kind`, `event_taxon` and `event_confidence` of records whose events are not read yet."""
+    return np.full(size, -1, np.int8), np.full(size, -1, np.int32), np.full(size, np.nan, np.float32)
 
 
 def _pairs(human: Records, machine: Records) -> Pairs:

@@ -133,9 +133,6 @@ def _merge(
         joined([part.status for part in parts], np.int8),
         doubt,
         joined([part.infrared for part in parts], np.int8),
-        joined([part.event_kind for part in parts], np.int8),
-        joined([part.event_taxon for part in parts], np.int32),
-        joined([part.event_confidence for part in parts], np.float32),
     )
     kept = np.ones(len(frames), bool)
     if len(parts) > 1:
@@ -230,7 +227,7 @@ def select(survey: Survey, selection: Selection, book: TaxonIndex) -> Survey:
         if unmatched:
             raise ReportError(f"no taxon is called {unmatched[0]!r} here; {_similar(unmatched[0], book.names())}")
         codes = list(wanted)
-        says &= np.isin(records.taxon, codes) | (~records.human & np.isin(frames.event_taxon[records.frame], codes))
+        says &= np.isin(records.taxon, codes) | (~records.human & np.isin(records.event_taxon, codes))
     if selection.reviewed:
         looked = np.zeros(len(frames), bool)
         looked[records.frame[records.human]] = True

@@ -3,7 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ from edge.report.output import Progress
 from edge.report.read.columns import KeyCodes, int64, key_of, key_parts, read_columns, seconds_of
 from edge.report.read.deployment import Deployment, utc_seconds
 from edge.report.read.effective_labels import EffectiveLabels, Observations, choose
-from edge.report.read.event_labels import read_events, stored_votes, votes_missing, worked_out_votes
+from edge.report.read.event_labels import computed_members, event_missing, label_records, read_events, stored_members
 from edge.report.read.filters import Selection
 from edge.report.read.survey import DOUBTS, PROBLEMS_KEPT, STATUSES, Heartbeats, Problem
 from edge.timestamps import zone_named
@@ -46,9 +46,6 @@ class Part:
     status: NDArray[np.int8]
     doubt: NDArray[np.int8]
     infrared: NDArray[np.int8]
-    event_kind: NDArray[np.int8]
-    event_taxon: NDArray[np.int32]
-    event_confidence: NDArray[np.float32]
     answers: EffectiveLabels
     heartbeats: Heartbeats
     problems: list[Problem]
@@ -124,11 +121,13 @@ def read_database(
     part = _read_media(connection, several, unnamed, places)
     events = read_events(connection)  # before what is read beside is waited for
     part.answers = choose(said(), part.media, codes, _preferred(connection, own_models, selection), book)
-    stored = stored_votes(events, part.media, book)
-    if votes_missing(part.answers.records, part.at, stored):
-        progress("working out events")
-        stored = worked_out_votes(connection, part.media, book, rules)
-    part.event_kind, part.event_taxon, part.event_confidence = stored.kind, stored.taxon, stored.confidence
+    records, frames = part.answers.records, len(part.media)
+    labels = label_records(records, stored_members(events, part.media, book), frames, book.taxa)
+    if event_missing(records, part.at, labels):
+        progress("grouping events")
+        labels = label_records(records, computed_members(connection, part.media, book, rules), frames, book.taxa)
+    labelled = replace(records, event_kind=labels.kind, event_taxon=labels.taxon, event_confidence=labels.confidence)
+    part.answers = replace(part.answers, records=labelled)
     part.heartbeats = _heartbeats(connection)
     if any(status == MediaStatus.UNREADABLE for status, _ in part.counts):
         part.problems = [
@@ -159,7 +158,6 @@ def _read_media(connection: sqlite3.Connection, several: bool, unnamed: str, pla
         delays = [delay for (delay,) in connection.execute(_DELAYS, (name or None,))]
         if delays and sum(delay < PROMPT_S for delay in delays) > len(delays) / 2:
             places.prompt.add(name or unnamed)
-    size = len(ids)
     nothing = Heartbeats(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
     return Part(
         ids,
@@ -171,9 +169,6 @@ def _read_media(connection: sqlite3.Connection, several: bool, unnamed: str, pla
             coded
         ],
         codes.table(lambda parts: int(parts[5] or -1), np.int8)[coded],
-        np.full(size, -1, np.int8),
-        np.full(size, -1, np.int32),
-        np.full(size, np.nan, np.float32),
         EffectiveLabels.none(),
         nothing,
         [],

@@ -61,11 +61,6 @@ class Frames:
     """Bits, in the order of `DOUBTS`."""
     infrared: SmallCodes
     """1 infra-red or greyscale, 0 colour, -1 not known."""
-    event_kind: SmallCodes
-    """What the frame counts for in its event: place in `KINDS`, -1 for none."""
-    event_taxon: Codes
-    event_confidence: Floats
-    """Of the event's decision, 0..1; NaN for what people said."""
 
     def __len__(self) -> int:
         return len(self.media)
@@ -100,6 +95,11 @@ class Records:
     """Place in `REASONS`."""
     model: Codes
     """Place in `Survey.models`; -1 for people."""
+    event_kind: SmallCodes
+    """The decision of the record's event: place in `KINDS`, -1 for records of no event."""
+    event_taxon: Codes
+    event_confidence: Floats
+    """0..1; negative or NaN for events that people named."""
 
     def __len__(self) -> int:
         return len(self.frame)
