@@ -22,10 +22,8 @@ AREAS = {
     "benchmarks": "benchmarks",
     "tests": "tests",
 }
-PAGES = sorted(
-    str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "systemd").iterdir())
-)
+PAGE_FILES = ("*.md", "docs/**/*.md", "systemd/*", "edge/report/page/templates/*", "train/recipes/**/*.toml")
+PAGES = sorted({str(path.relative_to(ROOT)) for pattern in PAGE_FILES for path in ROOT.glob(pattern)})
 NOT_AS_IDENTIFIERS = {
     "look": "crop or prediction",
     "looks": "crops or predictions",
@@ -44,7 +42,7 @@ NOT_AS_IDENTIFIERS = {
     "taxonbook": "taxon index",
     "pulse": "host status",
 }
-PUBLIC_NAMES = {"second_look", "no_second_look", "pictures"}
+PUBLIC_NAMES = {"second_look", "no_second_look", "pictures", "no_pictures"}
 """Names of flags, keys and columns that users' scripts depend on."""
 PUBLIC_FLAGS = re.compile(r"--(?:no-)?(?:second-look|pictures)\b")
 NOT_IN_TEXT = {
