@@ -135,7 +135,7 @@ def _label(cell: dict[str, str], where: str) -> Label:
         raise ExportError(f"{where}: needs a label, and a kind of {', '.join(KINDS)}")
     if kind not in (None, Kind.ANIMAL):
         return Label(name, kind, cell.get("common_name") or name)
-    if name == "animal" and not cell.get("scientificName"):
+    if name == Kind.ANIMAL and not cell.get("scientificName"):
         cell = cell | {"scientificName": "Animalia", "rank": "kingdom"}
     rank = cell.get("rank") or "species"
     if rank not in RANKS or not cell.get("scientificName"):

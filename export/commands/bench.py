@@ -168,6 +168,6 @@ def _print(paths: Sequence[Path], speeds: Sequence[Speed]) -> None:
     in_float = {op for speed in speeds for op in speed.nodes} - INT8_OPS - ROUNDING_OPS
     for title, operators in (("int8", INT8_OPS), ("rounding", ROUNDING_OPS), ("float", in_float)):
         row(f"nodes: {title}", [sum(speed.nodes.get(op, 0) for op in operators) for speed in speeds], "d")
-    print("ms by operator, one thread, threads x batch = 1 x 1")
+    print("ms by operator, one thread, one image")
     for operator in dict.fromkeys(name for speed in speeds for name in speed.profile_ms):
         row(f"  {operator}", [speed.profile_ms.get(operator, 0.0) for speed in speeds], ".3f")

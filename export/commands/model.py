@@ -36,7 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--held-out", type=Path, metavar="DATA", help="other labelled images, for the proof alone")
     add("--out", type=Path, required=True, metavar="FILE", help="the model to write (.onnx)")
     add("--float-out", type=Path, metavar="FILE", help="also write the float model, for `export bench`")
-    limits = f"what int8 may cost, recorded in the card (default {DEFAULT_LIMITS})"
+    defaults = " ".join(f"{name}={value:g}" for name, value in DEFAULT_LIMITS.items())
+    limits = f"what int8 may cost, recorded in the card (default {defaults})"
     add("--limits", nargs="*", default=[], metavar="NAME=NUMBER", help=limits)
     precision = (
         "int8: static. dynamic: ranges measured for each image. weights: int8 weights, float arithmetic. "

@@ -16,6 +16,7 @@ from edge.inference.card import Calibration, Card, SecondCrop
 from edge.inference.decision import Decider, Decision
 from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import Tree
+from edge.vocabulary import Kind
 from export.validation.labelled_frames import NO_LABEL, LabelledFrame
 from export.validation.model_outputs import ModelOutputs, bias_array, blank_labels
 from export.validation.score_decision import truth_nodes
@@ -72,7 +73,7 @@ def prior_of_labels(card: Card, groups: tuple[tuple[int, ...], ...] | None) -> P
     bias = {
         label.name: -float(np.log(len(group)))
         for label, group in zip(card.labels, groups, strict=True)
-        if label.kind in ("animal", "vehicle") and len(group) > 1
+        if label.kind in (Kind.ANIMAL, Kind.VEHICLE) and len(group) > 1
     }
     taxa = [(label.name, label.taxon) for label in card.labels if label.taxon is not None]
     families = [taxon.family for _, taxon in taxa if taxon.family]
@@ -83,7 +84,7 @@ def prior_of_labels(card: Card, groups: tuple[tuple[int, ...], ...] | None) -> P
 def prior_of_card(card: Card) -> Prior:
     """The prior that a finished card's calibration was fitted with."""
     fitted = card.calibration
-    blanks = {label.name for label in card.labels if label.kind == "blank"}
+    blanks = {label.name for label in card.labels if label.kind == Kind.BLANK}
     bias = {name: value for name, value in fitted.label_bias.items() if name not in blanks}
     return Prior(bias, tuple(name for name, value in fitted.label_thresholds.items() if value == UNREACHABLE))
 
@@ -152,8 +153,8 @@ class _Fit:
 def _fit_likelihood(data: CalibrationData, compatible: NDArray[np.bool_], plan: SecondCrop | None) -> _Fit:
     """Fit temperature and blank bias for one plan of the attention crop."""
     card, blank = data.card, blank_labels(data.card)
-    names = [label.name for label in card.labels if label.kind == "blank"]
-    fits_blank = bool(names) and any(frame.kind == "blank" for frame in data.frames)
+    names = [label.name for label in card.labels if label.kind == Kind.BLANK]
+    fits_blank = bool(names) and any(frame.kind == Kind.BLANK for frame in data.frames)
 
     def unpack(x: NDArray[np.float64]) -> tuple[float, dict[str, float]]:
         shift = dict.fromkeys(names, round(float(x[1]), 4)) if fits_blank else {}
@@ -176,9 +177,9 @@ def _compatible(card: Card, tree: Tree, frames: Sequence[LabelledFrame]) -> NDAr
     blank = blank_labels(card)
     rows = np.zeros((len(frames), len(card.labels)), bool)
     for row, frame, node in zip(rows, frames, truth_nodes(tree, frames), strict=True):
-        if frame.label != NO_LABEL and frame.kind != "blank":
+        if frame.label != NO_LABEL and frame.kind != Kind.BLANK:
             row[frame.label] = True
-        elif frame.kind == "blank":
+        elif frame.kind == Kind.BLANK:
             row |= blank
         elif node > 0 or (node == 0 and blank.any()):  # "some animal" says something only where a blank is possible
             row[list(tree.nodes[node].labels)] = True

@@ -13,6 +13,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from edge.inference.card import Card, Gate, LabelProof
 from edge.inference.decision import Decision
 from edge.inference.probabilities import FloatArray
+from edge.vocabulary import Kind
 from export import ExportError
 from export.validation.labelled_frames import NO_LABEL, LabelledFrame
 from export.validation.model_outputs import blank_labels
@@ -158,7 +159,7 @@ def _figures(
         figures["macro_f1"] = float(f1_score(truth[known], top, labels=labels, average="macro", zero_division=0.0))
         figures["ece"] = reliability(p[known], truth[known]).error
     blank = blank_labels(card)
-    empty = np.array([frame.kind == "blank" for frame in frames])
+    empty = np.array([frame.kind == Kind.BLANK for frame in frames])
     if blank.any() and empty.any() and not empty.all():
         figures["blank_auroc"] = float(roc_auc_score(empty, p[:, blank].sum(axis=1)))
     if not blank.any() and known.any() and not known.all():

@@ -11,6 +11,7 @@ from edge.inference.attention_crop import attention_crops, combine, crop_pixels,
 from edge.inference.card import Calibration, Card, SecondCrop
 from edge.inference.model import Model
 from edge.inference.probabilities import FloatArray, log_softmax
+from edge.vocabulary import Kind
 from export.validation.labelled_frames import LabelledFrame
 
 BATCH = 8
@@ -60,7 +61,7 @@ def bias_array(card: Card, bias: dict[str, float]) -> FloatArray:
 
 def blank_labels(card: Card) -> NDArray[np.bool_]:
     """bool[L]: which labels stand for a blank."""
-    return np.array([label.kind == "blank" for label in card.labels])
+    return np.array([label.kind == Kind.BLANK for label in card.labels])
 
 
 def take_outputs(

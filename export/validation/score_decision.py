@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edge.inference.decision import Decision
 from edge.inference.taxonomy import RANKS, TaxonKey, Tree
+from edge.vocabulary import Kind
 from export.validation.labelled_frames import LabelledFrame
 
 Score = Literal["right", "wrong", "open"]
@@ -29,9 +30,9 @@ def score_taxon(lineage: Sequence[TaxonKey], truth: Sequence[TaxonKey]) -> Score
 
 def score_decision(decision: Decision, frame: LabelledFrame, tree: Tree) -> Score:
     """Compare a decision with its frame's truth; `unknown` is open."""
-    if decision.kind == "unknown":
+    if decision.kind == Kind.UNKNOWN:
         return "open"
-    if decision.kind != "animal":
+    if decision.kind != Kind.ANIMAL:
         return "right" if decision.kind == frame.kind else "wrong"
     key = (decision.rank, decision.taxon)
     node = next(n for n, node in enumerate(tree.nodes) if (node.taxon.rank, node.taxon.scientific_name) == key)

@@ -11,6 +11,7 @@ from edge.inference.card import Card
 from edge.inference.decision import Decision
 from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import RANKS, Tree
+from edge.vocabulary import Kind
 from export.validation.labelled_frames import LabelledFrame
 from export.validation.model_outputs import blank_labels
 from export.validation.score_decision import Score, score_decision
@@ -28,18 +29,18 @@ def scorecard(
     """
     tree = Tree([label.taxon for label in card.labels], card.higher_taxa)
     scores = [score_decision(decision, frame, tree) for decision, frame in zip(decisions, frames, strict=True)]
-    known = [decision.kind != "unknown" for decision in decisions]
+    known = [decision.kind != Kind.UNKNOWN for decision in decisions]
     figures: dict[str, Any] = {
         "frames": len(frames),
         "groups": len({frame.group for frame in frames}),
         "share_answered": round(float(np.mean(known)), 4),
     }
-    empty = np.array([frame.kind == "blank" for frame in frames])
+    empty = np.array([frame.kind == Kind.BLANK for frame in frames])
     blank = blank_labels(card)
     if blank.any() and empty.any() and not empty.all():
         probability = np.exp(unfitted[:, blank].astype(np.float64)).sum(1)
         figures["blank_auroc"] = round(float(roc_auc_score(empty, probability)), 4)
-    for name in (*RANKS, "blank", "vehicle", "human"):
+    for name in (*RANKS, Kind.BLANK, Kind.VEHICLE, Kind.HUMAN):
         own = [place for place, decision in enumerate(decisions) if name in (decision.rank, decision.kind)]
         if own:
             figures[f"answers_{name}"] = _counts([scores[place] for place in own])

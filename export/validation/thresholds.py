@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import RANKS, Tree
+from edge.vocabulary import Kind
 from export.validation.labelled_frames import LabelledFrame
 from export.validation.score_decision import node_lineage, score_taxon
 
@@ -73,7 +74,7 @@ def fit_thresholds(
     thresholds: dict[str, float] = {}
     decided = np.full(p.shape[:2], _UNDECIDED)
     if blank.any():
-        empty = np.array([frame.kind == "blank" for frame in frames])
+        empty = np.array([frame.kind == Kind.BLANK for frame in frames])
         scored = np.ones(len(frames), bool)
         blanks = _RankDecisions(np.full(p.shape[:2], _BLANK), p[:, :, blank].sum(axis=2), empty, scored)
         thresholds["blank"] = _fit(blanks, PRECISION["blank"], decided)
