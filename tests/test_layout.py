@@ -90,7 +90,7 @@ def test_no_test_imports_another_test_or_a_benchmark() -> None:
         f"{path.relative_to(ROOT)} imports {name}"
         for path in sorted((ROOT / "tests").rglob("*.py"))
         for name in imported_names(path)
-        if name.split(".")[0] == "benchmarks" or re.fullmatch(r"tests\..*\btest_\w+(\..*)?", name)
+        if name.split(".")[0] == "benchmarks" or re.fullmatch(r"tests\.(.*\.)?(test_\w+|conftest)(\..*)?", name)
     ]
     assert not wrong
 

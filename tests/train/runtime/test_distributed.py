@@ -14,6 +14,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.support.made_animals import LABELS
+from tests.support.tiny_recipe import TINY
 from train import TrainError
 from train.data.batch_sampler import BatchOrder
 from train.data.image_cache import PixelSource
@@ -84,8 +85,6 @@ def work(rank: int, port: int, folder: Path, animals: Path, recipe: Path) -> Non
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, animals: Path) -> Path:
     """The folder that two processes wrote to."""
-    from tests.train.conftest import TINY
-
     folder = tmp_path_factory.mktemp("two")
     (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
     with socket.socket() as free:
@@ -159,7 +158,7 @@ def test_processes_wait_as_long_as_an_evaluation_takes(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
 def test_a_device_that_is_not_there_is_told_in_one_line(device: str) -> None:
     with (
-        pytest.raises(TrainError, match=f"device '{device}' PyTorch finds no device; expected auto"),
+        pytest.raises(TrainError, match=f"PyTorch finds no device '{device}' here; expected auto"),
         started(device),
     ):
         pass
