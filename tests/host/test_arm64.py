@@ -34,7 +34,8 @@ LOGITS_DIFFER = 1e-4
 INSTALLED_MB = 370
 LIMIT_S = 3600
 """Time limit of one command: emulation is some twenty times slower than the processor that it runs on."""
-CORE = sorted(path.name for path in (REPOSITORY / "tests/edge").iterdir() if path.is_dir() or path.suffix == ".py")
+EDGE_TESTS = REPOSITORY / "tests/edge"
+CORE = sorted({path.relative_to(EDGE_TESTS).parts[0] for path in EDGE_TESTS.rglob("test_*.py")})
 """All that tests/edge holds, in pieces, except for `NOT_CORE`."""
 NOT_CORE = "capture/test_watcher.py"
 """It waits for the kernel's events no longer than a real machine needs."""
