@@ -7,20 +7,21 @@ import onnx
 import pytest
 
 from edge.inference.card import METADATA_KEY
+from edge.inference.model import STARTER
 from export.__main__ import main
 
 
-def test_two_models_are_compared_row_by_row(
-    tiny_model: Path, other_tiny_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["bench", str(tiny_model), "--against", str(other_tiny_model), "--seconds", "0.01"]) == 0
+def test_two_models_are_compared_row_by_row(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(tiny_model), "--against", str(STARTER), "--seconds", "0.01"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["tiny.onnx", "other.onnx", "ratio"]
+    assert head.split() == ["tiny.onnx", "starter.onnx", "ratio"]
     rows = [row for row in rows if not row.startswith("ms by operator")]
     figures = {row[:28].strip(): [float(figure) for figure in row[28:].split()] for row in rows}
-    assert figures["nodes: float"][0] == figures["nodes: float"][1] > 0  # the same graph with other weights
-    first, second, ratio = figures["ms an image, 1 x 1"]
-    assert ratio == pytest.approx(second / first, abs=0.3)
+    assert figures["nodes: int8"][0] == 0 < figures["nodes: int8"][1]
+    first, second, ratio = figures["nodes: float"]
+    assert ratio == pytest.approx(second / first, abs=0.006)
+    assert figures["file, MB"][1] == pytest.approx(STARTER.stat().st_size / 1e6, abs=0.006)
+    assert figures["ms an image, 1 x 1"][2] > 10  # the tiny model takes less than a millisecond
 
 
 def test_the_figures_are_those_of_the_file(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
