@@ -109,10 +109,16 @@ def write_split(folder: Path, samples: Sequence[Sample], fold: Fold) -> None:
     """Write `split.csv` (the part of each sample) and `warnings.json` (reasons to doubt the test figures)."""
     parts = dict.fromkeys(fold.train, "train") | dict.fromkeys(fold.test, "test")
     rows = [
-        {"part": parts[place], "label": sample.label, "location": sample.location, "sequence": sample.sequence,
-         "sample": sample.name}
-        for place, sample in enumerate(samples) if place in parts
-    ]  # fmt: skip
+        {
+            "part": parts[place],
+            "label": sample.label,
+            "location": sample.location,
+            "sequence": sample.sequence,
+            "sample": sample.name,
+        }
+        for place, sample in enumerate(samples)
+        if place in parts
+    ]
     write_table(folder / _SPLIT, rows)
     write_json(folder / _WARNINGS, fold.warnings)
 

@@ -100,10 +100,17 @@ class TrainedModel:
         """A card with what the device needs to classify enrolled species."""
         made = self.checkpoint
         return Card(
-            made.name, made.version, made.created, self.labels, made.input_height_px, made.input_width_px,
-            Calibration(self.temperature or 1.0, {}), prototypes=made.prototypes,
-            enrolled=tuple(label.name for label in made.enrolled), prototype_scale=made.prototype_scale,
-        )  # fmt: skip
+            made.name,
+            made.version,
+            made.created,
+            self.labels,
+            made.input_height_px,
+            made.input_width_px,
+            Calibration(self.temperature or 1.0, {}),
+            prototypes=made.prototypes,
+            enrolled=tuple(label.name for label in made.enrolled),
+            prototype_scale=made.prototype_scale,
+        )
 
 
 def references_file(checkpoint: Path) -> Path:

@@ -27,8 +27,19 @@ from train.recipe import load_recipe
 
 SIDE_PX = (480, 1440)
 """Range of the frames' shorter side, within which an animal keeps the pixels of its crop."""
-COLUMNS = ("path", "label", "scientificName", "site", "event", "width_px", "height_px",
-           "box_x", "box_y", "box_width", "box_height")  # fmt: skip
+COLUMNS = (
+    "path",
+    "label",
+    "scientificName",
+    "site",
+    "event",
+    "width_px",
+    "height_px",
+    "box_x",
+    "box_y",
+    "box_width",
+    "box_height",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -116,8 +127,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", default="auto", help="layout of the data; auto recognises it")
     parser.add_argument("--backgrounds", required=True, type=Path, help="frames without animals")
     parser.add_argument("--out", required=True, type=Path, help="folder to make: frames and their manifest.csv")
-    parser.add_argument("--height", type=float, nargs=2, default=(0.1, 0.6), metavar=("LEAST", "MOST"),
-                        help="height of an animal as a fraction of the frame's (default 0.1 0.6)")  # fmt: skip
+    parser.add_argument(
+        "--height",
+        type=float,
+        nargs=2,
+        default=(0.1, 0.6),
+        metavar=("LEAST", "MOST"),
+        help="height of an animal as a fraction of the frame's (default 0.1 0.6)",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
     )

@@ -43,8 +43,10 @@ def _training(path: Path) -> tuple[Sample, ...]:
     rows = len(dataset.samples) + len(dataset.problems)
     untimed = rows - sum(sample.captured_at is not None for sample in dataset.samples)
     if untimed:
-        print(f"warning: {untimed} of {rows} training samples have no time; frames near to them are not marked",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"warning: {untimed} of {rows} training samples have no time; frames near to them are not marked",
+            file=sys.stderr,
+        )
     return dataset.samples
 
 

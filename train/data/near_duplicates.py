@@ -88,10 +88,13 @@ def join_near_duplicates(samples: Sequence[Sample], duplicates: NearDuplicates) 
     sequences = _merged([sample.sequence or str(sample.path) for sample in samples], duplicates)
     locations = _merged([sample.location for sample in samples], duplicates)
     return tuple(
-        replace(sample, sequence=sequences.get(sample.sequence or str(sample.path), sample.sequence),
-                location=locations.get(sample.location, sample.location))
+        replace(
+            sample,
+            sequence=sequences.get(sample.sequence or str(sample.path), sample.sequence),
+            location=locations.get(sample.location, sample.location),
+        )
         for sample in samples
-    )  # fmt: skip
+    )
 
 
 def _merged(groups: Sequence[str], duplicates: NearDuplicates) -> dict[str, str]:

@@ -10,8 +10,12 @@ from edge.vocabulary import Kind
 from train import TrainError
 
 _OTHER_KINDS: dict[str, Kind] = {
-    "blank": Kind.BLANK, "empty": Kind.BLANK, "human": Kind.HUMAN, "person": Kind.HUMAN, "vehicle": Kind.VEHICLE
-}  # fmt: skip
+    "blank": Kind.BLANK,
+    "empty": Kind.BLANK,
+    "human": Kind.HUMAN,
+    "person": Kind.HUMAN,
+    "vehicle": Kind.VEHICLE,
+}
 
 
 def is_reserved_label(label: str) -> bool:
@@ -65,7 +69,12 @@ def _taxon(row: Mapping[str, str], where: str) -> Taxon:
         raise TrainError(f"{where}: needs scientificName and a rank of {', '.join(RANKS)}")
     name = cell["scientificName"]
     return Taxon(
-        name, rank, cell.get("common_name", ""), cell.get("class", ""), cell.get("order", ""),
-        cell.get("family", ""), cell.get("genus", "") or (name.split()[0] if rank == "species" else ""),
+        name,
+        rank,
+        cell.get("common_name", ""),
+        cell.get("class", ""),
+        cell.get("order", ""),
+        cell.get("family", ""),
+        cell.get("genus", "") or (name.split()[0] if rank == "species" else ""),
         name if rank == "species" else "",
-    )  # fmt: skip
+    )

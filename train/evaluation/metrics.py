@@ -99,9 +99,12 @@ def sequence_groups(predictions: Predictions) -> NDArray[np.str_]:
     places = Counter(sequence for sequence, _ in pairs)
     rows = zip(predictions.sequence.tolist(), predictions.location.tolist(), predictions.name.tolist(), strict=True)
     return np.array(
-        [f"{sequence} at {location}" if places[sequence] > 1 and sequence else sequence or name
-         for sequence, location, name in rows], np.str_
-    )  # fmt: skip
+        [
+            f"{sequence} at {location}" if places[sequence] > 1 and sequence else sequence or name
+            for sequence, location, name in rows
+        ],
+        np.str_,
+    )
 
 
 def sequence_votes(

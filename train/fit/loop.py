@@ -75,9 +75,14 @@ def fit(
         training.load(stored)
         begin = stored["epochs_done"]
     order = BatchOrder(
-        task.samples, recipe.data.balance, settings.batch, recipe.seed,
-        processes.rank, processes.world, settings.accumulate,
-    )  # fmt: skip
+        task.samples,
+        recipe.data.balance,
+        settings.batch,
+        recipe.seed,
+        processes.rank,
+        processes.world,
+        settings.accumulate,
+    )
     images = TrainingImages(
         task.samples, task.labels, task.source, recipe.augment, recipe.input.size_px, task.backgrounds
     )

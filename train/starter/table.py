@@ -56,6 +56,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _taxon(row: dict[str, str]) -> Taxon:
     return Taxon(
-        row["scientificName"], row["rank"], row["common_name"],
-        row["class"], row["order"], row["family"], row["genus"], row["species"],
-    )  # fmt: skip
+        row["scientificName"],
+        row["rank"],
+        row["common_name"],
+        row["class"],
+        row["order"],
+        row["family"],
+        row["genus"],
+        row["species"],
+    )
