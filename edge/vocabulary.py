@@ -25,6 +25,10 @@ class DecisionReason(StrEnum):
     BELOW_THRESHOLD = "below_threshold"
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     BLANK = "blank"
+    NOT_HERE = "not_here"
+    """Outside the geofence or the species list."""
+    STATIC = "static"
+    """Part of the place, which returns at the same spot."""
 
 
 class MediaStatus(StrEnum):
@@ -47,6 +51,8 @@ class FileReason(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"
     PERMISSION = "permission"
     CRASHED_DECODER = "crashed_decoder"
+    INTERNAL_ERROR = "internal_error"
+    """An unforeseen error, tried again at the first start of another version of the software."""
 
 
 class ClockDoubt(StrEnum):
@@ -58,12 +64,17 @@ class ClockDoubt(StrEnum):
     FUTURE = "future"
     BACKWARDS = "backwards"
     DST_GAP = "dst_gap"
+    UNREADABLE_TIME = "unreadable_time"
+    EDITED = "edited"
+    RESET = "reset"
+    DST_REPEAT = "dst_repeat"
 
 
 class BoxSource(StrEnum):
     """Where a bounding box comes from (`observation.box_source`)."""
 
     ATTENTION = "attention"
+    MOTION = "motion"
     DETECTOR = "detector"
     IMPORTED = "imported"
     HUMAN = "human"
@@ -74,3 +85,9 @@ class Method(StrEnum):
 
     MACHINE = "machine"
     HUMAN = "human"
+
+
+class ImageDoubt(StrEnum):
+    """A reason to doubt that a frame's image is as the camera took it (`media.image_doubt`)."""
+
+    THUMBNAIL_DIFFERS = "thumbnail_differs"

@@ -19,7 +19,9 @@ SELECT f.path, f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reas
 FROM file f JOIN media m ON m.id = f.media WHERE f.path IN ({})
 """
 CLASSIFIED = "SELECT id FROM media WHERE digest = ? AND status = 'classified'"
-ANSWERED = "SELECT 1 FROM observation WHERE media = ? AND model = ? AND method = 'machine' AND subject = 0"
+ANSWERED = """
+SELECT 1 FROM observation WHERE media = ? AND model = ? AND configuration = ? AND method = 'machine'
+"""
 CRASHED = "SELECT 1 FROM media WHERE digest = ? AND status <> 'classified' AND reason = 'crashed_decoder'"
 LOGGED_AT = """
 SELECT m.bytes, m.digest FROM file f JOIN media m ON m.id = f.media WHERE f.path = ? AND m.status = 'classified'
@@ -33,11 +35,13 @@ OWN_SUFFIXES = re.compile(r"|-wal|-shm|-journal|\.lock|\.(damaged-|salvag).*", r
 class KnownFiles:
     """Answers from one connection; where the disk fails, a file counts as unknown and is only read once more."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, settings: Settings, model: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, settings: Settings, model: int, configuration: int
+    ) -> None:
         self._connection = connection
         self._path = path
         self._settings = settings
-        self._model = model
+        self._answering = (model, configuration)
 
     def unknown(self, files: Sequence[FileState]) -> list[FileState]:
         """Those of some files that have to be processed; a few hundred at once cost little more than one."""
@@ -57,8 +61,8 @@ class KnownFiles:
         return row is not None and (not self._settings.reclassify or self.has_answer(row[0]))
 
     def has_answer(self, media: int) -> bool:
-        """Whether the model in use has classified this frame."""
-        return self.ask(ANSWERED, media, self._model) is not None
+        """Whether the model in use has classified this frame under these settings."""
+        return self.ask(ANSWERED, media, *self._answering) is not None
 
     def logged_at(self, path: str) -> tuple[int, str] | None:
         """Size in bytes and digest of the frame that was logged at this path last."""

@@ -1,118 +1,18 @@
-"""Tables, views and migrations of the detections database. Columns may be added by migrations, never renamed."""
+"""Opening the detections database: pragmas, migration to the newest schema, and a copy of the file before it."""
 
+import json
+import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from shutil import disk_usage
 
-# Each entry brings the database from version N to N + 1 (`user_version`) and is never edited once released.
-MIGRATIONS = (
-    """
-CREATE TABLE deployment (
-    id TEXT PRIMARY KEY, latitude REAL, longitude REAL, time_zone TEXT, start TEXT, "end" TEXT, folder TEXT
-);
-CREATE TABLE model (
-    id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, name TEXT NOT NULL, version TEXT NOT NULL, card TEXT NOT NULL
-);
-CREATE TABLE run (
-    id INTEGER PRIMARY KEY, started_at TEXT NOT NULL, software_version TEXT NOT NULL,
-    model INTEGER NOT NULL REFERENCES model (id), settings TEXT NOT NULL,
-    ended_at TEXT               -- NULL while it runs, and for ever when it crashed or lost its power
-);
-CREATE TABLE media (
-    id INTEGER PRIMARY KEY,
-    path NOT NULL,              -- as last seen, absolute; TEXT when UTF-8, else BLOB
-    digest TEXT,                -- BLAKE2b of the content, 160 bits; NULL while the bytes cannot be read
-    bytes INTEGER NOT NULL,
-    width_px INTEGER, height_px INTEGER,
-    captured_at TEXT, captured_at_raw TEXT, time_zone TEXT, clock_doubt TEXT,
-    received_at TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('pending', 'classified', 'unreadable', 'unsupported')),
-    reason TEXT,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    deployment TEXT REFERENCES deployment (id),
-    infrared INTEGER,           -- 1 infra-red or greyscale, 0 colour
-    scene BLOB                  -- uint8[12, 16], grey miniature: what stands still is compared over days
-);
-CREATE UNIQUE INDEX media_digest ON media (digest) WHERE status = 'classified';
-CREATE UNIQUE INDEX media_unscored_path ON media (path) WHERE status <> 'classified';
-CREATE INDEX media_unscored_digest ON media (digest) WHERE status <> 'classified';
-CREATE INDEX media_captured ON media (captured_at);
-CREATE INDEX media_deployment ON media (deployment, captured_at);
-CREATE TABLE file (
-    path PRIMARY KEY,           -- every path at which content was seen
-    bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    media INTEGER NOT NULL REFERENCES media (id) ON DELETE CASCADE,
-    seen_at TEXT NOT NULL,
-    ctime_ns INTEGER            -- a repaired permission shows only here
-) WITHOUT ROWID;
-CREATE INDEX file_media ON file (media);
-CREATE TABLE observation (
-    id INTEGER PRIMARY KEY,
-    media INTEGER NOT NULL REFERENCES media (id),
-    run INTEGER REFERENCES run (id),
-    model INTEGER REFERENCES model (id),
-    subject INTEGER NOT NULL DEFAULT 0,
-    kind TEXT NOT NULL CHECK (kind IN ('animal', 'human', 'vehicle', 'blank', 'unknown')),
-    taxon TEXT, rank TEXT, common_name TEXT,
-    count INTEGER,
-    confidence REAL,
-    reason TEXT CHECK (reason IN ('confident', 'rolled_up', 'below_threshold', 'out_of_distribution', 'blank')),
-    box_x REAL, box_y REAL, box_width REAL, box_height REAL,
-    box_source TEXT CHECK (box_source IN ('attention', 'detector', 'imported', 'human')),
-    method TEXT NOT NULL CHECK (method IN ('machine', 'human')),
-    classified_by TEXT NOT NULL,
-    classified_at TEXT NOT NULL,
-    log_probabilities BLOB      -- float16[L], calibrated, before the species list
-);
-CREATE UNIQUE INDEX observation_machine ON observation (media, model, subject) WHERE method = 'machine';
-CREATE INDEX observation_media ON observation (media);
-CREATE INDEX observation_taxon ON observation (taxon);
-CREATE TABLE candidate (
-    observation INTEGER NOT NULL REFERENCES observation (id) ON DELETE CASCADE,
-    place INTEGER NOT NULL,     -- 1 is the most probable
-    taxon TEXT NOT NULL, rank TEXT, probability REAL NOT NULL,
-    PRIMARY KEY (observation, place)
-) WITHOUT ROWID;
-CREATE TABLE event (
-    id INTEGER PRIMARY KEY, deployment TEXT, kind TEXT NOT NULL, taxon TEXT, rank TEXT, common_name TEXT,
-    start TEXT NOT NULL, "end" TEXT NOT NULL, media_count INTEGER NOT NULL, count INTEGER,
-    confidence REAL, reason TEXT, method TEXT NOT NULL
-);
-CREATE TABLE event_media (
-    event INTEGER NOT NULL REFERENCES event (id) ON DELETE CASCADE,
-    media INTEGER NOT NULL REFERENCES media (id),
-    PRIMARY KEY (event, media)
-) WITHOUT ROWID;
-CREATE INDEX event_media_media ON event_media (media);
-CREATE TABLE heartbeat (
-    at TEXT PRIMARY KEY, backlog INTEGER, free_bytes INTEGER, temperature_c REAL, clock_synchronised INTEGER
-) WITHOUT ROWID;
-CREATE TABLE pruned (media INTEGER NOT NULL, path NOT NULL, at TEXT NOT NULL, rule TEXT NOT NULL);
-CREATE TABLE retime (
-    deployment TEXT NOT NULL, shift_s REAL NOT NULL, at TEXT NOT NULL, "by" TEXT NOT NULL, note TEXT
-);
--- One line per frame: what people saw if they looked, else what the newest run's model said.
-CREATE VIEW detections AS
-SELECT m.id AS media, m.captured_at, m.deployment, m.path, o.kind, o.taxon, o.rank, o.common_name, o.count,
-       round(o.confidence, 4) AS confidence, o.reason, o.method, o.classified_by, m.clock_doubt,
-       m.status, m.reason AS file_reason, o.id AS observation
-FROM media m
-LEFT JOIN observation o ON o.id = (
-    SELECT p.id FROM observation p
-    WHERE p.media = m.id AND p.subject = 0
-    ORDER BY p.method = 'human' DESC,
-             p.model = (SELECT model FROM run ORDER BY id DESC LIMIT 1) DESC,
-             p.id DESC
-    LIMIT 1
-);
-CREATE VIEW species_summary AS
-SELECT taxon, rank, common_name, count(*) AS frames, min(captured_at) AS first_seen, max(captured_at) AS last_seen,
-       round(avg(confidence), 3) AS mean_confidence
-FROM detections WHERE kind = 'animal' GROUP BY taxon, rank ORDER BY frames DESC;
-""",
-)
-
+from edge.database.configuration import of_old_run, save_configuration
+from edge.database.migrations import MIGRATIONS
 
 JOURNAL_LIMIT_BYTES = 64_000_000  # a slow reader lets the log grow; afterwards it gives the space back
+NEWEST = len(MIGRATIONS)
 
 
 class SchemaError(RuntimeError):
@@ -129,29 +29,132 @@ def open_database(path: Path | str, read_only: bool = False) -> sqlite3.Connecti
         connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=10)
     else:
         connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA foreign_keys = ON")
-    if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
-        migrate(connection, path)
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
+            migrate(connection, Path(path))
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-def migrate(connection: sqlite3.Connection, path: Path | str) -> None:
-    """Bring the database to the newest version, one transaction for each step."""
+def version_of(connection: sqlite3.Connection, path: Path | str) -> int:
+    """The schema's version; 0 for an empty database. Raises `SchemaError` for one that a newer software wrote."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
+    if version > NEWEST:
         raise SchemaError(
-            f"{path} was written by a newer edge-classify (schema {version}, this one knows {len(MIGRATIONS)}); "
+            f"{path} was written by a newer edge-classify (schema {version}, this one knows {NEWEST}); "
             "install the newer version or choose another file with --db"
         )
-    if version == len(MIGRATIONS):
-        return
-    from sqlite_utils import Database  # a fifth of a second that a database which is up to date does not need
+    return int(version)
 
-    database = Database(connection)
-    if version == 0 and database.table_names():
+
+def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True) -> None:
+    """Bring the database to the newest version, one transaction for each step.
+
+    An older software refuses the newer schema, so a copy of the file as it was stays beside it (`NAME.before-VERSION`).
+    """
+    version = version_of(connection, path)
+    if version == NEWEST:
+        return
+    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise SchemaError(f"{path} is a database of something else; choose another file with --db")
-    for step in range(version, len(MIGRATIONS)):
-        database.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
+    if version > 0 and keep_copy:
+        _keep_copy(connection, path)
+    # A table is replaced by a wider one: the rows that refer to it must not be deleted with the narrow one.
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        for step in range(version, NEWEST):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for statement in _statements(MIGRATIONS[step]):
+                    connection.execute(statement)
+                if step == 1:
+                    _translate_settings(connection)
+                connection.execute(f"PRAGMA user_version = {step + 1}")
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+
+def copy_database(source: sqlite3.Connection, out: Path) -> None:
+    """Copy the database as it is at one moment into the file `out`, complete or not at all."""
+    part = out.with_name(out.name + ".part")
+    part.unlink(missing_ok=True)
+    with closing(sqlite3.connect(part)) as copy:
+        source.backup(copy)
+        # One file without companions, so that copying it further loses nothing.
+        copy.execute("PRAGMA journal_mode = DELETE")
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, out)
+
+
+def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy the database before it is changed; a copy that is there already stays, for it is the older one."""
+    copy = path.with_name(f"{path.name}.before-{NEWEST}")
+    if copy.exists():
+        return
+    (pages,), (page_bytes,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
+    needed = 3 * pages * page_bytes  # the copy, the wider table, and the log of the change
+    free = disk_usage(path.absolute().parent).free
+    if free < needed:
+        raise SchemaError(
+            f"{path} has to be brought to schema {NEWEST}, which needs {needed:,} bytes beside it for a copy and for"
+            f" the change; {free:,} are free; make room on its disk and start again"
+        )
+    copy_database(connection, copy)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one: `executescript` would commit the transaction that they belong to."""
+    held = ""
+    for line in script.splitlines(keepends=True):
+        held += line
+        if sqlite3.complete_statement(held) and held.strip():
+            yield held
+            held = ""
+
+
+def _translate_settings(connection: sqlite3.Connection) -> None:
+    """Version 1 kept what changes a decision in the settings of a run; version 2 has configurations."""
+    runs = connection.execute("SELECT id, settings FROM run").fetchall()
+    for run, text in runs:
+        try:
+            settings = json.loads(text)
+        except ValueError:
+            continue  # what salvage could not read
+        configuration = save_configuration(connection, of_old_run(settings))
+        if configuration != 1:
+            connection.execute("UPDATE run SET configuration = ? WHERE id = ?", (configuration, run))
+            connection.execute(
+                "UPDATE observation SET configuration = ? WHERE run = ? AND method = 'machine'", (configuration, run)
+            )
+    _split_models(connection)
+    connection.execute(
+        "UPDATE pin SET configuration = (SELECT configuration FROM run ORDER BY id DESC LIMIT 1) WHERE id = 1"
+    )
+
+
+def _split_models(connection: sqlite3.Connection) -> None:
+    """Version 1 named a classifier behind a detector by both files; the detector is part of the configuration now."""
+    for id_, sha256, text in connection.execute(
+        "SELECT id, sha256, card FROM model WHERE sha256 LIKE '%+%'"
+    ).fetchall():
+        own = sha256.partition("+")[0]
+        known = connection.execute("SELECT id FROM model WHERE sha256 = ?", (own,)).fetchone()
+        if known is None:
+            name = json.loads(text).get("name") if text.startswith("{") else None
+            connection.execute("UPDATE model SET sha256 = ?, name = coalesce(?, name) WHERE id = ?", (own, name, id_))
+            continue
+        for table in ("observation", "run", "pin"):
+            connection.execute(f"UPDATE {table} SET model = ? WHERE model = ?", (known[0], id_))
+        connection.execute("DELETE FROM model WHERE id = ?", (id_,))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edge.capture.files import FileState
 from edge.database.clock_rollback import ClockRollback
+from edge.database.configuration import configuration_of, save_configuration
 from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper
@@ -58,16 +59,20 @@ GREW = "UPDATE media SET digest = ?, bytes = ? WHERE digest = ? AND status = 'cl
 MOVED = "UPDATE media SET path = ? WHERE id = ?"
 FORGET_PLACEHOLDER = "DELETE FROM media WHERE id = ? AND status <> 'classified'"
 NEW_OBSERVATION = """
-INSERT INTO observation (media, run, model, subject, kind, taxon, rank, common_name, count, confidence, reason,
-    box_x, box_y, box_width, box_height, box_source, method, classified_by, classified_at, log_probabilities)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'machine', ?, ?, ?)
+INSERT INTO observation (media, run, model, configuration, subject, kind, taxon, rank, common_name, count, confidence,
+    reason, box_x, box_y, box_width, box_height, box_source, method, classified_by, classified_at, log_probabilities)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'machine', ?, ?, ?)
 """
 NEW_CANDIDATE = "INSERT INTO candidate (observation, place, taxon, rank, probability) VALUES (?, ?, ?, ?, ?)"
 NEW_MODEL = """
 INSERT INTO model (sha256, name, version, card) VALUES (?, ?, ?, ?)
 ON CONFLICT (sha256) DO UPDATE SET card = excluded.card WHERE card = '{}' -- what salvage could not read
 """
-NEW_RUN = "INSERT INTO run (started_at, software_version, model, settings) VALUES (?, ?, ?, ?)"
+NEW_RUN = "INSERT INTO run (started_at, software_version, model, configuration, settings) VALUES (?, ?, ?, ?, ?)"
+FIRST_PIN = """
+INSERT INTO pin (model, configuration, at, "by")
+SELECT ?, ?, ?, 'edge-classify' WHERE NOT EXISTS (SELECT 1 FROM pin)
+"""
 END_RUN = "UPDATE run SET ended_at = ? WHERE id = ?"
 LAST_RUN = "SELECT ended_at FROM run ORDER BY id DESC LIMIT 1"
 HEARTBEAT = """
@@ -122,16 +127,21 @@ class Store:
 
     def _begin_run(self, models: Models) -> None:
         with self._transaction():
-            self._write(NEW_MODEL, models.sha256, models.name, models.card.version, models.card.to_json())
-            (model,) = self._connection.execute("SELECT id FROM model WHERE sha256 = ?", (models.sha256,)).fetchone()
-            run = self._write(NEW_RUN, iso_utc(now()), __version__, model, _settings_json(self._settings, models))
+            sha256, card = models.classifier.sha256, models.card
+            self._write(NEW_MODEL, sha256, card.name, card.version, card.to_json())
+            (model,) = self._connection.execute("SELECT id FROM model WHERE sha256 = ?", (sha256,)).fetchone()
+            configuration = save_configuration(self._connection, configuration_of(self._settings, models))
+            run = self._write(
+                NEW_RUN, iso_utc(now()), __version__, model, configuration, _settings_json(self._settings, models)
+            )
+            self._pinned = self._connection.execute("SELECT 1 FROM pin").fetchone() is not None
             if self._run is not None:
                 self._write(END_RUN, iso_utc(now()), self._run)
             for deployment in self._settings.deployments:
                 self._save(deployment)
-        self._models, self._model, self._run = models, model, run
-        self._known = KnownFiles(self._connection, self._path, self._settings, model)
-        grouper = make_grouper(self._connection, {model: models.decider})
+        self._models, self._model, self._configuration, self._run = models, model, configuration, run
+        self._known = KnownFiles(self._connection, self._path, self._settings, model, configuration)
+        grouper = make_grouper(self._connection, {(model, configuration): models.decider})
         if self._events is None:
             self._events = EventSchedule(self._connection, grouper, self.ended_badly)
         self._events.grouper = grouper
@@ -193,6 +203,7 @@ class Store:
             answered = [media for result in results if (media := self._record(result)) is not None]
             waiting = events.update(answered, BACKLOG_S if more_follow else 0.0)
         events.committed(waiting)
+        self._pinned = self._pinned or bool(answered)
 
     def heartbeat(self, status: HostStatus) -> None:
         """Log that the device is alive. Raises `DatabaseWaits`."""
@@ -273,6 +284,8 @@ class Store:
         return self._new_media(failed.file)
 
     def _observe(self, media: int, frame: ClassifiedFrame) -> None:
+        if not self._pinned:
+            self._write(FIRST_PIN, self._model, self._configuration, iso_utc(now()))
         concluded = frame.conclusion
         decision = concluded.decision
         crop = concluded.crop if decision.kind not in (Kind.BLANK, Kind.UNKNOWN) else None
@@ -296,7 +309,16 @@ class Store:
         logs = None if log_probabilities is None else log_probabilities.astype(np.float16).tobytes()
         observation = self._write(
             NEW_OBSERVATION,
-            *(media, self._run, self._model, subject, decision.kind, decision.taxon, decision.rank),
+            *(
+                media,
+                self._run,
+                self._model,
+                self._configuration,
+                subject,
+                decision.kind,
+                decision.taxon,
+                decision.rank,
+            ),
             *(decision.common_name, count, decision.confidence, decision.reason, *drawn),
             *(self._models.title, iso_utc(now()), logs),
         )

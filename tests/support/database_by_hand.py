@@ -50,8 +50,13 @@ class ByHand:
             (number, f"{number:064x}", CARD.name, f"{number}.0", CARD.to_json()),
         )
         self.connection.execute(
-            "INSERT INTO run (started_at, software_version, model, settings) VALUES (?, '0.1.0', ?, '{}')",
+            "INSERT INTO run (started_at, software_version, model, configuration, settings) "
+            "VALUES (?, '0.1.0', ?, 1, '{}')",
             (iso_utc(START), number),
+        )
+        self.connection.execute(
+            'INSERT INTO pin (model, configuration, at, "by") SELECT ?, 1, ?, ? WHERE NOT EXISTS (SELECT 1 FROM pin)',
+            (number, iso_utc(START), "made by hand"),
         )
 
     def deployment(self, name: str, **columns: Any) -> None:
@@ -72,51 +77,44 @@ class ByHand:
             self.connection.execute(
                 "INSERT INTO media (path, digest, bytes, captured_at, time_zone, clock_doubt, received_at, status, "
                 "deployment, infrared, scene) VALUES (?, ?, 1, ?, ?, ?, ?, 'classified', ?, ?, ?)",
-                (
-                    path,
-                    blake2b(content.encode(), digest_size=20).hexdigest(),
-                    at,
-                    self.zone,
-                    columns.get("doubt"),
-                    columns.get("received_at", at or iso_utc(START)),
-                    camera,
-                    columns.get("infrared"),
-                    columns.get("scene"),
-                ),
-            ).lastrowid
-            or 0
-        )
-        self.answer(media, what, confidence, **columns)
+                (path, blake2b(content.encode(), digest_size=20).hexdigest(), at, self.zone, columns.get("doubt"),
+                 columns.get("received_at", at or iso_utc(START)), camera, columns.get("infrared"),
+                 columns.get("scene")),
+            ).lastrowid or 0
+        )  # fmt: skip
+        frame_only = {"content", "path", "doubt", "received_at", "infrared", "scene"}
+        self.answer(media, what, confidence, **{k: v for k, v in columns.items() if k not in frame_only})
         return media
 
     def answer(self, media: int, what: str, confidence: float | None = 0.9, **columns: Any) -> None:
-        """An observation: of the model, or with `by` of a person."""
+        """An observation: of the model, or with `by` of a person (all that one person wrote on a frame is one act)."""
         taxon = TAXA.get(what)
-        by = columns.get("by")
-        self.connection.execute(
-            "INSERT INTO observation (media, model, subject, kind, taxon, rank, common_name, count, confidence, "
-            "reason, box_x, box_y, box_width, box_height, box_source, method, classified_by, classified_at, "
-            "log_probabilities) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                media,
-                None if by else columns.get("model", self.model),
-                columns.get("subject", 0),
-                "animal" if taxon else what,
-                taxon and taxon.scientific_name,
-                taxon and taxon.rank,
-                taxon.common_name if taxon else what,
-                columns.get("count"),
-                None if by else confidence,
-                None if by else "confident",
-                *columns.get("box", (None,) * 4),
-                columns.get("box_source", "detector" if "box" in columns else None),
-                "human" if by else "machine",
-                by or f"{CARD.name} 1.0",
-                iso_utc(START),
-                columns.get("logs"),
-            ),
-        )
+        by = columns.pop("by", None)
+        (line,) = self.connection.execute(
+            "SELECT count(*) FROM observation WHERE media = ? AND act = ?", (media, by)
+        ).fetchone()
+        box = columns.pop("box", None)
+        values = {
+            "media": media,
+            "kind": "animal" if taxon else what,
+            "taxon": taxon and taxon.scientific_name,
+            "rank": taxon and taxon.rank,
+            "common_name": taxon.common_name if taxon else what,
+            "method": "human" if by else "machine",
+            "classified_by": by or f"{CARD.name} 1.0",
+            "classified_at": iso_utc(START),
+            "log_probabilities": columns.pop("logs", None),
+        }
+        if by:
+            values |= {"act": by, "line": line}
+        else:
+            values |= {"model": self.model, "configuration": 1, "confidence": confidence, "reason": "confident"}
+        if box is not None:
+            values |= dict(zip(("box_x", "box_y", "box_width", "box_height"), box, strict=True))
+            values["box_source"] = "detector"
+        values |= columns
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        self.connection.execute(f"INSERT INTO observation ({names}) VALUES ({marks})", tuple(values.values()))
 
     def unreadable(self, path: str, reason: str = "truncated") -> None:
         self.connection.execute(

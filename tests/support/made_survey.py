@@ -119,9 +119,11 @@ def make(
     )
     start = datetime(2026, 3, 1, tzinfo=ZoneInfo(zone))
     connection.execute(
-        "INSERT INTO run (id, started_at, software_version, model, settings) VALUES (1, ?, '0.1.0', 1, '{}')",
+        "INSERT INTO run (id, started_at, software_version, model, configuration, settings) "
+        "VALUES (1, ?, '0.1.0', 1, 1, '{}')",
         (_utc(start),),
     )
+    connection.execute("INSERT INTO pin (model, configuration, at, \"by\") VALUES (1, 1, ?, 'made')", (_utc(start),))
     media = 0
     for number in range(deployments):
         name = f"cam{first_camera + number + 1:02d}"
@@ -145,9 +147,10 @@ def make(
             [row[0] for row in rows],
         )
         connection.executemany(
-            "INSERT INTO observation (media, run, model, kind, taxon, rank, common_name, confidence, reason, method, "
-            "classified_by, classified_at, log_probabilities) "
-            "VALUES (?, 1, 1, ?, ?, ?, ?, ?, ?, 'machine', 'made-savanna 1.0', ?, ?)",
+            "INSERT INTO observation (media, run, model, configuration, kind, taxon, rank, common_name, confidence, "
+            "reason, "
+            "method, classified_by, classified_at, log_probabilities) "
+            "VALUES (?, 1, 1, 1, ?, ?, ?, ?, ?, ?, 'machine', 'made-savanna 1.0', ?, ?)",
             [row[1] for row in rows],
         )
     hours = np.arange(0, days * 24)
@@ -158,7 +161,7 @@ def make(
     )
     connection.execute("COMMIT")
     if events:
-        rebuild_events(connection, {1: decider})
+        rebuild_events(connection, {(1, 1): decider})
     connection.close()
 
 

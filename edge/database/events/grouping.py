@@ -23,6 +23,8 @@ from edge.inference.decision import Decider, Decision
 from edge.inference.probabilities import pool
 
 Ints = NDArray[np.int64]
+Deciders = Mapping[tuple[int, int | None], Decider]
+"""Decision rules by model and configuration."""
 Unit = tuple[str, TaxonKey | None]
 """What visits are told apart by: the kind, and for animals the taxon."""
 
@@ -113,7 +115,8 @@ class EventMember:
     confidence: float | None
     reason: str | None
     human: bool
-    model: int | None = None
+    answered_by: tuple[int, int | None] | None = None
+    """Model and configuration; `None` for people."""
     log_probabilities: NDArray[np.float16] | None = None
 
     @property
@@ -140,7 +143,7 @@ class Event:
 class Grouper:
     """Puts the sightings of one deployment together; knows the models' labels and their deciders."""
 
-    def __init__(self, book: TaxonIndex, deciders: Mapping[int, Decider], rules: Rules = DEFAULT_RULES) -> None:
+    def __init__(self, book: TaxonIndex, deciders: Deciders, rules: Rules = DEFAULT_RULES) -> None:
         self._book, self._deciders, self._rules = book, deciders, rules
         self._lines: dict[TaxonKey, frozenset[TaxonKey]] = {}
 
@@ -249,8 +252,9 @@ class Grouper:
 
     def _pooled(self, members: list[EventMember]) -> Decision | None:
         """One decision from summed log-probabilities, when one model answered all frames and its card can be read."""
-        models = {s.model for s in members}
-        decider = self._deciders.get(next(iter(models)) or -1) if len(models) == 1 else None
+        pairs = {s.answered_by for s in members}
+        pair = pairs.pop() if len(pairs) == 1 else None
+        decider = self._deciders.get(pair) if pair is not None else None
         rows = [s.log_probabilities for s in members if s.log_probabilities is not None]
         if decider is None or len(rows) != len(members):
             return None

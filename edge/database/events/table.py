@@ -2,16 +2,18 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
 
-from edge.database.events.grouping import DEFAULT_RULES, Event, EventMember, Grouper, Rules, copied_together
+from edge.database.configuration import Document
+from edge.database.events.grouping import DEFAULT_RULES, Deciders, Event, EventMember, Grouper, Rules, copied_together
 from edge.database.taxon_index import TaxonIndex, read_models
 from edge.inference.decision import Decider
 from edge.timestamps import iso_utc
+from edge.vocabulary import Method
 
 _FRAMES = """
 SELECT m.id, m.deployment, m.captured_at, e.start, e."end"
@@ -19,37 +21,21 @@ FROM media m LEFT JOIN event_media em ON em.media = m.id LEFT JOIN event e ON e.
 WHERE m.id IN (SELECT value FROM json_each(?))
 """
 _NEIGHBOUR_BEFORE = """
-SELECT max(captured_at) FROM detections
+SELECT max(captured_at) FROM effective_observation
 WHERE deployment IS ? AND captured_at >= ? AND captured_at < ? AND kind <> 'blank'
 """
 _NEIGHBOUR_AFTER = """
-SELECT min(captured_at) FROM detections
+SELECT min(captured_at) FROM effective_observation
 WHERE deployment IS ? AND captured_at > ? AND captured_at <= ? AND kind <> 'blank'
 """
-_SIGHTINGS = """
-SELECT d.media, CAST(strftime('%s', d.captured_at) AS INTEGER), d.kind, d.taxon, d.rank, d.common_name,
-       coalesce(nullif((
-           SELECT count(*) FROM observation b WHERE b.media = d.media AND b.subject > 0
-           AND b.kind = iif(d.kind IN ('human', 'vehicle'), d.kind, 'animal')
-           AND b.method = 'machine' AND d.method = 'machine'
-           AND b.model IS (SELECT max(c.model) FROM observation c WHERE c.media = d.media AND c.subject > 0)
-       ), 0), d.count), o.confidence, d.reason, d.method = 'human', o.model, o.log_probabilities,
-       coalesce(',' || d.clock_doubt || ',' LIKE '%,no_exif,%', 0)
-FROM detections d JOIN observation o ON o.id = d.observation
-WHERE d.deployment IS ? AND d.captured_at >= ? AND d.captured_at <= ? AND d.kind <> 'blank'
-ORDER BY 2, 1
-"""
-# All that the newest reviewer of a frame saw in it, with the animals that were counted or drawn as bounding boxes.
-_REVIEWED = """
-SELECT o.media, o.kind, o.taxon, o.rank, o.common_name,
-       nullif(max(coalesce(max(o.count), 0), sum(o.box_x IS NOT NULL AND o.box_source <> 'attention')), 0)
-FROM observation o
-WHERE o.media IN (SELECT value FROM json_each(?)) AND o.method = 'human' AND o.kind <> 'blank'
-AND o.classified_by = (
-    SELECT p.classified_by FROM observation p WHERE p.media = o.media AND p.method = 'human' AND p.subject = 0
-    ORDER BY p.id DESC LIMIT 1
-)
-GROUP BY o.media, o.kind, o.taxon, o.rank ORDER BY o.media, min(o.subject), min(o.id)
+# The lines of an act that name one taxon (by sex or life stage, or box by box) are one member; their numbers add up.
+_MEMBERS = """
+SELECT e.media, CAST(strftime('%s', e.captured_at) AS INTEGER), e.kind, e.taxon, e.rank, e.common_name, sum(e.number),
+       e.confidence, e.reason, e.method = 'human', e.model, e.configuration, e.log_probabilities,
+       coalesce(',' || e.clock_doubt || ',' LIKE '%,no_exif,%', 0), min(e.id)
+FROM effective_observation e
+WHERE e.deployment IS ? AND e.captured_at >= ? AND e.captured_at <= ? AND e.kind <> 'blank'
+GROUP BY e.media, e.kind, e.taxon, e.rank ORDER BY 2, 1, 15
 """
 _FRAMES_IN = "SELECT count(*) FROM media WHERE deployment IS ? AND captured_at >= ? AND captured_at <= ?"
 _OF_STRETCH = """
@@ -72,7 +58,7 @@ _LET_GO = "DELETE FROM event_media WHERE event = ? AND media = ?"
 def update_events(
     connection: sqlite3.Connection,
     media: Iterable[int],
-    deciders: Mapping[int, Decider] | None = None,
+    deciders: Deciders | None = None,
     rules: Rules = DEFAULT_RULES,
     grouper: Grouper | None = None,
     most_frames: int | None = None,
@@ -80,11 +66,11 @@ def update_events(
     """Recompute the events that the frames `media` (ids) belong to or may join; gives the number of events written.
 
     Everything within reach of a changed frame, by silences no longer than the longest interval, is grouped anew, so
-    the outcome doesn't depend on the order in which frames came. `deciders` by model id; missing ones are made from
-    the cards in the database; a daemon keeps the `grouper` that `make_grouper` gave and spares that. Frames without
-    a time belong to no event, nor do for now those of a stretch of more than `most_frames` (reports work those out,
-    where there is memory enough). Call it inside the transaction that changed the frames, or outside of one (it makes
-    its own).
+    the outcome doesn't depend on the order in which frames came. `deciders` by model and configuration; missing ones
+    are made from the model cards in the database; a daemon keeps the `grouper` that `make_grouper` gave and spares
+    that. Frames without a time belong to no event, nor do for now those of a stretch of more than `most_frames`
+    (reports work those out, where there is memory enough). Call it inside the transaction that changed the frames, or
+    outside of one (it makes its own).
     """
     with _transaction(connection):
         grouper = grouper or make_grouper(connection, deciders, rules)
@@ -95,7 +81,7 @@ def update_events(
             if most_frames is not None and connection.execute(_FRAMES_IN, span).fetchone()[0] > most_frames:
                 continue
             held |= _held(connection, _OF_STRETCH, span)
-            events = grouper.events(_sightings(connection, *span))
+            events = grouper.events(_members(connection, *span))
             _write(connection, span[0], events, held)
             written += len(events)
         _forget(connection, held)
@@ -103,41 +89,50 @@ def update_events(
 
 
 def rebuild_events(
-    connection: sqlite3.Connection, deciders: Mapping[int, Decider] | None = None, rules: Rules = DEFAULT_RULES
+    connection: sqlite3.Connection, deciders: Deciders | None = None, rules: Rules = DEFAULT_RULES
 ) -> int:
     """Make all events anew, as after a change of the rules or of clocks; gives their number."""
     with _transaction(connection):
         connection.execute("DELETE FROM event_media")
         connection.execute("DELETE FROM event")
         number = 0
-        for deployment, visit in all_events(connection, deciders, rules):
-            _write(connection, deployment, [visit], {})
+        for deployment, event_ in all_events(connection, deciders, rules):
+            _write(connection, deployment, [event_], {})
             number += 1
         return number
 
 
 def all_events(
-    connection: sqlite3.Connection, deciders: Mapping[int, Decider] | None = None, rules: Rules = DEFAULT_RULES
+    connection: sqlite3.Connection, deciders: Deciders | None = None, rules: Rules = DEFAULT_RULES
 ) -> Iterator[tuple[str | None, Event]]:
     """Every event of the database with its deployment, worked out from the frames; reads only."""
     grouper = make_grouper(connection, deciders, rules)
     for (name,) in connection.execute("SELECT DISTINCT deployment FROM media").fetchall():
         for first, last in _stretches(connection, name, rules.longest_s):
-            for visit in grouper.events(_sightings(connection, name, first, last)):
-                yield name, visit
+            for event_ in grouper.events(_members(connection, name, first, last)):
+                yield name, event_
 
 
 def make_grouper(
-    connection: sqlite3.Connection, deciders: Mapping[int, Decider] | None = None, rules: Rules = DEFAULT_RULES
+    connection: sqlite3.Connection, deciders: Deciders | None = None, rules: Rules = DEFAULT_RULES
 ) -> Grouper:
-    """A grouper that knows all models of the database now; made anew when a model is added."""
-    book, ready = TaxonIndex(), dict(deciders or {})
-    for id_, model in read_models(connection).items():
+    """A grouper that knows all models of the database now; made anew when a model or a configuration is added."""
+    index, ready = TaxonIndex(), dict(deciders or {})
+    models = read_models(connection)
+    for model in models.values():
         if model.card is not None:
-            book.learn(model.card)
-            if id_ not in ready and model.card.calibration.thresholds:
-                ready[id_] = Decider(model.card)
-    return Grouper(book, ready, rules)
+            index.learn(model.card)
+    for pair, document in _pairs(connection).items():
+        card = models[pair[0]].card
+        if card is not None and card.calibration.thresholds and pair not in ready:
+            ready[pair] = Decider(card, document.get("species_list"), document.get("thresholds"))
+    return Grouper(index, ready, rules)
+
+
+def _pairs(connection: sqlite3.Connection) -> dict[tuple[int, int | None], Document]:
+    """The models and configurations that runs used, with the configurations' documents."""
+    query = "SELECT DISTINCT r.model, c.id, c.document FROM run r JOIN configuration c ON c.id = r.configuration"
+    return {(model, id_): json.loads(document) for model, id_, document in connection.execute(query)}
 
 
 def _windows(connection: sqlite3.Connection, media: list[int], reach_s: int) -> Iterator[tuple[str | None, str, str]]:
@@ -170,8 +165,8 @@ def _stretches(connection: sqlite3.Connection, deployment: str | None, reach_s: 
     runs: list[tuple[str, str]] = []
     edge = ""
     for (at,) in connection.execute(
-        "SELECT captured_at FROM detections WHERE deployment IS ? AND captured_at IS NOT NULL AND kind <> 'blank' "
-        "ORDER BY captured_at",
+        "SELECT DISTINCT captured_at FROM effective_observation "
+        "WHERE deployment IS ? AND captured_at IS NOT NULL AND kind <> 'blank' ORDER BY captured_at",
         (deployment,),
     ):
         if runs and at <= edge:
@@ -195,12 +190,12 @@ def _write(
 ) -> None:
     """Write `visits` into events of `held` that had their frames before, which are taken out of it, or into new ones.
 
-    Only what differs is written: a visit of weeks (a herd that stays, a time-lapse) grows by a frame at a time.
+    Only what differs is written: a event_ of weeks (a herd that stays, a time-lapse) grows by a frame at a time.
     """
     owner = {media: event for event, frames in held.items() for media in frames}
-    for visit in events:
-        frames = {s.media for s in visit.members}
-        row = _row(deployment, visit, len(frames))
+    for event_ in events:
+        frames = {s.media for s in event_.members}
+        row = _row(deployment, event_, len(frames))
         event = owner.get(min(frames))
         if event in held:
             before = held.pop(event)
@@ -218,35 +213,35 @@ def _forget(connection: sqlite3.Connection, events: Iterable[int]) -> None:
     connection.executemany("DELETE FROM event WHERE id = ?", numbers)
 
 
-def _sightings(connection: sqlite3.Connection, deployment: str | None, first: str, last: str) -> list[EventMember]:
+def _members(connection: sqlite3.Connection, deployment: str | None, first: str, last: str) -> list[EventMember]:
     """What the frames of a stretch of time show, in order."""
-    span = (deployment, first, last)
-    members: list[EventMember] = []
-    rows = connection.execute(_SIGHTINGS, span).fetchall()
-    reviewed: dict[int, list[tuple[str, str | None, str | None, str | None, int | None]]] = {}
-    if media_of_people := [row[0] for row in rows if row[9]]:
-        for media, *label in connection.execute(_REVIEWED, (json.dumps(media_of_people),)):
-            reviewed.setdefault(media, []).append(tuple(label))
+    rows = connection.execute(_MEMBERS, (deployment, first, last)).fetchall()
     copied = copied_together(
         np.zeros(len(rows), np.int32),
         np.array([row[1] for row in rows], np.int64),
-        np.array([row[12] for row in rows], bool),
+        np.array([row[13] for row in rows], bool),
     )
-    for media, at, kind, taxon, rank, common, count, confidence, reason, human, model, blob, _ in (
-        row for row, undated in zip(rows, copied.tolist(), strict=True) if not undated
-    ):
-        if human:
-            members += [EventMember(media, at, *label, None, None, True) for label in reviewed[media]]
-            continue
-        logs = None if blob is None else np.frombuffer(blob, np.float16)
-        members.append(EventMember(media, at, kind, taxon, rank, common, count, confidence, reason, False, model, logs))
+    members = []
+    for row, undated in zip(rows, copied.tolist(), strict=True):
+        if not undated:
+            *what, human, model, configuration, blob = row[:13]
+            pair = None if human or model is None else (int(model), configuration)
+            logs = None if blob is None else np.frombuffer(blob, np.float16)
+            media, at, kind, taxon, rank, common, count, *sure = what
+            confidence, reason = (None, None) if human else sure
+            members.append(
+                EventMember(media, at, kind, taxon, rank, common, count, confidence, reason, bool(human), pair, logs)
+            )
     return members
 
 
-def _row(deployment: str | None, visit: Event, frames: int) -> tuple[str | int | float | None, ...]:
-    times = [s.at for s in visit.members]
-    return (deployment, visit.kind, visit.taxon, visit.rank, visit.common_name, _text(min(times)), _text(max(times)),
-            frames, visit.count, visit.confidence, visit.reason, "human" if visit.human else "machine")  # fmt: skip
+def _row(deployment: str | None, event_: Event, frames: int) -> tuple[str | int | float | None, ...]:
+    times = [s.at for s in event_.members]
+    return (
+        *(deployment, event_.kind, event_.taxon, event_.rank, event_.common_name),
+        *(_text(min(times)), _text(max(times)), frames, event_.count, event_.confidence, event_.reason),
+        Method.HUMAN if event_.human else Method.MACHINE,
+    )
 
 
 @contextmanager

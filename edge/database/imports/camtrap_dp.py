@@ -8,6 +8,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,18 @@ Line = dict[str, str]
 _KINDS = ("animal", "human", "vehicle", "blank", "unknown")
 _NEW_LABEL = """
 INSERT INTO observation (media, subject, kind, taxon, rank, common_name, count, confidence, box_x, box_y, box_width,
-    box_height, box_source, method, classified_by, classified_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'human', ?, ?)
+    box_height, box_source, act, line, method, classified_by, classified_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'human', ?, ?)
+ON CONFLICT (media, act, line) WHERE act IS NOT NULL DO NOTHING
 """
-_OLD_LABELS = "DELETE FROM observation WHERE media = ? AND method = 'human' AND classified_by = ?"
 
 
 def import_package(connection: sqlite3.Connection, path: Path) -> ImportResult:
     """Read the observations whose classificationMethod is human, of media and of events.
 
     An event's observation counts for all its media: those that name the event, else those of its deployment and time.
-    A person's earlier labels of a frame are replaced. Frames are found by mediaID (our exports use the content digest)
+    What one person wrote on a frame is one act, which counts instead of earlier ones; the same import again adds
+    nothing. Frames are found by mediaID (our exports use the content digest)
     or by file path. One transaction. Raises `ImportProblem`.
     """
     package = _Package.read(path)
@@ -51,11 +53,12 @@ def import_package(connection: sqlite3.Connection, path: Path) -> ImportResult:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for (media, person), lines in labels.items():
-            connection.execute(_OLD_LABELS, (media, person))
-            # What was said of the very frame goes before what was said of its event.
+            # What was written on the very frame overrides what was written on its event.
             own = [line for line in lines if line.get("mediaID")] or lines
-            for subject, line in enumerate(own):
-                connection.execute(_NEW_LABEL, (media, subject, *_row(line, package), person, _time(line)))
+            act = _act(person, own)
+            for number, line in enumerate(own):
+                values = (media, number, *_row(line, package), act, number, person, _time(line))
+                connection.execute(_NEW_LABEL, values)
                 outcome.rows += 1
         outcome.frames = len({media for media, _ in labels})
         update_events(connection, {media for media, _ in labels})
@@ -64,6 +67,12 @@ def import_package(connection: sqlite3.Connection, path: Path) -> ImportResult:
         raise
     connection.execute("COMMIT")
     return outcome
+
+
+def _act(person: str, lines: list[Line]) -> str:
+    """The name of the act that these lines are: the same lines again are the same act."""
+    content = json.dumps([sorted(line.items()) for line in lines], ensure_ascii=False)
+    return f"camtrap-dp {blake2b(f'{person} {content}'.encode(), digest_size=12).hexdigest()}"
 
 
 class _Package:

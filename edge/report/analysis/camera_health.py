@@ -72,7 +72,7 @@ class _Watch:
     local: NDArray[np.int64]
     at: NDArray[np.int64]
     blank: NDArray[np.bool_]
-    doubt: NDArray[np.int8]
+    doubt: NDArray[np.int16]
     end_local: int
     """End of the deployment as far as known."""
     gaps: tuple[tuple[int, int], ...]

@@ -1,12 +1,19 @@
 """Opening detections databases for reading, also while a daemon writes them or from a card that cannot be written."""
 
+import atexit
+import logging
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from shutil import rmtree
 
-from edge.database.schema import MIGRATIONS, open_database
+from edge.database.schema import NEWEST, SchemaError, copy_database, migrate, open_database, version_of
 from edge.report.errors import ReportError
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
@@ -35,22 +42,38 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
     """
     connection = open_for_reading(path)
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise ReportError(
-                f"{path} was written by a newer edge-classify (schema {version}, this one knows {len(MIGRATIONS)}); "
-                "install the newer version"
-            )
+        version = version_of(connection, path)
         if version == 0:
             raise ReportError(f"{path} holds no detections; `edge-classify --db {path.name}` fills one")
+        if version < NEWEST:
+            connection.close()
+            connection = open_for_reading(_migrated_copy(path))
         connection.execute("BEGIN")
         yield connection
+    except SchemaError as error:
+        raise ReportError(str(error)) from error
     except sqlite3.DatabaseError as error:
         raise ReportError(
             f"{path}: {error}; is it a detections database? `edge-db salvage` saves what is left"
         ) from error
     finally:
         connection.close()
+
+
+@cache
+def _migrated_copy(path: Path) -> Path:
+    """A database of an older schema as a migrated copy in a temporary folder, which ends with this process."""
+    log.warning(
+        "%s has an older schema, so a copy is read; start edge-classify with it once to bring it up to date", path
+    )
+    folder = tempfile.mkdtemp(prefix="edge-report-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    copy = Path(folder) / path.name
+    with closing(open_for_reading(path)) as connection:
+        copy_database(connection, copy)
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        migrate(connection, copy, keep_copy=False)
+    return copy
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

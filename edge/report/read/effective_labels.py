@@ -1,4 +1,4 @@
-"""What counts of all that was said about a frame: the newest person's word, else the newest run's model."""
+"""Which observation of each frame counts, worked out in columns for a million frames."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -9,16 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.database.taxon_index import TaxonIndex
-from edge.report.read.columns import KeyCodes, float32, int32, int64, joined, key_of, key_parts, read_columns
+from edge.report.read.columns import KeyCodes, float32, int32, int64, joined, key_of, read_columns
 from edge.report.read.survey import ANIMAL, HUMAN, KINDS, REASONS, VEHICLE, Pairs, Records
-from edge.vocabulary import BoxSource, Method
+from edge.vocabulary import BoxSource
 
 _KEY = key_of(
-    "method", "kind", "rank", "taxon", "reason", "model", "subject", "box_source",
-    "CASE WHEN method = 'human' THEN classified_by END", "CASE WHEN method = 'human' THEN common_name END",
-)  # fmt: skip
-_OBSERVATIONS = f"SELECT id, media, {_KEY}, coalesce(confidence, -1), coalesce(count, 0) FROM observation"
+    *("kind", "rank", "taxon", "reason", "subject", "box_source", "model", "configuration", "revision"),
+    "iif(configuration IS NULL, classified_by, NULL)",
+)
+_MACHINE_ROWS = f"""
+SELECT id, media, {_KEY}, coalesce(confidence, -1), coalesce(count, 0) FROM observation WHERE method = 'machine'
+"""
+_HUMAN_LINES = """
+SELECT media, min(id), kind, rank, taxon, common_name, coalesce(sum(number), 0), max(box_x IS NOT NULL)
+FROM effective_observation WHERE method = 'human' GROUP BY media, kind, rank, taxon ORDER BY media, min(id)
+"""
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Preferred:
+    """Whose decisions count before others'."""
+
+    model: int | None
+    """Id in the database."""
+    configuration: int | None = None
+    only: bool = False
+    """Whether no other model's decisions may stand in, whatever their configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,7 @@ def _moved(table: Any, by: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """The observation table as it was read, in columns; what repeats is numbered in `keys`."""
+    """The observation table as it was read: machine rows in columns, what repeats numbered in `keys`; human lines."""
 
     id: Array
     media: Array
@@ -83,23 +100,30 @@ class Observations:
     confidence: Array
     count: Array
     keys: KeyCodes
+    human_lines: list[tuple[Any, ...]]
 
 
 def read_observations(connection: sqlite3.Connection) -> Observations:
     """Read the whole table."""
     keys = KeyCodes()
-    id_, media, coded, confidence, count = read_columns(connection, _OBSERVATIONS, (int64, int64, keys, float32, int32))
-    return Observations(id_, media, coded, confidence, count, keys)
+    columns = read_columns(connection, _MACHINE_ROWS, (int64, int64, keys, float32, int32))
+    id_, media, coded, confidence, count = columns
+    human_lines = connection.execute(_HUMAN_LINES).fetchall()
+    return Observations(id_, media, coded, confidence, count, keys, human_lines)
 
 
 @dataclass(slots=True)
 class _Rows:
-    """The observation table in columns, each with the place of its frame."""
+    """Machine rows in columns, each with the place of its frame."""
 
     id: Array
     frame: Array
     model: Array
-    human: Array
+    answer: Array
+    """Number of the model, configuration and revision, or of the import, that the row belongs to."""
+    pinned: Array
+    own: Array
+    """Whether it is no import."""
     subject: Array
     kind: Array
     taxon: Array
@@ -107,7 +131,6 @@ class _Rows:
     count: Array
     reason: Array
     box: Array
-    reviewer: Array
 
     def take(self, mask: Array) -> "_Rows":
         return _Rows(*(getattr(self, name)[mask] for name in self.__slots__))
@@ -117,126 +140,128 @@ class _Rows:
 
 
 def choose(
-    said: Observations,
+    observations: Observations,
     media: NDArray[np.int64],
     models: dict[int, int],
-    preferred: tuple[int | None, bool],
-    book: TaxonIndex,
+    preferred: Preferred,
+    taxon_index: TaxonIndex,
 ) -> EffectiveLabels:
-    """Keep what counts of all that was said.
+    """Keep the observations that count, by the rule of `edge.database.effective_observation`.
 
-    `media` are the frames' ids, ascending; `models` gives each model id its place in the survey; `preferred` is the
-    model id whose answers count and whether no other's may stand in.
+    `media` are the frames' ids, ascending; `models` gives each model id its place in the survey.
     """
-    rows = _rows(said, media, book)
+    rows = _rows(observations, media, preferred, taxon_index)
     model_place = np.full(max(models, default=0) + 2, -1, np.int32)
     for id_, place in models.items():
         model_place[id_] = place
     machine = _machine(rows, preferred, model_place)
-    human = _human(rows.take(rows.human))
-    looked = np.zeros(len(media), bool)
-    looked[human.frame] = True
+    human, drawn = _human(observations.human_lines, media, taxon_index)
+    reviewed = np.zeros(len(media), bool)
+    reviewed[human.frame] = True
     counted = Records(
         *(
-            np.concatenate([getattr(human, name), getattr(machine, name)[~looked[machine.frame]]])
+            np.concatenate([getattr(human, name), getattr(machine, name)[~reviewed[machine.frame]]])
             for name in Records.__slots__
         )
     )
-    return EffectiveLabels(counted, _pairs(human, machine), _people(rows, human, looked), bool(rows.box.any()))
+    return EffectiveLabels(
+        counted, _pairs(human, machine), _people(rows, human, reviewed), drawn or bool(rows.box.any())
+    )
 
 
-def _rows(said: Observations, media: NDArray[np.int64], book: TaxonIndex) -> _Rows:
-    keys, coded = said.keys, said.coded
-    parts = [key_parts(text) for text in keys.codes]
-    book.learn_common_names((part[2], part[3], part[9]) for part in parts)
-    reviewers = {name: i for i, name in enumerate(sorted({part[8] for part in parts if part[0] == Method.HUMAN}))}
-    place = np.searchsorted(media, said.media)
+def _rows(observations: Observations, media: NDArray[np.int64], preferred: Preferred, taxon_index: TaxonIndex) -> _Rows:
+    keys, coded = observations.keys, observations.coded
+    answers: dict[tuple[str, ...], int] = {}
+    pinned = (str(preferred.model or ""), str(preferred.configuration or ""))
+    place = np.searchsorted(media, observations.media)
     rows = _Rows(
-        said.id,
+        observations.id,
         place.astype(np.int32),
-        keys.table(lambda part: int(part[5] or -1), np.int32)[coded],
-        keys.table(lambda part: part[0] == Method.HUMAN, np.bool_)[coded],
-        keys.table(lambda part: int(part[6]), np.int32)[coded],
-        keys.table(lambda part: KINDS.index(part[1]), np.int8)[coded],
-        keys.table(lambda part: book.code(part[2], part[3]), np.int32)[coded],
-        said.confidence,
-        said.count,
-        keys.table(lambda part: REASONS.index(part[4]), np.int8)[coded],
-        keys.table(lambda part: part[7] not in ("", BoxSource.ATTENTION), np.bool_)[coded],
-        keys.table(lambda part: reviewers.get(part[8], -1) if part[0] == Method.HUMAN else -1, np.int32)[coded],
+        keys.table(lambda part: int(part[6] or -1), np.int32)[coded],
+        keys.table(lambda part: answers.setdefault(tuple(part[6:]), len(answers)), np.int32)[coded],
+        keys.table(lambda part: (part[6], part[7]) == pinned, np.bool_)[coded],
+        keys.table(lambda part: part[7] != "", np.bool_)[coded],
+        keys.table(lambda part: int(part[4]), np.int32)[coded],
+        keys.table(lambda part: KINDS.index(part[0]), np.int8)[coded],
+        keys.table(lambda part: taxon_index.code(part[1], part[2]), np.int32)[coded],
+        observations.confidence,
+        observations.count,
+        keys.table(lambda part: REASONS.index(part[3]), np.int8)[coded],
+        keys.table(lambda part: part[5] not in ("", BoxSource.ATTENTION, BoxSource.MOTION), np.bool_)[coded],
     )
     if not len(media):
         return rows.take(np.zeros(len(rows), bool))
-    known = media[np.minimum(place, len(media) - 1)] == said.media
+    known = media[np.minimum(place, len(media) - 1)] == observations.media
     return rows if known.all() else rows.take(known)
 
 
-def _machine(rows: _Rows, preferred: tuple[int | None, bool], model_place: Array) -> Records:
-    """One record for each frame that a model answered, with its number in the newest detector's boxes: of people or
-    vehicles where the answer is one, else of animals.
+def _machine(rows: _Rows, preferred: Preferred, model_place: Array) -> Records:
+    """One record for each frame that a model classified, with the number of its bounding boxes: of people or vehicles
+    where the decision is one, else of animals.
     """
-    id_, only = preferred
-    whole = ~rows.human & (rows.subject == 0)
-    if only:
-        whole &= rows.model == id_
-    answers = rows.take(whole)
-    newest = answers.model == (-1 if id_ is None else id_)
-    order = np.lexsort((answers.id, newest, answers.frame))
-    answers = answers.take(order)
-    answers = answers.take(_last_of_each(answers.frame))
-    boxes = rows.take(~rows.human & (rows.subject > 0))
-    count = answers.count.copy()
-    if len(boxes):
-        boxes = boxes.take(np.lexsort((boxes.model, boxes.frame)))
-        newest_model = boxes.model[_last_of_each(boxes.frame)]
-        frames, inverse = np.unique(boxes.frame, return_inverse=True)
-        place = np.searchsorted(frames, answers.frame)
-        has = (place < len(frames)) & (frames[np.minimum(place, len(frames) - 1)] == answers.frame)
-        counted = np.full(len(frames), ANIMAL, np.int8)
-        counted[place[has]] = np.where(np.isin(answers.kind[has], (HUMAN, VEHICLE)), answers.kind[has], ANIMAL)
-        seen = (boxes.model == newest_model[inverse]) & (boxes.kind == counted[inverse])
-        numbers = np.bincount(inverse[seen], minlength=len(frames))
-        count[has] = numbers[place[has]]
+    whole = rows.subject == 0
+    if preferred.only:
+        whole &= rows.model == (-1 if preferred.model is None else preferred.model)
+    decisions = rows.take(whole)
+    decisions = decisions.take(np.lexsort((decisions.id, decisions.own, decisions.pinned, decisions.frame)))
+    decisions = decisions.take(_last_of_each(decisions.frame))
     return Records(
-        answers.frame,
-        answers.id,
-        answers.kind,
-        np.where(answers.kind == ANIMAL, answers.taxon, -1).astype(np.int32),
-        answers.confidence,
-        count,
-        answers.human,
-        answers.reason,
-        model_place[answers.model],
-        *_no_events(len(answers)),
+        decisions.frame,
+        decisions.id,
+        decisions.kind,
+        np.where(decisions.kind == ANIMAL, decisions.taxon, -1).astype(np.int32),
+        decisions.confidence,
+        _numbers(decisions, rows.take(rows.subject > 0)),
+        np.zeros(len(decisions), bool),
+        decisions.reason,
+        model_place[decisions.model],
+        *_no_events(len(decisions)),
     )
 
 
-def _human(rows: _Rows) -> Records:
-    """The newest reviewer's word for each frame: one record for each taxon seen, its count out of boxes or numbers."""
-    newest = rows.take(np.lexsort((rows.id, rows.frame)))
-    last = _last_of_each(newest.frame)
-    frames, inverse = np.unique(newest.frame, return_inverse=True)
-    newest = newest.take(newest.reviewer == newest.reviewer[last][inverse]) if len(frames) else newest
-    newest.taxon = np.where(newest.kind == ANIMAL, newest.taxon, -1).astype(np.int32)
-    newest = newest.take(np.lexsort((newest.id, newest.taxon, newest.kind, newest.frame)))
-    last = _last_of_each(newest.frame, newest.kind, newest.taxon)
-    groups = np.cumsum(np.concatenate([[False], last[:-1]])) if len(last) else np.zeros(0, np.int64)
-    numbers = np.zeros(int(last.sum()), np.int32)
-    np.maximum.at(numbers, groups, newest.count)
-    boxes = np.bincount(groups[newest.box], minlength=len(numbers)) if len(numbers) else numbers
-    said = newest.take(last)
-    return Records(
-        said.frame,
-        said.id,
-        said.kind,
-        said.taxon,
-        np.full(len(said), np.nan, np.float32),
-        np.maximum(numbers, boxes).astype(np.int32),
-        said.human,
-        np.zeros(len(said), np.int8),
-        np.full(len(said), -1, np.int32),
-        *_no_events(len(said)),
+def _numbers(decisions: _Rows, boxes: _Rows) -> NDArray[np.int32]:
+    """int32[N]: bounding boxes of each decision's kind, its own or else those of the newest import; else its count."""
+    counts = decisions.count.astype(np.int32)
+    if not len(boxes):
+        return counts
+    place = np.searchsorted(decisions.frame, boxes.frame)
+    place = np.minimum(place, max(len(decisions) - 1, 0))
+    if len(decisions):
+        boxes, place = boxes.take(keep := decisions.frame[place] == boxes.frame), place[keep]
+    wanted = np.where(np.isin(decisions.kind, (HUMAN, VEHICLE)), decisions.kind, ANIMAL)
+    of_kind = boxes.kind == wanted[place]
+    imports = ~boxes.own
+    newest = np.full(len(decisions), -1, np.int64)  # answer of the newest import of each frame
+    order = np.lexsort((boxes.id, place))
+    order = order[imports[order]]
+    newest[place[order]] = boxes.answer[order]
+    size = len(decisions)
+    own = np.bincount(place[of_kind & (boxes.answer == decisions.answer[place])], minlength=size)
+    borrowed = np.bincount(place[of_kind & imports & (boxes.answer == newest[place])], minlength=size)
+    return np.where(own > 0, own, np.where(borrowed > 0, borrowed, counts)).astype(np.int32)
+
+
+def _human(lines: list[tuple[Any, ...]], media: NDArray[np.int64], taxon_index: TaxonIndex) -> tuple[Records, bool]:
+    """One record for each taxon that people saw in a frame, and whether they drew any bounding box."""
+    taxon_index.learn_common_names((rank, taxon, common) for _, _, _, rank, taxon, common, _, _ in lines)
+    known = np.isin(np.array([line[0] for line in lines], np.int64), media)
+    lines = [line for line, is_known in zip(lines, known.tolist(), strict=True) if is_known]
+    kinds = np.array([KINDS.index(line[2]) for line in lines], np.int8)
+    taxa = np.array([taxon_index.code(line[3], line[4]) for line in lines], np.int32)
+    size = len(lines)
+    records = Records(
+        np.searchsorted(media, np.array([line[0] for line in lines], np.int64)).astype(np.int32),
+        np.array([line[1] for line in lines], np.int64),
+        kinds,
+        np.where(kinds == ANIMAL, taxa, -1).astype(np.int32),
+        np.full(size, np.nan, np.float32),
+        np.array([line[6] for line in lines], np.int32),
+        np.ones(size, bool),
+        np.zeros(size, np.int8),
+        np.full(size, -1, np.int32),
+        *_no_events(size),
     )
+    return records, any(line[7] for line in lines)
 
 
 def _no_events(size: int) -> tuple[Array, Array, Array]:
@@ -267,12 +292,13 @@ def _pairs(human: Records, machine: Records) -> Pairs:
     )
 
 
-def _people(rows: _Rows, human: Records, looked: Array) -> NDArray[np.int32]:
-    """Frames where anyone, any model or any box saw a person or a vehicle; a person who looked has the last word."""
-    suspect = np.isin(rows.kind, (HUMAN, VEHICLE)) & ~rows.human
-    said = np.isin(human.kind, (HUMAN, VEHICLE))
-    machine = rows.frame[suspect]
-    return np.unique(np.concatenate([machine[~looked[machine]], human.frame[said]])).astype(np.int32)
+def _people(rows: _Rows, human: Records, reviewed: Array) -> NDArray[np.int32]:
+    """Frames where any model or any bounding box shows a person or a vehicle, unless the person who reviewed them
+    disagrees, and frames where that person saw one.
+    """
+    suspect = rows.frame[np.isin(rows.kind, (HUMAN, VEHICLE))]
+    seen = human.frame[np.isin(human.kind, (HUMAN, VEHICLE))]
+    return np.unique(np.concatenate([suspect[~reviewed[suspect]], seen])).astype(np.int32)
 
 
 def _last_of_each(*keys: Array) -> Array:

@@ -116,7 +116,7 @@ def _merge(
     )
     deployment = joined([part.deployment for part in parts], np.int32)
     at = joined([part.at for part in parts], np.int64)
-    doubt = joined([part.doubt for part in parts], np.int8)
+    doubt = joined([part.doubt for part in parts], np.int16)
     undated = ((doubt & doubt_bit(ClockDoubt.NO_EXIF)) != 0) & (at != NO_TIME)
     copied = copied_together(deployment, at, undated) | _odd_ones(deployment, undated)
     at = np.where(copied, NO_TIME, at)

@@ -16,10 +16,10 @@ from edge.database.taxon_index import Model, TaxonIndex, read_models
 from edge.report.output import Progress
 from edge.report.read.columns import KeyCodes, int64, key_of, key_parts, read_columns, seconds_of
 from edge.report.read.deployment import Deployment, utc_seconds
-from edge.report.read.effective_labels import EffectiveLabels, Observations, choose
+from edge.report.read.effective_labels import EffectiveLabels, Observations, Preferred, choose
 from edge.report.read.event_labels import computed_members, event_missing, label_records, read_events, stored_members
 from edge.report.read.filters import Selection
-from edge.report.read.survey import DOUBTS, PROBLEMS_KEPT, STATUSES, Heartbeats, Problem
+from edge.report.read.survey import PROBLEMS_KEPT, STATUSES, Heartbeats, Problem, doubt_bits
 from edge.timestamps import zone_named
 from edge.vocabulary import MediaStatus
 
@@ -44,7 +44,7 @@ class Part:
     deployment: NDArray[np.int32]
     at: NDArray[np.int64]
     status: NDArray[np.int8]
-    doubt: NDArray[np.int8]
+    doubt: NDArray[np.int16]
     infrared: NDArray[np.int8]
     answers: EffectiveLabels
     heartbeats: Heartbeats
@@ -165,9 +165,7 @@ def _read_media(connection: sqlite3.Connection, several: bool, unnamed: str, pla
         codes.table(lambda parts: places.code(parts[0] or unnamed), np.int32)[coded],
         at,
         codes.table(lambda parts: STATUSES.index(parts[3]), np.int8)[coded],
-        codes.table(lambda parts: sum(1 << i for i, word in enumerate(DOUBTS) if word in parts[2].split(",")), np.int8)[
-            coded
-        ],
+        codes.table(lambda parts: doubt_bits(parts[2]), np.int16)[coded],
         codes.table(lambda parts: int(parts[5] or -1), np.int8)[coded],
         EffectiveLabels.none(),
         nothing,
@@ -192,20 +190,18 @@ def _digest_bits(digests: Sequence[Any]) -> NDArray[np.uint64]:
     return np.frombuffer(raw, np.uint64).reshape(-1, 2)
 
 
-def _preferred(
-    connection: sqlite3.Connection, models: dict[int, Model], selection: Selection
-) -> tuple[int | None, bool]:
-    """The model whose answers count, and whether only those do."""
+def _preferred(connection: sqlite3.Connection, models: dict[int, Model], selection: Selection) -> Preferred:
+    """The model and configuration whose decisions count: those that are pinned, or the model that was asked for."""
     if not selection.model:
-        row = connection.execute("SELECT model FROM run ORDER BY id DESC LIMIT 1").fetchone()
-        return (row[0] if row else None), False
+        pinned = connection.execute("SELECT model, configuration FROM pin ORDER BY id DESC LIMIT 1").fetchone()
+        return Preferred(*(pinned or (None, None)))
     wanted = selection.model.lower()
     found = [
         id_
         for id_, model in models.items()
         if wanted in (model.name.lower(), model.title.lower()) or model.sha256.startswith(wanted)
     ]
-    return (max(found) if found else -1), True
+    return Preferred(max(found, default=None), only=True)
 
 
 def _heartbeats(connection: sqlite3.Connection) -> Heartbeats:

@@ -32,6 +32,11 @@ def doubt_bit(doubt: ClockDoubt) -> int:
     return 1 << DOUBTS.index(doubt)
 
 
+def doubt_bits(text: str) -> int:
+    """The bits of the doubts in a column `clock_doubt`."""
+    return sum(doubt_bit(ClockDoubt(word)) for word in text.split(",") if word in DOUBTS)
+
+
 WRONG_CLOCK = doubt_bit(ClockDoubt.BEFORE_2005) | doubt_bit(ClockDoubt.FUTURE)
 
 Ints = NDArray[np.int64]
@@ -57,7 +62,7 @@ class Frames:
     """What a right clock at the camera showed."""
     status: SmallCodes
     """Place in `STATUSES`."""
-    doubt: SmallCodes
+    doubt: NDArray[np.int16]
     """Bits, in the order of `DOUBTS`."""
     infrared: SmallCodes
     """1 infra-red or greyscale, 0 colour, -1 not known."""

@@ -172,9 +172,9 @@ def test_reclassify_adds_rows_for_a_new_model_and_passes_what_it_answered(
         assert done.returncode == 0, done.stderr
     assert rows(tmp_path, "SELECT count(*), count(DISTINCT model) FROM observation") == [(4, 2)]
     assert rows(tmp_path, "SELECT count(*) FROM detections") == [(2,)]
-    newest = rows(tmp_path, "SELECT max(id) FROM model")[0][0]
+    first = rows(tmp_path, "SELECT min(id) FROM model")[0][0]  # the pinned one, until a person pins another
     used = rows(tmp_path, "SELECT DISTINCT o.model FROM detections d JOIN observation o ON o.id = d.observation")
-    assert used == [(newest,)]
+    assert used == [(first,)]
 
 
 def test_the_species_list_rules_what_is_said(tmp_path: Path, tiny_model: Path) -> None:

@@ -200,14 +200,12 @@ def test_the_run_names_its_detector_and_another_one_classifies_again(tmp_path: P
     assert "detector_sha256" not in settings[0]
     named = [(run["detector"], run["detector_sha256"]) for run in settings[2:4]]
     assert named == [(str(first), sums[1]), (str(second), sums[2])]
-    assert rows(tmp_path, "SELECT sha256, name FROM model ORDER BY id") == [
-        (sums[0], "colours"),
-        (f"{sums[0]}+{sums[1]}", "first 1 + colours"),
-        (f"{sums[0]}+{sums[2]}", "second 1 + colours"),
-    ]
+    assert rows(tmp_path, "SELECT sha256, name FROM model ORDER BY id") == [(sums[0], "colours")]
+    documents = [json.loads(text) for (text,) in rows(tmp_path, "SELECT document FROM configuration ORDER BY id")]
+    assert documents == [{}, {"detector": sums[1]}, {"detector": sums[2]}]
     counts = dict(rows(tmp_path, "SELECT classified_by, count(*) FROM observation GROUP BY 1"))
     assert counts == {"colours 1": 1, "first 1 + colours 1": 2, "second 1 + colours 1": 3}
-    assert rows(tmp_path, "SELECT count FROM detections") == [(2,)]
+    assert rows(tmp_path, "SELECT classified_by FROM detections") == [("colours 1",)]  # what came first is pinned
 
 
 def test_a_file_that_is_no_detector_is_refused_in_one_line(

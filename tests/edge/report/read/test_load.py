@@ -29,7 +29,7 @@ def said(survey: Survey) -> list[tuple[int, str, int]]:
     ]
 
 
-def test_newest_run_then_people(tmp_path: Path) -> None:
+def test_people_then_the_pinned_model_then_the_newest_other(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     one, two, three = (database.frame(i * 100, "lion") for i in range(3))
     database.new_model(2)
@@ -38,14 +38,15 @@ def test_newest_run_then_people(tmp_path: Path) -> None:
     database.answer(two, "impala", by="Ana")
     database.answer(two, "plains zebra", by="Ben", count=3)
     database.answer(two, "bushbuck", by="Ben", subject=1)
-    newest = [(1, "leopard", 0), (2, "bushbuck", 0), (2, "plains zebra", 3), (3, "lion", 0)]
-    assert sorted(said(load([database.path]))) == newest
-    old = load([database.path], Selection(model="made-savanna 1.0"))
-    assert sorted(said(old)) == [(one, "lion", 0), *newest[1:]]
-    assert newest[3][0] == three
+    people = [(two, "bushbuck", 0), (two, "plains zebra", 3)]
+    assert sorted(said(load([database.path]))) == [(one, "lion", 0), *people, (three, "lion", 0)]
+    other = load([database.path], Selection(model="made-savanna 2.0"))
+    assert sorted(said(other)) == [(one, "leopard", 0), *people]
+    database.connection.execute("INSERT INTO pin (model, configuration, at, \"by\") VALUES (2, 1, '', 'Ana')")
+    assert sorted(said(load([database.path]))) == [(one, "leopard", 0), *people, (three, "lion", 0)]
 
 
-def test_animals_are_counted_in_the_newest_detectors_boxes(tmp_path: Path) -> None:
+def test_animals_are_counted_in_the_pinned_models_own_boxes(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     frame = database.frame(0, "impala", count=1)
     database.new_model(2)
@@ -54,7 +55,7 @@ def test_animals_are_counted_in_the_newest_detectors_boxes(tmp_path: Path) -> No
             database.answer(frame, "impala", subject=i + 1, model=model, box=(0.1, 0.1, 0.2, 0.2))
     database.answer(frame, "human", subject=9, model=2, box=(0.5, 0.5, 0.2, 0.2))
     survey = load([database.path])
-    assert said(survey) == [(1, "impala", 2)]
+    assert said(survey) == [(1, "impala", 5)]
     assert survey.people.tolist() == [0]
 
 
