@@ -1,4 +1,4 @@
-"""The table that a report begins with: one row for each taxon."""
+"""The species table: one row for each taxon, with its events, frames and dates."""
 
 from dataclasses import dataclass
 
@@ -24,17 +24,15 @@ class Row:
     first: int
     """`NO_TIME` when no frame has a time."""
     last: int
-    most_together: int
-    """Largest count in one frame; 0 where nobody counted."""
-    reviewed: int
-    """Frames that a person looked at."""
-    mean_confidence: float
-    """Of the model's answers, NaN when there is none."""
-    deployments: int
+
+    @property
+    def name(self) -> str:
+        """Common name, or the scientific name of a taxon that has none."""
+        return self.taxon.common_name or self.taxon.scientific_name
 
 
 def species_rows(survey: Survey, events: Events, efforts: tuple[Effort, ...]) -> list[Row]:
-    """Taxa by falling number of events, then frames; species before coarser answers."""
+    """Taxa by falling number of events, then of frames; species before higher taxa."""
     records, frames = survey.records, survey.frames
     animals = np.flatnonzero((records.kind == ANIMAL) & (records.taxon >= 0))
     taxon, frame = records.taxon[animals], records.frame[animals]
@@ -42,12 +40,11 @@ def species_rows(survey: Survey, events: Events, efforts: tuple[Effort, ...]) ->
     codes = [code for code in codes if code >= 0]
     good = frames.clock_good[frame]
     seen = events.animals & events.clock_good
-    starts, visit_taxon = events.local_start[seen], events.taxon[seen]
+    starts, event_taxon = events.local_start[seen], events.taxon[seen]
     rows = []
     for code, abundance in zip(codes, abundances(events, efforts, codes), strict=True):
         mine = taxon == code
-        local = np.concatenate([frames.local[frame[mine & good]], starts[visit_taxon == code]])
-        confidence = records.confidence[animals][mine & ~records.human[animals]]
+        local = np.concatenate([frames.local[frame[mine & good]], starts[event_taxon == code]])
         rows.append(
             Row(
                 code,
@@ -56,12 +53,6 @@ def species_rows(survey: Survey, events: Events, efforts: tuple[Effort, ...]) ->
                 abundance,
                 int(local.min()) if len(local) else NO_TIME,
                 int(local.max()) if len(local) else NO_TIME,
-                int(
-                    max(records.count[animals][mine].max(initial=0), events.count[events.taxon == code].max(initial=0))
-                ),
-                int(records.human[animals][mine].sum()),
-                float(confidence.mean()) if len(confidence) else float("nan"),
-                len(np.unique(frames.deployment[frame[mine]])),
             )
         )
     return sorted(rows, key=lambda row: (row.taxon.rank != "species", -row.abundance.events, -row.frames, row.code))

@@ -1,15 +1,16 @@
 """`edge-report activity`: density curves and overlap coefficients between species, as CSV and as a figure."""
 
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from edge.report.analysis.activity import LARGE_SAMPLE, MINUTES, REPLICATES, Sample, density, minute_counts, overlap_of
+from edge.report.analysis.activity import MINUTES, REPLICATES, Sample, density, minute_counts, overlap_of
 from edge.report.analysis.study import Study
 from edge.report.formats.csv import write_table
 from edge.report.output import Output, Written, counted
-from edge.report.page import svg as figures
+from edge.report.page import svg
 from edge.report.page.charts import seconds_of_day
 from edge.report.page.page import environment
 
@@ -59,19 +60,20 @@ def _overlaps(counts: dict[str, Any], replicates: int, output: Output) -> list[t
     for first, second in combinations(samples, 2):
         output.progress(f"overlap of {first} and {second}")
         found = overlap_of(samples[first], samples[second])
-        figures_ = (found.dhat1, *found.dhat1_interval, found.dhat4, *found.dhat4_interval)
-        lines.append((found.value, (first, second, *found.events, *(round(v, 4) for v in figures_), found.estimator)))
+        values = (found.dhat1, *found.dhat1_interval, found.dhat4, *found.dhat4_interval)
+        lines.append((found.value, (first, second, *found.events, *(round(v, 4) for v in values), found.estimator)))
     return [line for _, line in sorted(lines, key=lambda item: -item[0])]
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The activity curve of one species."""
+
+    name: str
+    events: int
+    path: str
+
+
 def _figure(counts: dict[str, Any], curves: dict[str, Any], solar: bool) -> str:
-    panels = [
-        {
-            "name": name,
-            "events": int(counts[name].sum()),
-            "path": figures.spark(curve, 220, 70),
-            "few": int(counts[name].sum()) < LARGE_SAMPLE,
-        }
-        for name, curve in curves.items()
-    ]
+    panels = [Panel(name, int(counts[name].sum()), svg.spark(curve, 220, 70)) for name, curve in curves.items()]
     return environment().get_template("activity.svg.jinja").render(panels=panels, solar=solar)

@@ -1,14 +1,15 @@
-"""The figures of the page: what is drawn, of what, with which words."""
+"""The charts of the page: which numbers of the study they show, and the words of their tooltips."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edge.report.analysis.activity import LEAST_EVENTS, density, minute_counts
-from edge.report.analysis.richness import richness
+from edge.report.analysis.richness import Richness, richness
 from edge.report.analysis.study import Study
 from edge.report.analysis.sun import solar_seconds, sun_of_day
-from edge.report.page import svg as figures
+from edge.report.page import svg
 from edge.report.read.local_time import DAY_S, NO_TIME, day_name
 from edge.report.read.survey import ANIMAL, CLASSIFIED
 
@@ -17,7 +18,7 @@ MATRIX_ROWS, MATRIX_COLUMNS = 24, 30
 
 
 def seconds_of_day(study: Study, taxon: int, solar: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """When the events of a taxon (-1: of all animals) began, by the clock or by the sun; int64[events]."""
+    """Time of day at which the events of a taxon (-1: of all animals) began, by the clock or the sun; int64[events]."""
     events = study.events
     mine = events.animals & events.clock_good
     if taxon >= 0:
@@ -34,7 +35,18 @@ def seconds_of_day(study: Study, taxon: int, solar: bool) -> np.ndarray[Any, np.
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def timeline(study: Study) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Animal events over the period of the study."""
+
+    unit: str
+    """What one bar stands for: day, week or month."""
+    total: int
+    chart: svg.Bars
+
+
+def timeline(study: Study) -> Timeline | None:
+    """Events by day, week or month, with the share of cameras that watched; `None` without any dated frame."""
     events = study.events
     days = events.local_start[events.animals & events.clock_good] // DAY_S
     spans = [(e.first_day, e.last_day) for e in study.efforts if len(e.active)]
@@ -42,48 +54,49 @@ def timeline(study: Study) -> dict[str, Any] | None:
         return None
     first = min([span[0] for span in spans] or [int(days.min())])
     last = max([span[1] for span in spans] or [int(days.max())])
-    edges, unit = figures.period_bins(first, last)
+    edges, unit = svg.period_bins(first, last)
     counts = np.histogram(days, edges)[0]
     watched = np.zeros(len(edges) - 1)
     for effort in study.efforts:
         watched += np.histogram(effort.days(), edges)[0]
     possible = np.diff(edges) * max(sum(effort.trap_nights > 0 for effort in study.efforts), 1)
     texts = [f"{day_name(edge * DAY_S)}: {count} events" for edge, count in zip(edges, counts, strict=False)]
-    chart = figures.bars(counts.tolist(), texts, figures.month_ticks(edges))
+    chart = svg.bars(counts.tolist(), texts, svg.month_ticks(edges))
     step = chart.width / len(counts)
     strip = tuple(
-        figures.Bar(
+        svg.Bar(
             i * step, 0, step + 0.3, 6, f"{day_name(edges[i] * DAY_S)}: {share:.0%} of cameras watching", float(share)
         )
         for i, share in enumerate(watched / possible)
     )
-    return {"unit": unit, "chart": chart, "strip": strip, "total": int(counts.sum())}
+    return Timeline(unit, int(counts.sum()), replace(chart, strip=strip))
 
 
-def clocks(study: Study, solar: bool) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class ActivityClock:
+    """When over the day the events of a taxon began."""
+
+    name: str
+    events: int
+    peak: str
+    """Time of day with the highest density, HH:MM."""
+    clock: svg.Clock
+
+
+def clocks(study: Study, solar: bool) -> list[ActivityClock]:
+    """Activity of all animals and of the commonest species that have enough events."""
     rise, set_ = (6.0, 18.0) if solar else _mean_sun(study)
+    named = [(-1, "all animals")] + [(row.code, row.name) for row in study.species if row.taxon.rank == "species"]
     shown = []
-    named = [(-1, "all animals", "")] + [
-        (row.code, row.taxon.common_name or row.taxon.scientific_name, row.taxon.scientific_name)
-        for row in study.species
-        if row.taxon.rank == "species"
-    ]
-    for code, name, scientific in named:
+    for code, name in named:
         seconds = seconds_of_day(study, code, solar)
         if len(seconds) < LEAST_EVENTS:
             continue
         curve = density(minute_counts(seconds))
-        peak = int(curve.argmax())
-        text = f"Activity of {name} over the day, {len(seconds)} events, most around {peak // 60:02d}:{peak % 60:02d}"
-        shown.append(
-            {
-                "name": name,
-                "scientific": scientific,
-                "events": len(seconds),
-                "peak": f"{peak // 60:02d}:{peak % 60:02d}",
-                "clock": figures.clock(curve, rise, set_, text),
-            }
-        )
+        minute = int(curve.argmax())
+        peak = f"{minute // 60:02d}:{minute % 60:02d}"
+        text = f"Activity of {name} over the day, {len(seconds)} events, most around {peak}"
+        shown.append(ActivityClock(name, len(seconds), peak, svg.clock(curve, rise, set_, text)))
         if len(shown) == CLOCKS_SHOWN:
             break
     return shown
@@ -109,14 +122,51 @@ def _mean_sun(study: Study) -> tuple[float | None, float | None]:
     return (float(np.mean(rises)) % 24, float(np.mean(sets)) % 24) if rises else (None, None)
 
 
-def accumulation(study: Study) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Accumulation:
+    """Species by camera-days."""
+
+    richness: Richness
+    chart: svg.Curve
+
+
+def accumulation(study: Study) -> Accumulation | None:
+    """The species accumulation curve; `None` when there are too few camera-days for one."""
     found = richness(study.events, study.efforts, study.species_codes)
     if len(found.curve) < 2:
         return None
-    return {"richness": found, "chart": figures.curve(found.curve, found.chao2, found.low, found.high)}
+    return Accumulation(found, svg.curve(found.curve, found.chao2, found.low, found.high))
 
 
-def matrix(study: Study) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class MatrixCell:
+    """Events of one taxon at one camera."""
+
+    events: int
+    share: float
+    """Shade of the cell, 0..1: the root of the rate relative to the highest of the row."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixLine:
+    """One taxon at all cameras."""
+
+    name: str
+    cells: tuple[MatrixCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Events by taxon and camera."""
+
+    cameras: tuple[str, ...]
+    lines: tuple[MatrixLine, ...]
+    left_out: int
+    """Number of cameras for which there is no room."""
+
+
+def matrix(study: Study) -> Matrix | None:
     """Events by taxon and camera; `None` for a single camera."""
     places = [i for i, effort in enumerate(study.efforts) if effort.trap_nights]
     rows = [row for row in study.species if row.abundance.events][:MATRIX_ROWS]
@@ -129,26 +179,23 @@ def matrix(study: Study) -> dict[str, Any] | None:
     nights = np.array([max(effort.trap_nights, 1) for effort in study.efforts])
     rates = 100 * table / nights
     shown = places[:MATRIX_COLUMNS]
+    names = [deployment.name for deployment in study.survey.deployments]
     lines = []
     for row in rows:
         most = float(rates[row.code, places].max())
-        cells = [
-            {
-                "events": int(table[row.code, i]),
-                "share": round(float(rates[row.code, i] / most) ** 0.5, 3) if most else 0.0,
-                "text": f"{study.survey.deployments[i].name}: {rates[row.code, i]:.1f} events per 100 trap-nights",
-            }
+        cells = tuple(
+            MatrixCell(
+                int(table[row.code, i]),
+                round(float(rates[row.code, i] / most) ** 0.5, 3) if most else 0.0,
+                f"{names[i]}: {rates[row.code, i]:.1f} events per 100 trap-nights",
+            )
             for i in shown
-        ]
-        lines.append({"name": row.taxon.common_name or row.taxon.scientific_name, "cells": cells})
-    return {
-        "cameras": [study.survey.deployments[i].name for i in shown],
-        "lines": lines,
-        "left_out": len(places) - len(shown),
-    }
+        )
+        lines.append(MatrixLine(row.name, cells))
+    return Matrix(tuple(names[i] for i in shown), tuple(lines), len(places) - len(shown))
 
 
-def camera_map(study: Study) -> figures.Map | None:
+def camera_map(study: Study) -> svg.Map | None:
     """Cameras by their coordinates."""
     events = study.events
     counts = np.bincount(events.deployment[events.animals], minlength=len(study.survey.deployments))
@@ -157,11 +204,37 @@ def camera_map(study: Study) -> figures.Map | None:
         for i, d in enumerate(study.survey.deployments)
         if d.latitude is not None and d.longitude is not None and study.efforts[i].trap_nights
     ]
-    return figures.camera_map(places)
+    return svg.camera_map(places)
 
 
-def effort_strips(study: Study) -> list[dict[str, Any]]:
-    """For each camera the days on which it watched, on one common axis."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Days in a row on which a camera watched, in percent of the axis."""
+
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class EffortStrip:
+    """The days on which one camera watched, on an axis that all cameras share."""
+
+    name: str
+    nights: int
+    missing: int
+    """Days of the deployment without a sign of life."""
+    start: str
+    end: str
+    dates_set: bool
+    """Whether start and end were set, not taken from the frames."""
+    x: float
+    """In percent of the axis, as `width`."""
+    width: float
+    runs: tuple[Run, ...]
+
+
+def effort_strips(study: Study) -> list[EffortStrip]:
+    """The strip of each camera that watched at all."""
     spans = [(e.first_day, e.last_day) for e in study.efforts if len(e.active)]
     if not spans:
         return []
@@ -172,40 +245,51 @@ def effort_strips(study: Study) -> list[dict[str, Any]]:
         if not len(effort.active):
             continue
         edges = np.flatnonzero(np.diff(np.concatenate([[False], effort.active, [False]]).astype(np.int8)))
-        runs = [
-            {"x": (effort.first_day + int(a) - first) * width, "width": int(b - a) * width}
+        runs = tuple(
+            Run((effort.first_day + int(a) - first) * width, int(b - a) * width)
             for a, b in zip(edges[::2], edges[1::2], strict=True)
-        ]
+        )
         strips.append(
-            {
-                "name": deployment.name,
-                "nights": effort.trap_nights,
-                "missing": int((~effort.active).sum()),
-                "start": day_name(effort.first_day * DAY_S),
-                "end": day_name(effort.last_day * DAY_S),
-                "given": effort.start_given and effort.end_given,
-                "x": (effort.first_day - first) * width,
-                "width": len(effort.active) * width,
-                "runs": runs,
-            }
+            EffortStrip(
+                name=deployment.name,
+                nights=effort.trap_nights,
+                missing=int((~effort.active).sum()),
+                start=day_name(effort.first_day * DAY_S),
+                end=day_name(effort.last_day * DAY_S),
+                dates_set=effort.start_given and effort.end_given,
+                x=(effort.first_day - first) * width,
+                width=len(effort.active) * width,
+                runs=runs,
+            )
         )
     return strips
 
 
-def confidences(study: Study) -> figures.Bars | None:
-    """How sure the model was of the animals that it named."""
+def confidences(study: Study) -> svg.Bars | None:
+    """Confidence of the model's decisions that name an animal."""
     records = study.survey.records
-    sure = records.confidence[(records.kind == ANIMAL) & ~records.human]
-    sure = sure[~np.isnan(sure)]
-    if not len(sure):
+    confidence = records.confidence[(records.kind == ANIMAL) & ~records.human]
+    confidence = confidence[~np.isnan(confidence)]
+    if not len(confidence):
         return None
-    counts = np.histogram(sure, 20, (0, 1))[0]
+    counts = np.histogram(confidence, 20, (0, 1))[0]
     texts = [f"{i / 20:.0%} to {(i + 1) / 20:.0%}: {count} frames" for i, count in enumerate(counts.tolist())]
-    return figures.bars(counts.tolist(), texts, [(i * 5, f"{i * 25} %") for i in range(4)], width=420, height=110)
+    return svg.bars(counts.tolist(), texts, [(i * 5, f"{i * 25} %") for i in range(4)], width=420, height=110)
 
 
-def light(study: Study) -> dict[str, Any] | None:
-    """Colour against infra-red frames, all of them and those with animals."""
+@dataclass(frozen=True, slots=True)
+class Light:
+    """Numbers of infra-red and colour frames, and of those with animals."""
+
+    night: int
+    day: int
+    night_animals: int
+    day_animals: int
+    night_share: float
+
+
+def light(study: Study) -> Light | None:
+    """Infra-red against colour frames; `None` where neither is known."""
     frames, records = study.survey.frames, study.survey.records
     known = (frames.infrared >= 0) & (frames.status == CLASSIFIED)
     if not known.any():
@@ -214,10 +298,10 @@ def light(study: Study) -> dict[str, Any] | None:
     with_animal[records.frame[records.kind == ANIMAL]] = True
     night = known & (frames.infrared == 1)
     day = known & (frames.infrared == 0)
-    return {
-        "night": int(night.sum()),
-        "day": int(day.sum()),
-        "night_animals": int((night & with_animal).sum()),
-        "day_animals": int((day & with_animal).sum()),
-        "night_share": float(night.sum() / known.sum()),
-    }
+    return Light(
+        night=int(night.sum()),
+        day=int(day.sum()),
+        night_animals=int((night & with_animal).sum()),
+        day_animals=int((day & with_animal).sum()),
+        night_share=float(night.sum() / known.sum()),
+    )

@@ -1,4 +1,4 @@
-"""What the model says about itself, where it matters for the species that were seen."""
+"""Summary of the models of a report: licence, origin, and weaknesses for the species that were seen."""
 
 from dataclasses import dataclass
 
@@ -12,29 +12,30 @@ LEAST_IMAGES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class ModelWords:
+class ModelSummary:
     """One model of the report."""
 
     title: str
     created: str
-    answers: int
-    """Frames of this report that it answered."""
+    frames: int
+    """Frames of this report with its decision."""
     labels: int
     licence: str
     knows_people: bool
     notes: tuple[str, ...]
     weak: tuple[str, ...]
-    """One line for each species seen that the model is known to be weak at, or was never tested on."""
+    """One line for each species seen that the model often misses, or that it was hardly tested on."""
     sources: tuple[str, ...]
     fitted_on: str
     readable: bool
+    """Whether this version of the software can read the model card."""
 
 
-def model_words(study: Study) -> list[ModelWords]:
-    """Each model that answered, most answers first."""
+def summarise_models(study: Study) -> list[ModelSummary]:
+    """Each model with decisions in the report, most frames first."""
     survey = study.survey
     counts = np.bincount(survey.records.model[survey.records.model >= 0], minlength=len(survey.models))
-    words = []
+    summaries = []
     for place in np.argsort(-counts, kind="stable").tolist():
         model = survey.models[place]
         if not counts[place]:
@@ -42,12 +43,12 @@ def model_words(study: Study) -> list[ModelWords]:
         card = model.card
         if card is None:
             nothing: tuple[str, ...] = ()
-            words.append(
-                ModelWords(model.title, "", int(counts[place]), 0, "", False, nothing, nothing, nothing, "", False)
+            summaries.append(
+                ModelSummary(model.title, "", int(counts[place]), 0, "", False, nothing, nothing, nothing, "", False)
             )
             continue
-        words.append(
-            ModelWords(
+        summaries.append(
+            ModelSummary(
                 model.title,
                 card.created[:10],
                 int(counts[place]),
@@ -61,11 +62,11 @@ def model_words(study: Study) -> list[ModelWords]:
                 True,
             )
         )
-    return words
+    return summaries
 
 
 def _weak(study: Study, place: int) -> list[str]:
-    """Species seen whose recall was measured low, or whose int8 proof is missing."""
+    """Lines for species seen whose measured recall is low, or that were tested on few frames."""
     card = study.survey.models[place].card
     if card is None or card.gate is None:
         return []

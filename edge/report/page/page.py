@@ -1,9 +1,8 @@
-"""`edge-report html`: one page that works offline, on a phone and on paper, and needs no script."""
+"""`edge-report html`: one page that works offline, on a phone and on paper, without scripts."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -12,14 +11,20 @@ from markupsafe import Markup, escape
 from edge import __version__
 from edge.report.analysis.abundance import resampled_unit
 from edge.report.analysis.activity import LEAST_EVENTS, density, minute_counts
-from edge.report.analysis.agreement import agreement
-from edge.report.analysis.camera_health import find_problems
+from edge.report.analysis.agreement import Agreement, agreement
+from edge.report.analysis.camera_health import Finding, find_problems
 from edge.report.analysis.review_queue import first_to_review
 from edge.report.analysis.species_table import Row
 from edge.report.analysis.study import Study
 from edge.report.output import Output, Progress, Written, counted
-from edge.report.page import svg as figures
+from edge.report.page import svg
 from edge.report.page.charts import (
+    Accumulation,
+    ActivityClock,
+    EffortStrip,
+    Light,
+    Matrix,
+    Timeline,
     accumulation,
     camera_map,
     clocks,
@@ -29,16 +34,151 @@ from edge.report.page.charts import (
     matrix,
     seconds_of_day,
     timeline,
-)  # fmt: skip
-from edge.report.page.model_summary import model_words
+)
+from edge.report.page.model_summary import ModelSummary, summarise_models
 from edge.report.page.svg import number
 from edge.report.page.thumbnails import Gallery, Thumbnail, frame_paths
 from edge.report.read.deployment import Deployment
 from edge.report.read.local_time import NO_TIME, day_name, local_text
-from edge.report.read.survey import ANIMAL, BLANK, CLASSIFIED, HUMAN, KINDS, PENDING, UNKNOWN, UNREADABLE, VEHICLE
+from edge.report.read.survey import (
+    ANIMAL,
+    BLANK,
+    CLASSIFIED,
+    HUMAN,
+    KINDS,
+    PENDING,
+    UNKNOWN,
+    UNREADABLE,
+    VEHICLE,
+    Problem,
+)
 from edge.vocabulary import MediaStatus
 
-SPECIES_PICTURED = 60
+SPECIES_WITH_THUMBNAIL = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A headline number."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeciesLine:
+    """A row of the species table with its thumbnail and curves."""
+
+    row: Row
+    thumbnail: Thumbnail | None
+    spark: str
+    low_share: float
+    high_share: float
+    share: float
+    """Index and interval as shares of the widest one, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewCard:
+    """A frame to review first."""
+
+    thumbnail: Thumbnail
+    name: str
+    scientific: str
+    reason: str
+    where: str
+    when: str
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class KindShare:
+    """Frames of one kind."""
+
+    kind: str
+    name: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnclassifiedFiles:
+    """Files that have no decision."""
+
+    unreadable: int
+    by_reason: list[tuple[str, int]]
+    newest: tuple[Problem, ...]
+    pending: int
+    unsupported: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything that the template of the page shows."""
+
+    study: Study
+    title: str
+    subtitle: str
+    filters: list[str]
+    made_at: str
+    software_version: str
+    headline: list[Figure]
+    species: list[SpeciesLine]
+    interval_from: str
+    """Units that the intervals of RAI are resampled from."""
+    timeline: Timeline | None
+    clocks: list[ActivityClock]
+    solar_time: bool
+    accumulation: Accumulation | None
+    matrix: Matrix | None
+    map: svg.Map | None
+    strips: list[EffortStrip]
+    confidences: svg.Bars | None
+    light: Light | None
+    agreement: Agreement | None
+    reviews: list[ReviewCard]
+    problems: list[Finding]
+    models: list[ModelSummary]
+    kinds: list[KindShare]
+    unclassified: UnclassifiedFiles
+    notes: list[str]
+
+
+def render(
+    study: Study, with_images: bool = True, solar_time: bool = False, progress: Progress = lambda line: None
+) -> str:
+    """The page as HTML."""
+    progress("computing the report")
+    gallery = Gallery(study.survey, study.rules, with_images)
+    page = Page(
+        study=study,
+        title=study.project.title or _default_title(study),
+        subtitle=_subtitle(study),
+        filters=study.selection.describe(),
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        software_version=__version__,
+        headline=_headline(study),
+        species=_species(study, gallery, progress),
+        interval_from=resampled_unit(study.efforts),
+        timeline=timeline(study),
+        clocks=clocks(study, solar_time),
+        solar_time=solar_time,
+        accumulation=accumulation(study),
+        matrix=matrix(study),
+        map=camera_map(study),
+        strips=effort_strips(study),
+        confidences=confidences(study),
+        light=light(study),
+        agreement=agreement(study),
+        reviews=_reviews(study, gallery),
+        problems=find_problems(study),
+        models=summarise_models(study),
+        kinds=_kinds(study),
+        unclassified=_unclassified(study),
+        notes=_notes(study),
+    )
+    return environment().get_template("report.html.jinja").render(page=page)
 
 
 def write(study: Study, output: Output, with_images: bool = True, solar_time: bool = False) -> Written:
@@ -50,44 +190,8 @@ def write(study: Study, output: Output, with_images: bool = True, solar_time: bo
     return Written(counted(int((study.survey.frames.status == CLASSIFIED).sum()), "frame"))
 
 
-def render(study: Study, pictures: bool = True, solar: bool = False, progress: Progress = lambda line: None) -> str:
-    """The page as HTML."""
-    progress("working out the report")
-    gallery = Gallery(study.survey, study.rules, pictures)
-    context = {
-        "title": study.project.title or _default_title(study),
-        "subtitle": _subtitle(study),
-        "filters": study.selection.describe(),
-        "made_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "software_version": __version__,
-        "headline": _headline(study),
-        "species": _species(study, gallery, progress),
-        "interval_from": resampled_unit(study.efforts),
-        "timeline": timeline(study),
-        "clocks": clocks(study, solar),
-        "solar": solar,
-        "accumulation": accumulation(study),
-        "matrix": matrix(study),
-        "map": camera_map(study),
-        "strips": effort_strips(study),
-        "confidences": confidences(study),
-        "light": light(study),
-        "agreement": agreement(study),
-        "reviews": _reviews(study, gallery),
-        "problems": find_problems(study),
-        "models": model_words(study),
-        "kinds": _kinds(study),
-        "files": study.survey,
-        "unreadable": _unreadable(study),
-        "notes": _notes(study),
-        "rules": study.rules,
-        "study": study,
-    }
-    return environment().get_template("report.html.jinja").render(context)
-
-
 def environment() -> jinja2.Environment:
-    """Templates with everything escaped."""
+    """The template environment; everything is escaped."""
     made = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (files("edge.report.page") / "templates" / name).read_text("utf-8")),
         autoescape=True,
@@ -95,12 +199,12 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"number": number, "percent": percent, "day": _day, "words": _code_words}
+    made.filters |= {"number": number, "percent": percent, "day": _day, "with_code": _with_code}
     return made
 
 
 def percent(share: float) -> str:
-    """0..1 as a percentage for people."""
+    """A share, 0..1, as a percentage."""
     if share != share:
         return "–"
     return f"{100 * share:.0f} %" if 0.1 <= share <= 0.995 or share in (0, 1) else f"{100 * share:.1f} %"
@@ -126,15 +230,6 @@ def _subtitle(study: Study) -> str:
     return first if first == last else f"{first} – {last}"
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A headline number."""
-
-    value: str
-    label: str
-    note: str = ""
-
-
 def _headline(study: Study) -> list[Figure]:
     survey, events = study.survey, study.events
     frames = int((survey.frames.status == CLASSIFIED).sum())
@@ -144,7 +239,11 @@ def _headline(study: Study) -> list[Figure]:
     unknown = int((survey.records.kind == UNKNOWN).sum())
     unreadable = int((survey.frames.status == UNREADABLE).sum())
     return [
-        Figure(number(animals), "animal event" if animals == 1 else "animal events", "independent visits"),
+        Figure(
+            number(animals),
+            "animal event" if animals == 1 else "animal events",
+            f"{number(study.rules.interval_s / 60)} minutes or more apart",
+        ),
         Figure(number(named), "species", "named to species"),
         Figure(number(study.trap_nights), "trap-night" if study.trap_nights == 1 else "trap-nights", _cameras(study)),
         Figure(
@@ -153,7 +252,7 @@ def _headline(study: Study) -> list[Figure]:
             f"{unreadable} unreadable" if unreadable else "all readable",
         ),
         Figure(percent(blank / frames) if frames else "–", "blank", f"{_frames(blank)} without an animal"),
-        Figure(percent(unknown / frames) if frames else "–", "unknown", f"{_frames(unknown)} without an answer"),
+        Figure(percent(unknown / frames) if frames else "–", "unknown", f"{_frames(unknown)} without a decision"),
     ]
 
 
@@ -164,19 +263,6 @@ def _frames(count: int) -> str:
 def _cameras(study: Study) -> str:
     working = sum(effort.trap_nights > 0 for effort in study.efforts)
     return "1 camera" if working == 1 else f"{working} cameras"
-
-
-@dataclass(frozen=True, slots=True)
-class SpeciesLine:
-    """A row of the species table, ready to be shown."""
-
-    row: Row
-    picture: Thumbnail | None
-    spark: str
-    low_share: float
-    high_share: float
-    share: float
-    """Index and interval as shares of the widest one, 0..1."""
 
 
 def _species(study: Study, gallery: Gallery, progress: Progress) -> list[SpeciesLine]:
@@ -193,8 +279,8 @@ def _species(study: Study, gallery: Gallery, progress: Progress) -> list[Species
         lines.append(
             SpeciesLine(
                 row,
-                gallery.best(row.code) if place < SPECIES_PICTURED else None,
-                figures.spark(density(minute_counts(seconds))) if len(seconds) >= LEAST_EVENTS else "",
+                gallery.best(row.code) if place < SPECIES_WITH_THUMBNAIL else None,
+                svg.spark(density(minute_counts(seconds))) if len(seconds) >= LEAST_EVENTS else "",
                 low / widest if widest else 0.0,
                 min(high / widest, 1.0) if widest else 0.0,
                 abundance.index / widest if widest and abundance.index == abundance.index else 0.0,
@@ -203,64 +289,48 @@ def _species(study: Study, gallery: Gallery, progress: Progress) -> list[Species
     return lines
 
 
-def _kinds(study: Study) -> list[dict[str, Any]]:
+def _kinds(study: Study) -> list[KindShare]:
     records = study.survey.records
     total = max(len(records), 1)
     names = {ANIMAL: "animals", BLANK: "blank", UNKNOWN: "unknown", HUMAN: "people", VEHICLE: "vehicles"}
-    counts = np.bincount(records.kind, minlength=len(KINDS))
+    counts = np.bincount(records.kind, minlength=len(KINDS)).tolist()
     return [
-        {"name": name, "count": int(counts[kind]), "share": float(counts[kind] / total), "kind": KINDS[kind]}
-        for kind, name in names.items()
-        if counts[kind]
+        KindShare(KINDS[kind], name, counts[kind], counts[kind] / total) for kind, name in names.items() if counts[kind]
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewCard:
-    """A frame to look at first."""
-
-    picture: Thumbnail
-    name: str
-    scientific: str
-    why: str
-    where: str
-    when: str
-    file_name: str
 
 
 def _reviews(study: Study, gallery: Gallery) -> list[ReviewCard]:
     survey = study.survey
-    doubts = first_to_review(study)
-    paths = frame_paths(survey, [doubt.frame for doubt in doubts])
+    candidates = first_to_review(study)
+    paths = frame_paths(survey, [candidate.frame for candidate in candidates])
     cards = []
-    for doubt in doubts:
-        taxon = survey.taxa[int(survey.records.taxon[doubt.record])]
-        (when,) = local_text(survey.frames.local[doubt.frame : doubt.frame + 1])
+    for candidate in candidates:
+        taxon = survey.taxa[int(survey.records.taxon[candidate.record])]
+        (when,) = local_text(survey.frames.local[candidate.frame : candidate.frame + 1])
         cards.append(
             ReviewCard(
-                gallery.first(np.array([doubt.frame], np.int32)),
+                gallery.first(np.array([candidate.frame], np.int32)),
                 taxon.common_name or taxon.scientific_name,
                 taxon.scientific_name,
-                doubt.why,
-                survey.deployments[int(survey.frames.deployment[doubt.frame])].name,
+                candidate.reason,
+                survey.deployments[int(survey.frames.deployment[candidate.frame])].name,
                 when.replace("T", " ")[:16] or "no time",
-                paths[doubt.frame].name.encode("utf-8", "backslashreplace").decode(),
+                paths[candidate.frame].name.encode("utf-8", "backslashreplace").decode(),
             )
         )
     return cards
 
 
-def _unreadable(study: Study) -> dict[str, Any]:
+def _unclassified(study: Study) -> UnclassifiedFiles:
     counts = study.survey.status_counts
-    return {
-        "by_reason": sorted(
-            ((r, n) for (s, r), n in counts.items() if s == MediaStatus.UNREADABLE), key=lambda item: -item[1]
-        ),
-        "files": study.survey.problems[:12],
-        "total": sum(n for (s, _), n in counts.items() if s == MediaStatus.UNREADABLE),
-        "unsupported": sum(n for (s, _), n in counts.items() if s == MediaStatus.UNSUPPORTED),
-        "pending": int((study.survey.frames.status == PENDING).sum()),
-    }
+    reasons = [(reason, n) for (status, reason), n in counts.items() if status == MediaStatus.UNREADABLE]
+    return UnclassifiedFiles(
+        unreadable=sum(n for _, n in reasons),
+        by_reason=sorted(reasons, key=lambda item: -item[1]),
+        newest=study.survey.problems[:12],
+        pending=int((study.survey.frames.status == PENDING).sum()),
+        unsupported=sum(n for (status, _), n in counts.items() if status == MediaStatus.UNSUPPORTED),
+    )
 
 
 def _notes(study: Study) -> list[str]:
@@ -269,21 +339,21 @@ def _notes(study: Study) -> list[str]:
     frames = survey.frames
     lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
     if lost:
-        copied = " (their files were copied or changed, and carry no capture time)" if survey.copied_together else ""
+        copied = " (their files were copied or changed, and hold no capture time)" if survey.copied_together else ""
         notes.append(f"{number(lost)} frames have no time{copied}: they count as frames, but in no event, day or hour.")
     wrong = int(((frames.at != NO_TIME) & ~frames.clock_good & (frames.status == CLASSIFIED)).sum())
     if wrong:
         notes.append(
-            f"{number(wrong)} frames carry a time that cannot be true: their events count, their days and hours do not."
+            f"{number(wrong)} frames have a time that cannot be true: they count in events, but in no day or hour."
         )
     present = [d for i, d in enumerate(survey.deployments) if (frames.deployment == i).any()]
     assumed = [d for d in present if not d.zone_known]
     if assumed:
         zones = _listed(sorted({str(d.zone) for d in assumed}))
-        notes.append(f"Nobody gave a time zone{_for(assumed)}; times are shown in {zones}, as assumed.")
+        notes.append(f"No time zone is set{_for(assumed)}; times are shown in {zones}, as assumed.")
     placeless = [d for d in present if not d.has_place]
     if placeless:
-        notes.append(f"No coordinates{_for(placeless)}: no sunrise, sunset or place on a map.")
+        notes.append(f"No coordinates are set{_for(placeless)}: sunrise, sunset and the map are left out.")
     open_ = [
         deployment
         for deployment, effort in zip(survey.deployments, study.efforts, strict=True)
@@ -291,10 +361,10 @@ def _notes(study: Study) -> list[str]:
     ]
     if open_:
         notes.append(
-            f"Nobody gave a start or an end{_for(open_)}: trap-nights run from the first to the last sign of life."
+            f"No start or end date is set{_for(open_)}: trap-nights run from the first to the last sign of life."
         )
     if survey.duplicates:
-        notes.append(f"{number(survey.duplicates)} frames were in more than one database and count once.")
+        notes.append(f"{number(survey.duplicates)} frames are in more than one database and count once.")
     return notes
 
 
@@ -304,8 +374,8 @@ def _for(deployments: list[Deployment]) -> str:
     return f" for {_listed([d.name for d in deployments])}"
 
 
-def _code_words(text: str) -> Markup:
-    """Escaped text with `quoted` commands set as code."""
+def _with_code(text: str) -> Markup:
+    """Escaped text in which what stands in backticks is set as code."""
     parts = text.split("`")
     return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 

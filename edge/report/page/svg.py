@@ -1,4 +1,4 @@
-"""Geometry of the report's figures: numbers -> coordinates and SVG paths. How they look is the template's affair."""
+"""Geometry of the charts: coordinates and SVG paths from numbers. The template decides how they look."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A rectangle with the words that a reader hears or sees when pointing at it."""
+    """A rectangle with its tooltip."""
 
     x: float
     y: float
@@ -28,12 +28,12 @@ class Bar:
     height: float
     text: str
     level: float = 1.0
-    """0..1, how strongly it is drawn."""
+    """Opacity, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """A bar chart in a box of `width` x `height` with its axes."""
+    """A bar chart of `width` x `height` with its axes."""
 
     width: float
     height: float
@@ -41,7 +41,7 @@ class Bars:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     strip: tuple[Bar, ...] = ()
-    """Drawn below the bars: share of cameras that watched."""
+    """Drawn below the bars: share of cameras that were working."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Clock:
 
     path: str
     night: str
-    """The sector between sunset and sunrise; empty when not known."""
+    """Path of the sector between sunset and sunrise; empty when not known."""
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line chart with a band."""
+    """A line chart with an interval shown as a band."""
 
     width: float
     height: float
@@ -80,7 +80,7 @@ def nice_ticks(top: float, wanted: int = 4, whole: bool = True) -> list[float]:
 
 
 def number(value: float) -> str:
-    """A number for people: thousands apart, no needless digits."""
+    """A number for people: thousands separated by a space, no needless digits."""
     if value != value:
         return "–"
     if abs(value) >= 100 or float(value).is_integer():
@@ -88,9 +88,15 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2g}" if abs(value) < 0.1 else f"{value:.2f}".rstrip("0")
 
 
-def bars(values: Sequence[float], texts: Sequence[str], x_ticks: Sequence[tuple[float, str]], width: float = 720,
-         height: float = 150, gap: float = 0.18) -> Bars:  # fmt: skip
+def bars(
+    values: Sequence[float],
+    texts: Sequence[str],
+    x_ticks: Sequence[tuple[float, str]],
+    width: float = 720,
+    height: float = 150,
+) -> Bars:
     """Bars of equal width; `x_ticks` are (place among the bars, text)."""
+    gap = 0.18
     ticks = nice_ticks(max(values, default=0))
     top = ticks[-1]
     step = width / max(len(values), 1)
@@ -119,7 +125,7 @@ _INNER, _OUTER = 34.0, 100.0
 
 
 def clock(density: NDArray[np.floating], sunrise_h: float | None, sunset_h: float | None, text: str) -> Clock:
-    """A density float[1440] (share of activity per hour) around a circle; the ring's inside is none."""
+    """A density float[1440] (share of activity per hour) around a circle; the inner ring stands for no activity."""
     samples = density[:: MINUTES // _CLOCK_POINTS]
     top = max(float(samples.max()), 1e-9)
     points = [
@@ -141,7 +147,7 @@ def _polar(hour: float, radius: float) -> tuple[float, float]:
 
 
 def spark(density: NDArray[np.floating], width: float = 96, height: float = 22) -> str:
-    """A small area from midnight to midnight; an SVG path."""
+    """SVG path of a small area chart from midnight to midnight."""
     samples = density[:: MINUTES // 48]
     top = max(float(samples.max()), 1e-9)
     points = [(width * i / 48, height - height * float(value) / top) for i, value in enumerate([*samples, samples[0]])]
@@ -242,15 +248,15 @@ def camera_map(
 
 
 def period_bins(first_day: int, last_day: int) -> tuple[list[int], str]:
-    """Edges (days, one more than bins) that cut a period into days, weeks or months, and the word for one."""
+    """Edges (days, one more than bins) that cut a period into days, weeks or months, and the word for one bin."""
     span = last_day - first_day + 1
     if span <= 100:
         return list(range(first_day, last_day + 2)), "day"
     if span <= 750:
         start = first_day - (first_day + 3) % 7  # 1970-01-01 was a Thursday: weeks begin on Monday
         return [*range(start, last_day + 1, 7), start + 7 * ceil((last_day + 1 - start) / 7)], "week"
-    months = np.arange(np.datetime64(first_day, "D").astype("datetime64[M]"),
-                       np.datetime64(last_day, "D").astype("datetime64[M]") + 2)  # fmt: skip
+    first, last = (np.datetime64(day, "D").astype("datetime64[M]") for day in (first_day, last_day))
+    months = np.arange(first, last + 2)
     return [int(day) for day in months.astype("datetime64[D]").astype(np.int64)], "month"
 
 

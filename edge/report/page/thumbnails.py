@@ -1,4 +1,4 @@
-"""Small pictures for a page, made from the frames where they still are; people are never shown."""
+"""Thumbnails for the page, made from the frames where they still are; people are never shown."""
 
 import base64
 from collections.abc import Iterable
@@ -22,61 +22,61 @@ _TRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A picture, or why there is none."""
+    """A small image, or the reason why there is none."""
 
     data: str
-    """`data:` address of a JPEG; empty when there is no picture."""
+    """`data:` address of a JPEG; empty when there is no image."""
     missing: str
-    """One short phrase; empty when there is a picture."""
+    """The reason in a short phrase; empty when there is an image."""
     file_name: str = ""
 
 
 class Gallery:
-    """Finds and shrinks frames of a survey that may be shown."""
+    """Thumbnails of the frames of a survey that may be shown."""
 
-    def __init__(self, survey: Survey, rules: Rules, pictures: bool = True) -> None:
+    def __init__(self, survey: Survey, rules: Rules, with_images: bool = True) -> None:
         self._survey = survey
-        self._pictures = pictures
+        self._with_images = with_images
         self._shown: dict[int, Thumbnail] = {}
         self._private = np.zeros(len(survey.frames), bool)
-        if pictures:
+        if with_images:
             self._private[survey.people] = True
             # A person in one frame of a burst is likely to stand in the others.
             bursts = frame_bursts(survey, rules)
             with_people = np.zeros(int(bursts.max(initial=-1)) + 1, bool)
             with_people[bursts[survey.people]] = True
-            looked = np.zeros(len(survey.frames), bool)
-            looked[survey.records.frame[survey.records.human]] = True
-            self._private |= with_people[bursts] & ~looked
+            reviewed = np.zeros(len(survey.frames), bool)
+            reviewed[survey.records.frame[survey.records.human]] = True
+            self._private |= with_people[bursts] & ~reviewed
 
     def best(self, taxon: int) -> Thumbnail:
-        """The best frame of a taxon: what a person confirmed, then the surest answers."""
+        """The best frame of a taxon: one that a person confirmed, else the one with the highest confidence."""
         records = self._survey.records
         mine = np.flatnonzero((records.kind == ANIMAL) & (records.taxon == taxon))
-        if not len(mine):  # an answer that frames gave together, and none of them alone
+        if not len(mine):  # a taxon that an event was decided for, and no single frame
             mine = np.flatnonzero((records.kind == ANIMAL) & (records.event_taxon == taxon))
-        sure = np.where(records.human[mine], 2.0, np.nan_to_num(records.confidence[mine]))
-        order = mine[np.argsort(-sure, kind="stable")]
+        confidence = np.where(records.human[mine], 2.0, np.nan_to_num(records.confidence[mine]))
+        order = mine[np.argsort(-confidence, kind="stable")]
         return self.first(records.frame[order])
 
     def first(self, frames: NDArray[np.int32]) -> Thumbnail:
-        """The first of some frames that may and can be shown; else why none is."""
-        if not self._pictures:
-            return Thumbnail("", "pictures left out")
+        """The first of some frames that may and can be shown, else the reason why none is."""
+        if not self._with_images:
+            return Thumbnail("", "images left out")
         allowed = [int(f) for f in frames[: _TRIES * 50] if self.allowed(int(f))][:_TRIES]
-        why = Thumbnail("", "not shown: people in the frame" if len(frames) else "no frame")
+        best = Thumbnail("", "not shown: people in the frame" if len(frames) else "no frame")
         for frame in allowed:
-            why = self.one(frame)
-            if why.data:
-                return why
-        return why
+            best = self.one(frame)
+            if best.data:
+                return best
+        return best
 
     def allowed(self, frame: int) -> bool:
         """Whether a frame may be shown at all."""
         return self._survey.frames.status[frame] == CLASSIFIED and not self._private[frame]
 
     def one(self, frame: int) -> Thumbnail:
-        """One frame, whatever it shows: ask `allowed` first."""
+        """The thumbnail of one frame, which must be `allowed`."""
         if frame not in self._shown:
             self._shown[frame] = self._make(frame)
         return self._shown[frame]
@@ -84,16 +84,16 @@ class Gallery:
     def _make(self, frame: int) -> Thumbnail:
         path = frame_paths(self._survey, [frame])[frame]
         try:
-            picture = decode(path.read_bytes(), HEIGHT_PX, path.name)
+            image = decode(path.read_bytes(), HEIGHT_PX, path.name)
         except OSError:
             return Thumbnail("", "the frame is no longer where it was", path.name)
         except BadFrame as error:
             return Thumbnail("", f"the frame cannot be read now ({error.reason})", path.name)
-        return Thumbnail(_jpeg_address(picture.pixels), "", path.name)
+        return Thumbnail(_jpeg_address(image.pixels), "", path.name)
 
 
 def frame_paths(survey: Survey, frames: Iterable[int]) -> dict[int, Path]:
-    """Where some frames were last seen."""
+    """Paths at which some frames were last seen."""
     wanted: dict[int, list[int]] = {}
     for frame in frames:
         wanted.setdefault(int(survey.frames.database[frame]), []).append(frame)
@@ -114,8 +114,8 @@ def _jpeg_address(pixels: NDArray[np.uint8]) -> str:
     scale = max(WIDTH_PX / width, HEIGHT_PX / height)
     wide, high = min(width, round(WIDTH_PX / scale)), min(height, round(HEIGHT_PX / scale))
     left, top = (width - wide) // 2, (height - high) // 2
-    cut = np.ascontiguousarray(pixels[top : top + high, left : left + wide, ::-1])
+    cropped = np.ascontiguousarray(pixels[top : top + high, left : left + wide, ::-1])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(cut, (WIDTH_PX, HEIGHT_PX), interpolation=method)
+    small = cv2.resize(cropped, (WIDTH_PX, HEIGHT_PX), interpolation=method)
     done, coded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
     return "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode() if done else ""

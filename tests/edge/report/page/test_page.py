@@ -1,4 +1,4 @@
-"""The page: nothing hostile gets in, nobody is shown who should not be, and little data makes a sensible page."""
+"""The page: it escapes hostile names, never shows people, and is sensible with little data."""
 
 import re
 from html.parser import HTMLParser
@@ -20,22 +20,22 @@ def page(path: Path, *words: str) -> str:
 
 
 class Tags(HTMLParser):
-    """Names of all elements, addresses, and pictures without words."""
+    """Names of all elements, addresses, and the number of images without a description."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.names: set[str] = set()
         self.addresses: list[str] = []
-        self.wordless = 0
+        self.undescribed = 0
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self.names.add(tag)
         self.addresses += [str(given[key]) for key in ("src", "href") if key in given]
-        picture = tag == "img" and not given.get("alt")
-        figure = tag == "svg" and not given.get("aria-label") and given.get("aria-hidden") != "true"
-        self.wordless += picture or figure
+        image = tag == "img" and not given.get("alt")
+        chart = tag == "svg" and not given.get("aria-label") and given.get("aria-hidden") != "true"
+        self.undescribed += image or chart
 
 
 def test_nothing_hostile_and_nothing_from_elsewhere(awkward: Path) -> None:
@@ -44,7 +44,7 @@ def test_nothing_hostile_and_nothing_from_elsewhere(awkward: Path) -> None:
     assert "script" not in tags.names
     assert "alert(1)" not in re.sub(r"&lt;script&gt;alert\(1\)&lt;/script&gt;", "", text)
     assert all(address.startswith(("#", "data:image/jpeg;base64,")) for address in tags.addresses)
-    assert tags.wordless == 0
+    assert tags.undescribed == 0
 
 
 def frame_file(path: Path, seed: int) -> Path:
@@ -53,7 +53,7 @@ def frame_file(path: Path, seed: int) -> Path:
     return path
 
 
-def pictures(text: str) -> int:
+def images(text: str) -> int:
     return text.count("data:image/jpeg")
 
 
@@ -65,18 +65,18 @@ def test_people_are_never_shown(tmp_path: Path) -> None:
     boxed = database.frame(5000, "lion", path=paths[2])
     database.answer(boxed, "human", subject=1, box=(0.1, 0.1, 0.2, 0.2))
     database.connection.commit() if database.connection.in_transaction else None
-    assert pictures(page(database.path)) == 0
-    database.answer(2, "lion", by="Ana")  # somebody looked, and there is only a lion
-    assert pictures(page(database.path)) == 1
+    assert images(page(database.path)) == 0
+    database.answer(2, "lion", by="Ana")  # a person reviewed the frame, and there is only a lion
+    assert images(page(database.path)) == 1
     database.frame(90_000, "impala", path=paths[3])
-    assert pictures(page(database.path)) >= 2
-    assert pictures(page(database.path, "--no-pictures")) == 0
+    assert images(page(database.path)) >= 2
+    assert images(page(database.path, "--no-pictures")) == 0
 
 
-def test_a_frame_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
+def test_the_page_says_that_a_frame_is_gone(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     database.frame(0, "lion", path=str(tmp_path / "gone.jpg"))
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     database.frame(9000, "impala", path=str(tmp_path / "broken.jpg"))
     text = page(database.path)
     assert "the frame is no longer where it was" in text
@@ -95,8 +95,8 @@ def test_one_frame_without_place_or_zone(tmp_path: Path, seconds: float | None) 
     database = ByHand(tmp_path / "d.db", zone=None)
     database.frame(seconds, "lion", doubt="zone_assumed")
     text = page(database.path)
-    assert "Nobody gave a time zone; times are shown in UTC, as assumed." in text
-    assert "No coordinates" in text
+    assert "No time zone is set; times are shown in UTC, as assumed." in text
+    assert "No coordinates are set" in text
     assert ("1 frames have no time" in text) == (seconds is None)
     assert "nan" not in re.sub(r"data:\S+", "", text).lower()
 
@@ -118,8 +118,8 @@ def test_agreement_with_people(tmp_path: Path) -> None:
         frame = database.frame(i * 4000, "lion" if i < 8 else "cat family")
         database.answer(frame, "lion" if i != 0 else "leopard", by="Ana")
     text = page(database.path)
-    assert "People looked at 10 of the frames" in text
-    assert "the same answer in 70 %, a coarser right one in 20 %" in text
+    assert "People reviewed 10 of the frames" in text
+    assert "the same label in 70 % and a correct higher taxon in 20 %" in text
     assert re.search(r"87?\.?5? ?%|88 %", text)  # precision 7 of 8
 
 
@@ -128,7 +128,7 @@ def test_clock_doubts_everywhere(tmp_path: Path) -> None:
     for i in range(30):
         database.frame(i * 5000, "lion", doubt="before_2005,backwards")
     text = page(database.path)
-    assert "carry a time that cannot be true" in text
+    assert "have a time that cannot be true" in text
     assert "was the clock reset?" in text
 
 
