@@ -1,4 +1,4 @@
-"""Whether a camera's clock ran backwards, told by the numbers in the names of its files."""
+"""Detection of camera clocks that ran backwards, by the numbers in the names of their files."""
 
 import re
 import sqlite3

@@ -1,4 +1,4 @@
-"""A damaged database is never written over: it is set aside, and what can be read of it goes into a new one."""
+"""Recovery of a damaged database: it is set aside, and what can be read of it goes into a new one."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Names and lineages of the taxa in a report, out of the cards of the models that answered."""
+"""Names and lineages of taxa, from the cards of the models in a database."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ TaxonKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as the database knows it."""
+    """A model as the database stores it."""
 
     sha256: str
     name: str
@@ -27,7 +27,7 @@ class Model:
 
 
 class TaxonIndex:
-    """Every taxon met, numbered in the order met."""
+    """Every taxon that was met, numbered in that order."""
 
     def __init__(self) -> None:
         self.taxa: list[Taxon] = []
@@ -35,12 +35,12 @@ class TaxonIndex:
         self._known: dict[TaxonKey, Taxon] = {}
 
     def learn(self, card: Card) -> None:
-        """Take the lineages and common names of a model's labels."""
+        """Add the lineages and common names of a model's labels."""
         for node in Tree([label.taxon for label in card.labels], card.higher_taxa).nodes:
             self._known.setdefault((node.taxon.rank, node.taxon.scientific_name), node.taxon)
 
     def learn_common_names(self, names: Iterable[tuple[str | None, str | None, str | None]]) -> None:
-        """Take (rank, scientific name, common name) of taxa that no card describes: what people named."""
+        """Add (rank, scientific name, common name) of taxa that no card describes: those that people named."""
         for rank, name, common in names:
             if name and common and (rank or "", name) not in self._known:
                 self._known[(rank or "", name)] = bare_taxon(name, rank or "", common)
@@ -80,7 +80,7 @@ class TaxonIndex:
         return sorted({name for taxon in taxa for name in (taxon.scientific_name, taxon.common_name) if name})
 
     def _by_name(self, name: str) -> Taxon | None:
-        """People often leave the rank out."""
+        """The taxon of that name at any rank, since people often leave the rank out."""
         return next((taxon for (_, known), taxon in self._known.items() if known == name), None)
 
 

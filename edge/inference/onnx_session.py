@@ -7,12 +7,22 @@ from typing import Any
 
 import numpy as np
 
-# From 1.32 on, ONNX Runtime for Linux keeps a device id and a queue of usage events under ~/.cache, to send them to its
-# maker. A device in a forest reports to its owner alone. The runtime reads this once, when it is loaded; its own
-# function to disable the events comes too late.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 PROBE = Path(__file__).parents[1] / "models" / "int8-probe.onnx"
 """A model whose outputs are 0 where the int8 kernels sum exactly (made by export/quantization/int8_probe.py)."""
+
+
+def load_runtime() -> Any:
+    """The module `onnxruntime`, loaded without its usage events.
+
+    From 1.32 on, ONNX Runtime for Linux keeps a device id and a queue of usage events under ~/.cache, to send them to
+    its maker. A device in a forest reports to its owner alone. The runtime reads the variable once, when it is loaded;
+    its own function to disable the events comes too late. Loading takes a tenth of a second, which `--version` does
+    not need.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 def open_session(model: Path | bytes, threads: int = 0, profile: Path | None = None) -> Any:
@@ -20,9 +30,7 @@ def open_session(model: Path | bytes, threads: int = 0, profile: Path | None = N
 
     `profile` is the beginning of the path that a profile is written to.
     """
-    # Imported here because the runtime takes a tenth of a second to load, and `--version` does not need it.
-    import onnxruntime
-
+    onnxruntime = load_runtime()
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised as exceptions too
@@ -46,8 +54,6 @@ def overflows() -> bool:
 
     The processor's flags alone do not tell which kernels this build of the runtime chooses.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(PROBE), providers=["CPUExecutionProvider"])
+    session = load_runtime().InferenceSession(str(PROBE), providers=["CPUExecutionProvider"])
     pixels = np.full(session.get_inputs()[0].shape, 255, np.uint8)
     return any(error.any() for error in session.run(None, {"pixels": pixels}))

@@ -135,7 +135,7 @@ def _profile(path: Path, runs: int = 20) -> tuple[dict[str, int], dict[str, floa
 
 def _peak_bytes(path: Path | None) -> int:
     """Peak resident memory of a fresh process that runs the model; `None` measures the runtime without a model."""
-    code = "import sys, numpy, onnxruntime\n"
+    code = "import sys, numpy\nfrom edge.inference.onnx_session import load_runtime\nload_runtime()\n"
     if path is not None:
         code += (
             "from edge.inference.onnx_session import open_session\ns = open_session(sys.argv[1])\n"

@@ -1,14 +1,14 @@
-"""Bursts (frames of one trigger) and events (independent visits), kept up to date in the database.
+"""Grouping of frames into bursts (frames of one trigger) and independent events.
 
 A burst is a run of frames at one deployment, each within `burst_s` of the one before. An event is a run of bursts of
-one taxon at one deployment, each within the independence interval of the one before. Blank frames vote on nothing.
-A burst that the model could name only coarsely (a family, say) belongs to the visit of a finer taxon of the same line
-when there is one within the interval: the same animal, seen worse.
+one taxon at one deployment, each within the independence interval of the one before. Blank frames belong to no event.
+A burst that the model could name only coarsely (a family, say) joins the event of a finer taxon of the same lineage
+when there is one within the interval: it is the same animal, seen worse.
 
-The event's decision is made from the log-probabilities of its frames, summed and divided by their number: the ranking
-is that of the sum, the confidence that of one witness, for frames of one visit show the same pose, light and doubt. (On
-the 22 development sequences of several frames the starter model's events named a wrong taxon 4 times with the plain sum
-and lost 7 animals to `blank`, 3 and 2 with the sum over the root of the number, 1 and 0 with the mean.)
+The event's decision is made from the mean of its frames' log-probabilities: the ranking is that of their sum, the
+confidence that of a single frame, for frames of one event show the same pose, light and doubt. (On the 22 development
+sequences of several frames the starter model's events named a wrong taxon 4 times with the plain sum and lost 7 animals
+to `blank`, 3 and 2 with the sum over the root of the number, 1 and 0 with the mean.)
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 Deciders = Mapping[tuple[int, int | None], Decider]
 """Decision rules by model and configuration."""
 Unit = tuple[str, TaxonKey | None]
-"""What visits are told apart by: the kind, and for animals the taxon."""
+"""What separates events: the kind, and for animals the taxon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Rules:
     """When frames belong together."""
 
     interval_s: int = 1800
-    """Longest silence within an event; 30 minutes by custom."""
+    """Longest gap between frames of an event in seconds; 30 minutes by custom."""
     burst_s: int = 10
-    """Longest silence within a burst."""
+    """Longest gap between frames of a burst in seconds."""
     by_taxon: Mapping[str, int] = field(default_factory=dict)
     """Scientific name -> its own `interval_s`."""
 
@@ -74,7 +74,7 @@ def copied_together(deployment: NDArray[np.int32], at: Ints, undated: NDArray[np
 def chain(deployment: NDArray[np.int32], at: Ints, unit: NDArray[np.int32], interval_s: NDArray[np.int64]) -> Ints:
     """int64[N] number of each frame's event, for frames in any order; numbers follow deployment, unit and time.
 
-    `unit` tells visits apart, `interval_s` is the independence interval of each frame's unit.
+    `unit` separates events, `interval_s` is the independence interval of each frame's unit.
     """
     order = np.lexsort((at, unit, deployment))
     parted = (
@@ -102,7 +102,7 @@ def _runs(parted: NDArray[np.bool_], size: int) -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class EventMember:
-    """One frame's word on one taxon; blank frames give none."""
+    """One taxon, or people or a vehicle, in one frame; blank frames have none."""
 
     media: int
     at: int
@@ -126,7 +126,7 @@ class EventMember:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event: its frames and what is said of them together."""
+    """An event: its frames and the decision on all of them together."""
 
     members: tuple[EventMember, ...]
     kind: str
@@ -141,14 +141,14 @@ class Event:
 
 
 class Grouper:
-    """Puts the sightings of one deployment together; knows the models' labels and their deciders."""
+    """Groups the frames of one deployment; knows the models' labels and their decision rules."""
 
-    def __init__(self, book: TaxonIndex, deciders: Deciders, rules: Rules = DEFAULT_RULES) -> None:
-        self._book, self._deciders, self._rules = book, deciders, rules
+    def __init__(self, taxa: TaxonIndex, deciders: Deciders, rules: Rules = DEFAULT_RULES) -> None:
+        self._taxa, self._deciders, self._rules = taxa, deciders, rules
         self._lines: dict[TaxonKey, frozenset[TaxonKey]] = {}
 
     def events(self, members: Sequence[EventMember]) -> list[Event]:
-        """Events of one deployment; `sightings` in order of time, all of them within reach of each other given."""
+        """Events of one deployment; `members` in order of time, with all frames within reach of each other."""
         if not members:
             return []
         at = np.array([s.at for s in members], np.int64)
@@ -169,7 +169,7 @@ class Grouper:
         return [self._decide([members[i] for i in places], settled[places[0]]) for places in grouped.values()]
 
     def _vote(self, members: Sequence[EventMember], places: list[int]) -> dict[int, Unit]:
-        """What each frame of one burst counts for: people's word first, else one answer of all frames together."""
+        """What each frame of one burst counts for: what people saw, else one decision on all its frames."""
         said = list(dict.fromkeys(members[i].key for i in places if members[i].human))
         units = {}
         animals = [i for i in places if members[i].kind in ("animal", "unknown") and not members[i].human]
@@ -195,7 +195,7 @@ class Grouper:
         return _most_voted(members).key
 
     def _adopt(self, at: Ints, units: dict[int, Unit]) -> dict[int, Unit]:
-        """Coarse answers join the nearest finer one of their line within the interval; the finest are settled first."""
+        """Coarse decisions join the nearest finer one of their lineage within the interval; the finest come first."""
         held: dict[Unit, list[int]] = defaultdict(list)
         for place, unit in units.items():
             held[unit].append(place)
@@ -210,7 +210,7 @@ class Grouper:
         return settled
 
     def _nearest(self, at: int, times: list[tuple[Ints, Unit]]) -> Unit | None:
-        """The unit that was seen closest to a moment, of those within their interval."""
+        """The unit that was recorded closest to a moment, of those within their interval."""
         best: tuple[int, str, Unit] | None = None
         for there, unit in times:
             near = int(np.searchsorted(there, at))
@@ -232,8 +232,10 @@ class Grouper:
             answer: Decision | EventMember = pooled
         else:
             answer = _most_voted([s for s in members if s.key == unit] or members)
-            if answer.key != unit and key is not None:  # what the frames said together, and none of them alone
-                taxon = self._book.taxa[self._book.code(*key)]
+            if (
+                answer.key != unit and key is not None
+            ):  # decided together, by none alone
+                taxon = self._taxa.taxa[self._taxa.code(*key)]
                 confidence = float(np.mean([s.confidence or 0.0 for s in members]))
                 return Event(
                     tuple(members), kind, key[1], key[0], taxon.common_name, *common, confidence, "rolled_up", False
@@ -251,7 +253,7 @@ class Grouper:
         )
 
     def _pooled(self, members: list[EventMember]) -> Decision | None:
-        """One decision from summed log-probabilities, when one model answered all frames and its card can be read."""
+        """One decision from pooled log-probabilities, when one model classified all frames and its card can be read."""
         pairs = {s.answered_by for s in members}
         pair = pairs.pop() if len(pairs) == 1 else None
         decider = self._deciders.get(pair) if pair is not None else None
@@ -261,7 +263,7 @@ class Grouper:
         return decider.decide(pool(np.stack(rows)))
 
     def _fits(self, decision: Decision, unit: Unit) -> bool:
-        """Whether the frames' decision together is of the line that they were put together for."""
+        """Whether the pooled decision is of the lineage that the frames were grouped by."""
         if decision.kind != unit[0]:
             return False
         own: Unit = ("animal", (decision.rank or "", decision.taxon)) if decision.taxon else (decision.kind, None)
@@ -277,12 +279,12 @@ class Grouper:
         if key is None:
             return frozenset()
         if key not in self._lines:
-            self._lines[key] = frozenset(lineage_of(self._book.taxa[self._book.code(*key)]))
+            self._lines[key] = frozenset(lineage_of(self._taxa.taxa[self._taxa.code(*key)]))
         return self._lines[key]
 
 
 def _most_voted(members: list[EventMember]) -> EventMember:
-    """The surest sighting of the answer with the largest summed confidence."""
+    """The member with the highest confidence, of the decision with the largest summed confidence."""
     votes: dict[Unit, float] = defaultdict(float)
     for s in members:
         votes[s.key] += s.confidence or 1e-6
