@@ -1,4 +1,4 @@
-"""Where a report goes: never half a file in place of a whole one."""
+"""Destination of a report: files are replaced only when the new one is complete."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from typing import BinaryIO, TextIO
 from edge.report.errors import ReportError
 
 ERRORS = "backslashreplace"
-"""What becomes of bytes in names that are no UTF-8."""
+"""How bytes of names that are not UTF-8 are written."""
 
 
 def utf8(text: str) -> bytes:
@@ -71,7 +71,7 @@ class Output:
             try:
                 yield text
             finally:
-                text.detach()  # `file` is not ours to close
+                text.detach()  # the caller closes `file`
 
     def folder(self) -> Path:
         """The folder that --out named, made if need be."""

@@ -1,4 +1,4 @@
-"""Processes beside a long report: how many, how they are made, how they end."""
+"""Worker processes for long reports."""
 
 import multiprocessing
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def processors() -> int:
-    """How many there are for us; 1 where a process cannot be forked safely."""
+    """Number of usable processors; 1 where a process cannot be forked safely."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
@@ -25,6 +25,6 @@ def forking() -> Iterator[Any]:
         yield multiprocessing.get_context("fork")
 
 
-def leave_ctrl_c() -> None:
-    """In a process beside: Ctrl-C is for the one that ends this one."""
+def ignore_ctrl_c() -> None:
+    """In a worker process: Ctrl-C is handled by the main process, which ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,7 +11,7 @@ from edge.report.analysis.sampling_effort import Effort, total_nights
 from edge.report.read.local_time import DAY_S
 
 REPLICATES = 1000
-SITES_FOR_BOOTSTRAP = 5  # with fewer cameras, resampling cameras says nothing: nights are resampled
+SITES_FOR_BOOTSTRAP = 5  # with fewer cameras, nights are resampled instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Abundance:
 
 
 def resampled_unit(efforts: Sequence[Effort]) -> str:
-    """What the intervals come from."""
+    """The unit that is resampled for the intervals."""
     return "deployments" if sum(e.trap_nights > 0 for e in efforts) >= SITES_FOR_BOOTSTRAP else "trap-nights"
 
 

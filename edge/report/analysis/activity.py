@@ -17,7 +17,7 @@ Floats = NDArray[np.floating[Any]]
 
 MINUTES = 1440
 _SAMPLE_BIN_MINUTES = 5
-LEAST_EVENTS = 10  # below, a curve says more of the kernel than of the animal
+LEAST_EVENTS = 10  # with fewer, the curve shows the kernel more than the animal
 LARGE_SAMPLE = 75
 REPLICATES = 999
 _MOMENTS = 3
@@ -26,7 +26,7 @@ _ADJUST_SMALL = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How far two activity patterns are the same: 0 never at the same time of day, 1 always."""
+    """Overlap of two activity patterns: 0 when they share no time of day, 1 when they are equal."""
 
     dhat1: float
     dhat4: float

@@ -1,4 +1,4 @@
-"""How far the model and people agree, from the frames that a person looked at."""
+"""Agreement of the model with people, measured on the reviewed frames."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -39,27 +39,27 @@ class TaxonAgreement:
     name: str
     scientific_name: str
     precision: Share
-    """Of the frames that the model called so."""
+    """Share of the frames with the model's decision for it that people call so as well."""
     recall: Share
-    """Of the frames that people called so."""
+    """Share of the frames that people call so with the same decision of the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """All reviewed frames that the model had answered."""
+    """Agreement in all reviewed frames that the model classified."""
 
     frames: int
     same: Share
     """The same kind and the same taxon."""
     coarser: Share
-    """The right line, named less finely by the model."""
+    """The model named a higher taxon of what people named."""
     taxa: tuple[TaxonAgreement, ...]
 
 
 def agreement(study: Study) -> Agreement | None:
-    """Precision and recall by taxon; `None` when nobody has looked yet.
+    """Precision and recall by taxon; `None` when no frame is reviewed.
 
-    It is a sample of what was reviewed: frames chosen for their low confidence make the model look worse than it is.
+    Frames that were chosen for review for their low confidence make the model seem worse than it is.
     """
     pairs, taxa = study.survey.pairs, study.survey.taxa
     if not len(pairs):
@@ -78,15 +78,15 @@ def agreement(study: Study) -> Agreement | None:
         if code < 0 or taxa[code].rank != "species":
             continue
         both = int((same & (human == code)).sum())
-        said, seen = int((machine == code).sum()), int((human == code).sum())
-        if max(said, seen) >= LEAST_FRAMES:
+        by_model, by_people = int((machine == code).sum()), int((human == code).sum())
+        if max(by_model, by_people) >= LEAST_FRAMES:
             taxon = taxa[code]
             found.append(
                 TaxonAgreement(
                     taxon.common_name or taxon.scientific_name,
                     taxon.scientific_name,
-                    Share(both, said),
-                    Share(both, seen),
+                    Share(both, by_model),
+                    Share(both, by_people),
                 )
             )
     found.sort(key=lambda item: (-item.recall.of, item.scientific_name))

@@ -22,18 +22,18 @@ class Events:
     """UTC."""
     end: Seconds
     local_start: Seconds
-    """What a clock at the camera showed."""
+    """Local time at the camera."""
     frames: Codes
-    """Frames that show it."""
+    """Number of its frames."""
     count: Codes
-    """Most animals in one frame; 0 where nobody counted."""
+    """Most animals in one frame; 0 where they were not counted."""
     confidence: Floats
-    """NaN for what people said."""
+    """NaN for events that people named."""
     human: Flags
     clock_good: Flags
-    """Whether the time can be trusted for the day and the hour; gaps between frames can be in any case."""
+    """Whether day and hour can be trusted. Intervals between frames can be trusted in any case."""
     of_record: Codes
-    """For each entry of `Survey.records` the place of its event, -1 for none; not one for each event."""
+    """One entry for each of `Survey.records`: the place of its event, -1 for none."""
 
     def __len__(self) -> int:
         return len(self.start)

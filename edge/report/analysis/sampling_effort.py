@@ -1,4 +1,4 @@
-"""Trap-nights: the days on which a camera is known, or has to be believed, to have watched."""
+"""Trap-nights: the days on which each camera was working, as far as that is known."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,13 +18,13 @@ HEARTBEATS_MISSED = 4
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long one deployment watched. Days are counted since 1970-01-01, in the deployment's zone."""
+    """Sampling effort of one deployment. Days are counted since 1970-01-01, in the deployment's zone."""
 
     first_day: int
     active: NDArray[np.bool_]
     """bool[days] from `first_day`: True where the camera watched at least part of the day."""
     gaps: tuple[tuple[int, int], ...]
-    """(from, to) in local seconds: neither a frame nor a heartbeat, although the box should have been alive."""
+    """(from, to) in local seconds: neither a frame nor a heartbeat, although the device should have been running."""
     start_given: bool
     end_given: bool
 
@@ -71,7 +71,7 @@ def _of_deployment(survey: Survey, place: int, deployment: Deployment) -> Effort
     end = deployment.end_at if given_end else int(signs.max())
     if end < start:
         return NO_EFFORT
-    # A deployment given to last until next spring has not watched until then yet.
+    # A deployment whose set end lies in the future has not been working until then yet.
     if given_end and beats is not None and len(beats.at) and end > int(signs.max()) + DAY_S:
         end = int(signs.max())
     signs = signs[(signs >= start) & (signs <= end)]
@@ -85,17 +85,17 @@ def _of_deployment(survey: Survey, place: int, deployment: Deployment) -> Effort
 
 
 def _beats(survey: Survey, place: int) -> Heartbeats | None:
-    """Heartbeats of the box that most of the deployment's frames came from."""
-    boxes = survey.frames.database[survey.frames.deployment == place]
-    if not len(boxes):
+    """Heartbeats of the device that most of the deployment's frames came from."""
+    devices = survey.frames.database[survey.frames.deployment == place]
+    if not len(devices):
         return None
-    beats = survey.heartbeats[int(np.bincount(boxes).argmax())]
+    beats = survey.heartbeats[int(np.bincount(devices).argmax())]
     return beats if len(beats.at) > 1 else None
 
 
 def _gaps(signs: NDArray[np.int64], beats: Heartbeats, start: int, end: int) -> list[tuple[int, int]]:
     limit = max(LEAST_GAP_S, HEARTBEATS_MISSED * float(np.median(np.diff(beats.at))))
-    # Before the first heartbeat the box may not have been there to give one.
+    # Before the first heartbeat the device may not have been installed.
     edges = np.concatenate([[max(start, int(beats.at[0]))], signs[signs >= beats.at[0]], [end]])
     silent = np.flatnonzero(np.diff(edges) > limit)
     return [(int(edges[i]), int(edges[i + 1])) for i in silent]

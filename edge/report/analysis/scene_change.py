@@ -1,4 +1,4 @@
-"""Whether a camera still looks at the same scene: what stands still is compared from day to day.
+"""Find cameras that were moved or covered, by comparing their backgrounds from day to day.
 
 Frames carry a grey miniature (`edge.image.scene_features`). The median of a day's miniatures is the background; a
 camera that was moved shows another one for good, a covered lens shows none.
@@ -24,7 +24,7 @@ _MINIATURE_BYTES = 192
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From `day` on (local, since 1970-01-01) things look different."""
+    """A change of the background that begins on `day` (local, since 1970-01-01)."""
 
     kind: Literal["moved", "covered"]
     day: int

@@ -1,4 +1,4 @@
-"""A survey with everything that several reports work out of it."""
+"""A survey with the events, efforts and species table that several reports use."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +17,7 @@ from edge.settings import Project
 
 @dataclass
 class Study:
-    """What is asked, what is there, and what follows from it; worked out when first wanted."""
+    """The survey with its filters and rules; results are computed when first used."""
 
     survey: Survey
     selection: Selection = field(default_factory=Selection)

@@ -77,8 +77,8 @@ def _write_package(study: Study, folder: Path, output: Output) -> int:
         first, last = np.searchsorted(study.survey.records.frame[records], [frame[0], frame[-1] + 1])
         digests = [seen[at][1] for at in np.searchsorted(frame, study.survey.records.frame[records[first:last]])]
         media = _media_columns(study, paths, frame, seen)
-        said = _observation_columns(study, details, records[first:last], digests, blank_event)
-        return utf8(csv_lines(media, MEDIA)), utf8(csv_lines(said, OBSERVATIONS))
+        observations = _observation_columns(study, details, records[first:last], digests, blank_event)
+        return utf8(csv_lines(media, MEDIA)), utf8(csv_lines(observations, OBSERVATIONS))
 
     with (
         ColumnFile(folder / "media.csv", MEDIA) as media_file,
@@ -90,8 +90,8 @@ def _write_package(study: Study, folder: Path, output: Output) -> int:
             output.progress(f"{(done + 1) * CHUNK} of {len(frames)} frames")
         observations_file.write(_event_columns(study))
         observations_file.write(_blank_event_columns(study, blank_event))
-    said = json.dumps(descriptor(study, periods), ensure_ascii=False, indent=2)
-    (folder / "datapackage.json").write_text(said + "\n", "utf-8")
+    text = json.dumps(descriptor(study, periods), ensure_ascii=False, indent=2)
+    (folder / "datapackage.json").write_text(text + "\n", "utf-8")
     lost = int((~dated & (study.survey.frames.status == CLASSIFIED)).sum())
     if lost:
         output.warn(f"{lost} frames without a time are not in the package: the standard wants a time for each")
@@ -181,7 +181,7 @@ def _observation_columns(
         f"event-{e + 1}" if e >= 0 else f"blank-{b + 1}" if b >= 0 else None
         for e, b in zip(event.tolist(), np.where(records.kind[part] == BLANK, blank, -1).tolist(), strict=True)
     ]
-    said = details.fetch("observation", "classified_at", frame, records.observation[part])
+    classified_at = details.fetch("observation", "classified_at", frame, records.observation[part])
     columns = {
         "observationID": [f"{m}-{i}" for m, i in zip(media, records.observation[part].tolist(), strict=True)],
         "deploymentID": picked([d.name for d in survey.deployments], frames.deployment[frame]),
@@ -195,7 +195,7 @@ def _observation_columns(
         "count": _counts(records.count[part]),
         "classificationMethod": picked(list(METHODS), records.human[part].astype(np.int8)),
         "classifiedBy": details.classified_by(part),
-        "classificationTimestamp": [at[:19] + "+00:00" if at[-1:] == "Z" else at for at, _ in said],
+        "classificationTimestamp": [at[:19] + "+00:00" if at[-1:] == "Z" else at for at, _ in classified_at],
         "classificationProbability": _probabilities(records.confidence[part]),
         "observationTags": picked([f"reason:{name}" if name else None for name in REASONS], records.reason[part]),
     }

@@ -1,4 +1,4 @@
-"""What a Camtrap DP package says of itself, and what of it only a person knows."""
+"""datapackage.json of a Camtrap DP package, and the keys that only a person can fill in."""
 
 import json
 from collections.abc import Iterable

@@ -49,7 +49,7 @@ def effort_matrix(study: Study, sites: list[int], occasion_days: int) -> tuple[l
 def histories(
     study: Study, taxon: int, sites: list[int], starts: list[int], effort: NDArray[np.int64], occasion_days: int
 ) -> list[list[Any]]:
-    """One row for each site of 1, 0 or `NA`. An occasion with a record was watched, whatever the effort says."""
+    """One row for each site of 1, 0 or `NA`. An occasion with a record counts as watched, whatever the effort."""
     events = study.events
     mine = events.animals & events.clock_good & (events.taxon == taxon)
     table: NDArray[Any] = np.where(effort > 0, 0, -1)

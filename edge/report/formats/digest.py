@@ -1,4 +1,4 @@
-"""`edge-report digest`: a day in the bytes of a text message, or as JSON for MQTT."""
+"""`edge-report digest`: one day in the bytes of a text message, or as JSON for MQTT."""
 
 import json
 import unicodedata
@@ -91,5 +91,5 @@ def _ascii(text: str) -> str:
 
 
 def _short(name: str) -> str:
-    """The last word of a common name tells most: `plains zebra` -> `zebra`."""
+    """The final part of a common name, its noun: `plains zebra` -> `zebra`."""
     return _ascii(name).split()[-1][:9]

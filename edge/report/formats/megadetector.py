@@ -1,6 +1,6 @@
 """`edge-report megadetector`: MegaDetector batch results, format 1.6, that Timelapse and most tools read.
 
-Frames without a detector's boxes get one box: the region that drew the model's attention, else the whole frame.
+Frames without a detector's boxes get one box: the attention crop, else the whole frame.
 `unknown` is a category of its own, for an empty list would call such a frame blank.
 """
 
@@ -33,7 +33,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 @dataclass(frozen=True, slots=True)
 class _Classes:
-    """Numbers of everything that may appear as a classification: what the models know, and kinds."""
+    """Numbers of all possible classifications: the taxa that the models know, and the kinds."""
 
     ids: dict[str, str]
     descriptions: dict[str, str]
@@ -59,11 +59,11 @@ def _description(taxon: Taxon) -> str:
 def write(study: Study, output: Output) -> Written:
     """Write the file; long ones are streamed."""
     survey = study.survey
-    answered = np.zeros(len(survey.frames), bool)
-    answered[survey.records.frame] = True
-    # A frame whose answer is left out (a filter) is left out too: an empty list would call it blank.
+    labelled = np.zeros(len(survey.frames), bool)
+    labelled[survey.records.frame] = True
+    # A frame whose decision is filtered out is left out too: an empty list would call it blank.
     status = survey.frames.status
-    wanted = np.flatnonzero((answered & (status == CLASSIFIED)) | (status == UNREADABLE)).astype(np.int32)
+    wanted = np.flatnonzero((labelled & (status == CLASSIFIED)) | (status == UNREADABLE)).astype(np.int32)
     with Details(survey) as details:
         classes, paths = _Classes.of(survey, details), PublicPaths.of(study, details)
 
@@ -93,7 +93,7 @@ def write(study: Study, output: Output) -> Written:
 def _images(
     study: Study, details: Details, classes: _Classes, paths: PublicPaths, frame: NDArray[np.int32]
 ) -> Iterator[str]:
-    """JSON texts of some frames that have an answer or a failure."""
+    """JSON texts of some frames that have a decision or a failure."""
     records, frames = study.survey.records, study.survey.frames
     names = [
         paths.public(path, deployment)
@@ -103,7 +103,7 @@ def _images(
     boxes = details.boxes(frame)
     firsts = np.searchsorted(records.frame, frame, side="left")
     lasts = np.searchsorted(records.frame, frame, side="right")
-    said = _Said.of(study, details, classes, int(firsts[0]), int(lasts[-1]))
+    decisions = _Decisions.of(study, details, classes, int(firsts[0]), int(lasts[-1]))
     unreadable = frames.status[frame] == UNREADABLE
     failures = iter(details.fetch("media", f"coalesce(reason, '{MediaStatus.UNREADABLE}')", frame[unreadable]))
     dated = (frames.at[frame] != NO_TIME).tolist()
@@ -113,38 +113,38 @@ def _images(
         if failed:
             rest = f'"failure":{_encode(next(failures)[0])},"detections":null'
         else:
-            found = [d for record in range(first, last) for d in said.detections(record, boxes[i])]
+            found = [d for record in range(first, last) for d in decisions.detections(record, boxes[i])]
             rest = f'"detections":[{",".join(found)}]'
         yield f'{{"file":{_encode(names[i])},{taken}{rest}}}'
 
 
-class _Said:
-    """Answers of a run of records with their candidates."""
+class _Decisions:
+    """Decisions of a run of records, with their candidates and crops."""
 
     def __init__(self, study: Study, classes: _Classes) -> None:
         self._study = study
         self._classes = classes
         self._names = [taxon.scientific_name for taxon in study.survey.taxa]
         self._candidates: dict[int, list[tuple[str, float]]] = {}
-        self._regions: dict[int, tuple[float, ...]] = {}
+        self._crops: dict[int, tuple[float, ...]] = {}
 
     @classmethod
-    def of(cls, study: Study, details: Details, classes: _Classes, start: int, end: int) -> "_Said":
-        said = cls(study, classes)
+    def of(cls, study: Study, details: Details, classes: _Classes, start: int, end: int) -> "_Decisions":
+        decisions = cls(study, classes)
         records = study.survey.records
         part = start + np.flatnonzero((records.kind[start:end] != BLANK) & ~records.human[start:end])
         for record, taxon, probability in details.candidates(part):
-            said._candidates.setdefault(record, []).append((taxon, probability))
+            decisions._candidates.setdefault(record, []).append((taxon, probability))
         shown = details.fetch(
             "observation", "box_x, box_y, box_width, box_height", records.frame[part], records.observation[part]
         )
-        said._regions = {
+        decisions._crops = {
             record: box[:4] for record, box in zip(part.tolist(), shown, strict=True) if box[0] is not None
         }
-        return said
+        return decisions
 
     def detections(self, record: int, boxes: list[tuple[Any, ...]]) -> list[str]:
-        """JSON texts of what one record says was there."""
+        """JSON texts of the detections of one record."""
         records, ids = self._study.survey.records, self._classes.ids
         kind, human = int(records.kind[record]), bool(records.human[record])
         if kind == BLANK:
@@ -164,7 +164,7 @@ class _Said:
         drawn = [b for b in boxes if bool(b[0]) == human and (not human or b[1] == KINDS[kind])]
         found = [(_CATEGORY_OF_KIND[b[1]], 1.0 if b[7] is None else float(b[7]), b[3:7]) for b in drawn]
         if all(other != category for other, _, _ in found):
-            found.insert(0, (category, confidence, self._regions.get(record, WHOLE_FRAME)))
+            found.insert(0, (category, confidence, self._crops.get(record, WHOLE_FRAME)))
         return [
             f'{{"category":"{other}","conf":{_number(sure)},"bbox":[{",".join(map(_number, box))}]'
             f"{extra if other == category else ''}}}"

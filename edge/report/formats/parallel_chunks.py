@@ -1,4 +1,4 @@
-"""Long tables by the chunk: each chunk's text is made in a process of its own, on as many as there are processors."""
+"""Long tables in chunks, whose text is made by several processes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from edge.report.analysis.study import Study
 from edge.report.formats.observation_table import CHUNK, Columns, long_table
-from edge.report.processes import forking, leave_ctrl_c, processors
+from edge.report.processes import forking, ignore_ctrl_c, processors
 from edge.report.read.details import Details
 from edge.report.read.survey import Survey
 
@@ -55,7 +55,7 @@ def _forked(workers: int, survey: Survey) -> Any:
 
 def _begin(survey: Survey) -> None:
     global _details
-    leave_ctrl_c()
+    ignore_ctrl_c()
     _details = Details(survey).__enter__()  # until the process ends
 
 

@@ -15,7 +15,7 @@ _REPEATED = ("deployment", "kind", "scientific_name", "rank", "common_name", "re
 
 
 def write(study: Study, output: Output) -> Written:
-    """Write one file; `captured_at` is local time as text with its offset, so that no reader moves it."""
+    """Write one file; `captured_at` is local time as text with its offset, so that no reader converts it."""
     try:
         import pyarrow as pa  # type: ignore[import-untyped,import-not-found,unused-ignore]
         from pyarrow import parquet

@@ -1,4 +1,4 @@
-"""File names that may leave the device: relative to what all frames share, and nothing of the machine above that."""
+"""File names for exports: relative to the folder that all frames share, without the folders above it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Where sensitive species live is not told more closely than it may be."""
+"""Coarser coordinates for cameras that recorded sensitive species."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -6,7 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from edge.database.taxon_index import lineage_of
+from edge.inference.taxonomy import Taxon
 from edge.report.read.survey import ANIMAL, Survey
+
+
+def _names(taxon: Taxon) -> set[str]:
+    """Names of a taxon and its ancestors in lower case."""
+    return {taxon.common_name.lower(), *(name.lower() for _, name in lineage_of(taxon))}
 
 
 def obscure(survey: Survey, km: float, sensitive: Iterable[str]) -> Survey:
@@ -16,10 +22,7 @@ def obscure(survey: Survey, km: float, sensitive: Iterable[str]) -> Survey:
     """
     names = {name.strip().lower() for name in sensitive}
     records, frames = survey.records, survey.frames
-    marked = np.array(
-        [bool(names & {name.lower() for _, name in lineage_of(taxon)} | (names & {taxon.common_name.lower()}))
-         for taxon in survey.taxa] or [False]
-    )  # fmt: skip
+    marked = np.array([bool(names & _names(taxon)) for taxon in survey.taxa] or [False])
     seen = (records.kind == ANIMAL) & (records.taxon >= 0) & marked[records.taxon]
     seen |= (records.event_taxon >= 0) & marked[records.event_taxon]
     with_sensitive = set(frames.deployment[records.frame[seen]].tolist())

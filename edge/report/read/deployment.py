@@ -1,4 +1,4 @@
-"""A camera at one place for one period, as databases and the configuration together know it."""
+"""A deployment as the databases and the configuration describe it together."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ _KM_PER_DEGREE = 111.2
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is known of a deployment; `None` where nobody said."""
+    """A deployment; `None` stands for what is not known."""
 
     name: str
     latitude: float | None = None
@@ -21,13 +21,13 @@ class Deployment:
     zone_known: bool = False
     """False when the zone is the host's or UTC for want of a better one."""
     start_at: int = NO_TIME
-    """UTC seconds; `NO_TIME` when nobody said."""
+    """UTC seconds; `NO_TIME` when it is not set."""
     end_at: int = NO_TIME
     named: bool = True
     """False for the frames of a database that belong to no named deployment."""
 
     uncertainty_m: int | None = None
-    """Of coordinates that were coarsened on purpose."""
+    """Uncertainty of coordinates that were coarsened on purpose."""
     precision_deg: float | None = None
 
     @property
@@ -35,7 +35,7 @@ class Deployment:
         return self.latitude is not None and self.longitude is not None
 
     def obscured(self, km: float) -> "Deployment":
-        """With coordinates moved to the middle of a square of `km` kilometres that holds them.
+        """The deployment with coordinates in the middle of a square of `km` kilometres that contains them.
 
         The square's grid is the same for all deployments, so nothing can be learned from several of them.
         """

@@ -68,20 +68,20 @@ class Details:
         return os.path.commonpath(folders) if folders and all(f.startswith("/") for f in folders) else ""
 
     def classified_by(self, part: slice | NDArray[np.int64]) -> list[str]:
-        """Who answered, for some records."""
+        """The model or the person behind each of some records."""
         records = self._survey.records
         model = records.model[part]
-        answers: list[str] = picked([*(model.title for model in self._survey.models), ""], model)
+        names: list[str] = picked([*(model.title for model in self._survey.models), ""], model)
         unnamed = np.flatnonzero(model < 0)
         if len(unnamed):
             frames = records.frame[part][unnamed]
-            said = self.fetch("observation", "classified_by", frames, records.observation[part][unnamed])
-            for place, (name, _) in zip(unnamed.tolist(), said, strict=True):
-                answers[place] = name
-        return answers
+            named = self.fetch("observation", "classified_by", frames, records.observation[part][unnamed])
+            for place, (name, _) in zip(unnamed.tolist(), named, strict=True):
+                names[place] = name
+        return names
 
     def candidates(self, part: NDArray[np.int64]) -> Iterator[tuple[int, str, float]]:
-        """(place of the record, taxon, probability) of the top answers of some records."""
+        """(place of the record, taxon, probability) of the top predictions of some records."""
         records = self._survey.records
         databases = self._survey.frames.database[records.frame[part]]
         for database in np.unique(databases).tolist():
@@ -93,7 +93,7 @@ class Details:
                     yield places[id_], taxon, probability
 
     def candidate_names(self) -> list[str]:
-        """All that candidates are called."""
+        """The names of all candidates."""
         return [name for db in self._open for (name,) in db.execute("SELECT DISTINCT taxon FROM candidate")]
 
     def boxes(self, frames: NDArray[np.int32]) -> list[list[tuple[Any, ...]]]:

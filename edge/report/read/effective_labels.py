@@ -40,13 +40,13 @@ class Preferred:
 
 @dataclass(frozen=True, slots=True)
 class EffectiveLabels:
-    """What counts for the frames of one database; `frame` is the place of the frame in the order read."""
+    """The labels that count in one database; `frame` is the place of the frame in the order read."""
 
     records: Records
     pairs: Pairs
     people: NDArray[np.int32]
     boxed: bool
-    """Whether a detector or a person drew any box."""
+    """Whether a detector or a person drew any bounding box."""
 
     @classmethod
     def none(cls) -> "EffectiveLabels":
@@ -270,7 +270,7 @@ def _no_events(size: int) -> tuple[Array, Array, Array]:
 
 
 def _pairs(human: Records, machine: Records) -> Pairs:
-    """Person against model; of several taxa that a person saw, the one that the model named, else the first."""
+    """Labels of people and models for the same frames; of several taxa of a person the one that the model named."""
     place = np.searchsorted(machine.frame, human.frame)
     both = (
         (place < len(machine)) & (machine.frame[np.minimum(place, len(machine) - 1)] == human.frame)

@@ -1,4 +1,4 @@
-"""What part of the databases a report is about."""
+"""The filters of a report: period, deployments, species, confidence, review and model."""
 
 import re
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class Selection:
     species: tuple[str, ...] = ()
     """Scientific or common names of any rank; what lies below a named taxon is meant too."""
     min_confidence: float = 0.0
-    """0..1; answers of the model below it are left out, what people saw never is."""
+    """0..1; decisions of models below it are left out, labels of people never are."""
     reviewed: bool = False
-    """Only frames that a person looked at."""
+    """Only frames that a person reviewed."""
     model: str = ""
-    """Name, `name version` or start of the sha256 of the model whose answers count; empty: the newest run's."""
+    """Name, `name version` or start of the sha256 of the model whose decisions count; empty: the newest run's."""
 
     def describe(self) -> list[str]:
         """One short phrase for each filter in use."""

@@ -49,15 +49,24 @@ def load(
     `overrides` are the tables [deployment.ID] of the configuration; they override what the databases say.
     Raises `ReportError` for a path that is no detections database.
     """
-    book, models, places = TaxonIndex(), list[Model](), Places()
+    taxon_index, models, places = TaxonIndex(), list[Model](), Places()
     parts = []
     for number, path in enumerate(paths):
         progress(f"reading {path.name}" + (f" ({number + 1} of {len(paths)})" if len(paths) > 1 else ""))
-        with connect_with_help(path, read_observations) as (connection, said):
+        with connect_with_help(path, read_observations) as (connection, observations):
             try:
                 parts.append(
                     read_database(
-                        connection, said, path, len(paths) > 1, book, models, places, selection, rules, progress
+                        connection,
+                        observations,
+                        path,
+                        len(paths) > 1,
+                        taxon_index,
+                        models,
+                        places,
+                        selection,
+                        rules,
+                        progress,
                     )
                 )
             except sqlite3.DatabaseError as error:
@@ -67,8 +76,8 @@ def load(
     deployments = _deployments(places, overrides or {}, time_zone)
     for zone in sorted(places.unknown_zones):
         warn(f"the time zone {zone!r} of the database is not known here and is not used; --time-zone sets another")
-    survey = _merge(tuple(paths), parts, deployments, book, models, frozenset(places.prompt))
-    return select(survey, selection, book)
+    survey = _merge(tuple(paths), parts, deployments, taxon_index, models, frozenset(places.prompt))
+    return select(survey, selection, taxon_index)
 
 
 def _deployments(
@@ -105,20 +114,20 @@ def _merge(
     paths: tuple[Path, ...],
     parts: list[Part],
     deployments: tuple[Deployment, ...],
-    book: TaxonIndex,
+    taxon_index: TaxonIndex,
     models: list[Model],
     live: frozenset[str],
 ) -> Survey:
     sizes = [len(part.media) for part in parts]
     starts = np.cumsum([0, *sizes])
-    answers = EffectiveLabels.stacked(
-        [part.answers.moved(int(start)) for part, start in zip(parts, starts, strict=False)]
+    labels = EffectiveLabels.stacked(
+        [part.labels.moved(int(start)) for part, start in zip(parts, starts, strict=False)]
     )
     deployment = joined([part.deployment for part in parts], np.int32)
     at = joined([part.at for part in parts], np.int64)
     doubt = joined([part.doubt for part in parts], np.int16)
     undated = ((doubt & doubt_bit(ClockDoubt.NO_EXIF)) != 0) & (at != NO_TIME)
-    copied = copied_together(deployment, at, undated) | _odd_ones(deployment, undated)
+    copied = copied_together(deployment, at, undated) | _without_exif_among_others(deployment, undated)
     at = np.where(copied, NO_TIME, at)
     local = np.full(len(at), NO_TIME, np.int64)
     for place, camera in enumerate(deployments):
@@ -136,7 +145,7 @@ def _merge(
     )
     kept = np.ones(len(frames), bool)
     if len(parts) > 1:
-        kept = _first_of_each(np.concatenate([part.digests for part in parts]), frames, answers)
+        kept = _first_of_each(np.concatenate([part.digests for part in parts]), frames, labels)
     duplicates = int((~kept).sum())
     order = np.lexsort((frames.media, frames.at, frames.deployment))
     order = order[kept[order]]
@@ -147,13 +156,13 @@ def _merge(
     survey = Survey(
         paths=paths,
         deployments=deployments,
-        taxa=tuple(book.taxa),
+        taxa=tuple(taxon_index.taxa),
         models=tuple(models),
         frames=frames,
-        records=answers.records,
-        pairs=answers.pairs,
-        people=answers.people,
-        boxed=answers.boxed,
+        records=labels.records,
+        pairs=labels.pairs,
+        people=labels.people,
+        boxed=labels.boxed,
         heartbeats=tuple(part.heartbeats for part in parts),
         problems=tuple(problems),
         status_counts=dict(counts),
@@ -164,28 +173,28 @@ def _merge(
     return rearranged(survey, order)
 
 
-def _odd_ones(deployment: NDArray[np.int32], undated: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Frames without EXIF among many that have it: something was done to the file, and its time is of that."""
+def _without_exif_among_others(deployment: NDArray[np.int32], undated: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Frames without EXIF where most have it: the file was changed, and its time is that of the change."""
     cameras = int(deployment.max(initial=-1)) + 1
     share = np.bincount(deployment, undated, cameras) / np.maximum(np.bincount(deployment, minlength=cameras), 1)
     return np.asarray(undated & (share[deployment] < 0.5))
 
 
-def _first_of_each(digests: NDArray[np.uint64], frames: Frames, answers: EffectiveLabels) -> NDArray[np.bool_]:
-    """Of frames of the same content one: what a person looked at, else what was classified, else the first."""
-    seen_by_people = np.zeros(len(frames), bool)
-    seen_by_people[answers.records.frame[answers.records.human]] = True
-    order = np.lexsort((frames.database, frames.status != CLASSIFIED, ~seen_by_people, digests[:, 1], digests[:, 0]))
+def _first_of_each(digests: NDArray[np.uint64], frames: Frames, labels: EffectiveLabels) -> NDArray[np.bool_]:
+    """bool[frames]: one of the frames with the same content: a reviewed one, else a classified one, else the first."""
+    reviewed = np.zeros(len(frames), bool)
+    reviewed[labels.records.frame[labels.records.human]] = True
+    order = np.lexsort((frames.database, frames.status != CLASSIFIED, ~reviewed, digests[:, 1], digests[:, 0]))
     sorted_ = digests[order]
     first = np.ones(len(order), bool)
     first[1:] = (sorted_[1:] != sorted_[:-1]).any(axis=1)
     kept = np.zeros(len(order), bool)
     kept[order[first]] = True
-    return np.asarray(kept | (frames.status != CLASSIFIED))  # what was not scored has no content that can be trusted
+    return np.asarray(kept | (frames.status != CLASSIFIED))
 
 
 def rearranged(survey: Survey, order: NDArray[np.int64]) -> Survey:
-    """The survey with the frames at `order`, in that order, and what belongs to them."""
+    """The survey with the frames at `order`, in that order, and all that belongs to them."""
     place = np.full(len(survey.frames), -1, np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
     frames = Frames(*(getattr(survey.frames, name)[order] for name in Frames.__slots__))
@@ -207,7 +216,7 @@ def rearranged(survey: Survey, order: NDArray[np.int64]) -> Survey:
     )
 
 
-def select(survey: Survey, selection: Selection, book: TaxonIndex) -> Survey:
+def select(survey: Survey, selection: Selection, taxon_index: TaxonIndex) -> Survey:
     """The part of the survey that `selection` asks for. Raises `ReportError` for a deployment or species unknown."""
     frames, records = survey.frames, survey.records
     kept = np.ones(len(frames), bool)
@@ -221,24 +230,26 @@ def select(survey: Survey, selection: Selection, book: TaxonIndex) -> Survey:
         if bound is not None:
             limit = int((bound - datetime(1970, 1, 1)).total_seconds())  # noqa: DTZ001 - local time against local time
             kept &= (frames.local != NO_TIME) & ((frames.local >= limit) if wanted_later else (frames.local < limit))
-    says = np.ones(len(records), bool)
+    shown = np.ones(len(records), bool)
     if selection.species:
-        wanted, unmatched = book.matching(selection.species)
+        wanted, unmatched = taxon_index.matching(selection.species)
         if unmatched:
-            raise ReportError(f"no taxon is called {unmatched[0]!r} here; {_similar(unmatched[0], book.names())}")
+            raise ReportError(
+                f"no taxon is called {unmatched[0]!r} here; {_similar(unmatched[0], taxon_index.names())}"
+            )
         codes = list(wanted)
-        says &= np.isin(records.taxon, codes) | (~records.human & np.isin(records.event_taxon, codes))
+        shown &= np.isin(records.taxon, codes) | (~records.human & np.isin(records.event_taxon, codes))
     if selection.reviewed:
-        looked = np.zeros(len(frames), bool)
-        looked[records.frame[records.human]] = True
-        kept &= looked
+        reviewed = np.zeros(len(frames), bool)
+        reviewed[records.frame[records.human]] = True
+        kept &= reviewed
     if selection.min_confidence > 0:
-        says &= records.human | (records.confidence >= selection.min_confidence)
+        shown &= records.human | (records.confidence >= selection.min_confidence)
     if selection.model and not len(records):
         titles = ", ".join(sorted({model.title for model in survey.models}))
-        raise ReportError(f"no answers of model {selection.model!r} here; there are: {titles or 'none'}")
-    if not says.all():
-        survey = replace(survey, records=records.take(says))
+        raise ReportError(f"no decisions of model {selection.model!r} here; there are: {titles or 'none'}")
+    if not shown.all():
+        survey = replace(survey, records=records.take(shown))
     if not kept.all():
         survey = rearranged(survey, np.flatnonzero(kept))
     return survey

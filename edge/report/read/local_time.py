@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Seconds = NDArray[np.int64]
-"""Seconds since 1970-01-01, UTC or (where a name says local) as the camera's clock showed them."""
+"""Seconds since 1970-01-01: UTC, or local time at the camera in variables named `local`."""
 
 NO_TIME = np.iinfo(np.int64).min
 """Stands for a time that is not known."""
@@ -16,7 +16,7 @@ DAY_S = 86_400
 
 
 def offset_s(at: Seconds, zone: ZoneInfo) -> Seconds:
-    """What a clock in `zone` shows more than UTC at each of `at`, int64[N] seconds; 0 where the time is not known."""
+    """Offset of `zone` from UTC at each of `at`, int64[N] seconds; 0 where the time is not known."""
     known = at != NO_TIME
     if not known.any():
         return np.zeros(len(at), np.int64)

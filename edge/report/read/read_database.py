@@ -1,4 +1,4 @@
-"""Read one detections database: its columns, what counts for each frame, and what became known of the deployments."""
+"""Read one detections database: columns of its frames, the labels that count, and its deployments."""
 
 import sqlite3
 from collections import Counter
@@ -36,7 +36,7 @@ PROMPT_S = 86_400
 
 @dataclass(slots=True)
 class Part:
-    """One database, read."""
+    """The columns of one database."""
 
     media: NDArray[np.int64]
     digests: NDArray[np.uint64]
@@ -46,7 +46,7 @@ class Part:
     status: NDArray[np.int8]
     doubt: NDArray[np.int16]
     infrared: NDArray[np.int8]
-    answers: EffectiveLabels
+    labels: EffectiveLabels
     heartbeats: Heartbeats
     problems: list[Problem]
     counts: dict[tuple[str, str], int]
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(slots=True)
 class Places:
-    """Deployments met, numbered; zones seen on their frames."""
+    """The deployments of all databases, numbered, with the time zones of their frames."""
 
     known: dict[str, Deployment] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
@@ -79,32 +79,32 @@ class Places:
 
 def read_database(
     connection: sqlite3.Connection,
-    said: Callable[[], Observations],
+    observations: Callable[[], Observations],
     path: Path,
     several: bool,
-    book: TaxonIndex,
+    taxon_index: TaxonIndex,
     models: list[Model],
     places: Places,
     selection: Selection,
     rules: Rules,
     progress: Progress,
 ) -> Part:
-    """Read it all through a connection that sees one state of it; `said` gives its observations.
+    """Read the database through a connection that sees one state of it; `observations` gives its observations.
 
-    What it knows of taxa, models and deployments is added to `book`, `models` and `places`. One of `several` databases
+    Its taxa, models and deployments are added to `taxon_index`, `models` and `places`. One of `several` databases
     names its unnamed frames after its file, and keeps digests to find the same frame in another.
     """
     own_models = read_models(connection)
     codes = {}
     for id_, model in own_models.items():
         if model.card is not None:
-            book.learn(model.card)
+            taxon_index.learn(model.card)
         known = next((i for i, other in enumerate(models) if other.sha256 == model.sha256), None)
         codes[id_] = len(models) if known is None else known
         if known is None:
             models.append(model)
     if any(model.card is None for model in own_models.values()):
-        book.learn_common_names(connection.execute("SELECT DISTINCT rank, taxon, common_name FROM observation"))
+        taxon_index.learn_common_names(connection.execute("SELECT DISTINCT rank, taxon, common_name FROM observation"))
     for name, latitude, longitude, zone, start, end in connection.execute(
         'SELECT id, latitude, longitude, time_zone, start, "end" FROM deployment'
     ):
@@ -119,15 +119,19 @@ def read_database(
     while unnamed in places.known and places.known[unnamed].named:
         unnamed += "-unnamed"
     part = _read_media(connection, several, unnamed, places)
-    events = read_events(connection)  # before what is read beside is waited for
-    part.answers = choose(said(), part.media, codes, _preferred(connection, own_models, selection), book)
-    records, frames = part.answers.records, len(part.media)
-    labels = label_records(records, stored_members(events, part.media, book), frames, book.taxa)
-    if event_missing(records, part.at, labels):
+    events = read_events(connection)  # while the other process still reads observations
+    part.labels = choose(observations(), part.media, codes, _preferred(connection, own_models, selection), taxon_index)
+    records, frames = part.labels.records, len(part.media)
+    events_of = label_records(records, stored_members(events, part.media, taxon_index), frames, taxon_index.taxa)
+    if event_missing(records, part.at, events_of):
         progress("grouping events")
-        labels = label_records(records, computed_members(connection, part.media, book, rules), frames, book.taxa)
-    labelled = replace(records, event_kind=labels.kind, event_taxon=labels.taxon, event_confidence=labels.confidence)
-    part.answers = replace(part.answers, records=labelled)
+        events_of = label_records(
+            records, computed_members(connection, part.media, taxon_index, rules), frames, taxon_index.taxa
+        )
+    labelled = replace(
+        records, event_kind=events_of.kind, event_taxon=events_of.taxon, event_confidence=events_of.confidence
+    )
+    part.labels = replace(part.labels, records=labelled)
     part.heartbeats = _heartbeats(connection)
     if any(status == MediaStatus.UNREADABLE for status, _ in part.counts):
         part.problems = [
@@ -179,11 +183,11 @@ def _no_digests(values: Sequence[Any]) -> NDArray[np.uint64]:
 
 
 def _digest_bits(digests: Sequence[Any]) -> NDArray[np.uint64]:
-    """uint64[N, 2]: the first 128 bits of digests in hexadecimal; chance meetings among them don't happen."""
+    """uint64[N, 2]: the first 128 bits of digests in hexadecimal, enough to tell all frames apart."""
     text = "".join([digest[:32].ljust(32, "0") for digest in digests])
     try:
         raw = bytes.fromhex(text)
-    except ValueError:  # a digest of another making: still the same for the same content
+    except ValueError:  # a digest of another kind, still equal for equal content
         from hashlib import blake2b
 
         raw = b"".join(blake2b(str(digest).encode(), digest_size=16).digest() for digest in digests)

@@ -1,4 +1,4 @@
-"""Databases -> columns: every frame once and what is said of it, merged over devices, small enough for a million."""
+"""The survey: every frame once with its labels, merged over all databases, as columns of numbers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class Frames:
     at: Seconds
     """UTC seconds; `NO_TIME` when the frame has no time."""
     local: Seconds
-    """What a right clock at the camera showed."""
+    """Local time at the camera."""
     status: SmallCodes
     """Place in `STATUSES`."""
     doubt: NDArray[np.int16]
@@ -72,7 +72,7 @@ class Frames:
 
     @property
     def clock_good(self) -> Flags:
-        """bool[N]: dated, and not by a clock that was plainly wrong."""
+        """bool[N]: whether the time is known and not plainly wrong (before 2005 or in the future)."""
         return np.asarray((self.at != NO_TIME) & ((self.doubt & WRONG_CLOCK) == 0))
 
     def take(self, mask: Flags) -> "Frames":
@@ -81,7 +81,7 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What is said of the frames: one entry for each frame and taxon, people's word, else the model's."""
+    """The labels of the frames: one entry for each frame and taxon, of people where a person reviewed the frame."""
 
     frame: Codes
     """Place in `Frames`."""
@@ -92,9 +92,9 @@ class Records:
     taxon: Codes
     """Place in `Survey.taxa`; -1 unless the kind is animal."""
     confidence: Floats
-    """0..1; NaN for what people said."""
+    """0..1; NaN for labels of people."""
     count: Codes
-    """Animals; 0 when nobody counted."""
+    """Number of animals; 0 when they were not counted."""
     human: Flags
     reason: SmallCodes
     """Place in `REASONS`."""
@@ -115,7 +115,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Frames that both a person and the model answered."""
+    """Labels of the frames that both a person and a model classified."""
 
     frame: Codes
     human_kind: SmallCodes
@@ -136,12 +136,12 @@ class Problem:
     status: str
     reason: str
     at: str
-    """When it came, ISO 8601 UTC."""
+    """When it was received, ISO 8601 UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeats:
-    """Proof that a box was alive."""
+    """Times at which a device was alive."""
 
     at: Seconds
     free_bytes: Ints
@@ -152,7 +152,7 @@ class Heartbeats:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything that reports are made of."""
+    """Everything that reports are computed from."""
 
     paths: tuple[Path, ...]
     deployments: tuple[Deployment, ...]
@@ -170,11 +170,11 @@ class Survey:
     status_counts: dict[tuple[str, str], int]
     """(status, reason) -> files, whatever is selected."""
     copied_together: int
-    """Frames whose only time is that of a copied or changed file, which is no capture time: they count as undated."""
+    """Frames whose only time is that of a copied or changed file. They count as undated."""
     live: frozenset[str]
-    """Deployments whose frames came within a day of being taken, so that heartbeats tell of them."""
+    """Deployments whose frames arrive within a day, so that heartbeats say when their cameras were working."""
     boxed: bool = False
-    """Whether a detector or a person drew any box."""
+    """Whether a detector or a person drew any bounding box."""
     duplicates: int = 0
     """Frames found in more than one database and counted once."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edge.report.errors import ReportError
-from edge.report.processes import forking, leave_ctrl_c, processors
+from edge.report.processes import forking, ignore_ctrl_c, processors
 from edge.report.read.connection import connect, open_for_reading
 
 Made = TypeVar("Made")
@@ -73,7 +73,7 @@ def _received(helper: Connection, together: bool, connection: sqlite3.Connection
 
 def _help(path: Path, read: Read[object], parents: Connection, pipe: Connection) -> None:
     """In the process beside: begin as often as asked, then read."""
-    leave_ctrl_c()
+    ignore_ctrl_c()
     parents.close()
     try:
         with pipe, connect(path) as connection:
