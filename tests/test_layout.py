@@ -26,7 +26,6 @@ ALLOWED = {
 """What each part of `edge` may import beside the modules at the bottom, and beside itself."""
 MODULES_PER_FOLDER = 15
 FMT_SKIPS = 20
-NOT_YET = pytest.mark.xfail(strict=True, reason="still broken; the mark goes when the last import is turned round")
 
 
 def part_of(module: str) -> str:
@@ -95,7 +94,6 @@ def test_no_test_imports_another_test_or_a_benchmark() -> None:
     assert not wrong
 
 
-@NOT_YET
 def test_few_lines_are_kept_from_the_formatter() -> None:
     folders = (*TOPS, "benchmarks", "docs", "tests")
     sources = [path for top in folders for path in (ROOT / top).rglob("*.py") if path != Path(__file__)]

@@ -77,11 +77,20 @@ class ByHand:
             self.connection.execute(
                 "INSERT INTO media (path, digest, bytes, captured_at, time_zone, clock_doubt, received_at, status, "
                 "deployment, infrared, scene) VALUES (?, ?, 1, ?, ?, ?, ?, 'classified', ?, ?, ?)",
-                (path, blake2b(content.encode(), digest_size=20).hexdigest(), at, self.zone, columns.get("doubt"),
-                 columns.get("received_at", at or iso_utc(START)), camera, columns.get("infrared"),
-                 columns.get("scene")),
-            ).lastrowid or 0
-        )  # fmt: skip
+                (
+                    path,
+                    blake2b(content.encode(), digest_size=20).hexdigest(),
+                    at,
+                    self.zone,
+                    columns.get("doubt"),
+                    columns.get("received_at", at or iso_utc(START)),
+                    camera,
+                    columns.get("infrared"),
+                    columns.get("scene"),
+                ),
+            ).lastrowid
+            or 0
+        )
         frame_only = {"content", "path", "doubt", "received_at", "infrared", "scene"}
         self.answer(media, what, confidence, **{k: v for k, v in columns.items() if k not in frame_only})
         return media

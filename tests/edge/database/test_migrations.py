@@ -126,9 +126,7 @@ def test_a_persons_labels_are_one_act_and_the_newest_act_counts(old: Path) -> No
             (5, "Mammalia", "machine"),
         ]
         acts = "SELECT act, line FROM observation WHERE method = 'human' ORDER BY id"
-        assert connection.execute(acts).fetchall() == [
-            ("before-2: Ana", 0), ("before-2: Ana", 1), ("before-2: Ben", 0)
-        ]  # fmt: skip
+        assert connection.execute(acts).fetchall() == [("before-2: Ana", 0), ("before-2: Ana", 1), ("before-2: Ben", 0)]
 
 
 def test_an_undo_withdraws_a_whole_act_and_a_redo_the_undo(old: Path) -> None:

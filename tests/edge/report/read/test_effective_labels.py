@@ -23,8 +23,9 @@ def generated(path: Path, seed: int) -> ByHand:
     connection.execute("INSERT INTO configuration VALUES (2, 'two', '{\"second_look\":false}')")
     connection.execute("INSERT INTO model VALUES (9, 'import', 'detector', '1', '{}')")
     for model, configuration in rng.integers(1, 3, (int(rng.integers(0, 3)), 2)).tolist():
-        connection.execute("INSERT INTO pin (model, configuration, at, \"by\") VALUES (?, ?, '', 'Ana')",
-                           (model, configuration))  # fmt: skip
+        connection.execute(
+            "INSERT INTO pin (model, configuration, at, \"by\") VALUES (?, ?, '', 'Ana')", (model, configuration)
+        )
     pairs = [(1, 1), (1, 2), (2, 1), (2, 2)]
     for number in range(40):
         frame = database.frame(number * 700, str(rng.choice(WHAT)), model=int(rng.integers(1, 3)))
@@ -33,8 +34,15 @@ def generated(path: Path, seed: int) -> ByHand:
                 answer(database, rng, frame, model, configuration, revision)
         if rng.random() < 0.4:
             for subject in range(1, 1 + int(rng.integers(1, 4))):
-                database.answer(frame, str(rng.choice(WHAT)), model=9, subject=subject, box=(0.1, 0.1, 0.2, 0.2),
-                                box_source="imported", configuration=None)  # fmt: skip
+                database.answer(
+                    frame,
+                    str(rng.choice(WHAT)),
+                    model=9,
+                    subject=subject,
+                    box=(0.1, 0.1, 0.2, 0.2),
+                    box_source="imported",
+                    configuration=None,
+                )
         people(database, rng, frame)
     return database
 
