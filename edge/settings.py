@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from edge.host.text_file import read_text
 from edge.timestamps import zone_named
 
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
@@ -280,7 +281,7 @@ def read_configuration(path: Path) -> Configuration:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
     except OSError as error:
         raise SettingsError(f"{path}: the configuration cannot be read ({error.strerror}); check --config") from error
     except UnicodeDecodeError as error:
@@ -371,7 +372,7 @@ _TYPES = {
 def read_species_list(path: Path) -> tuple[str, ...]:
     """Scientific names of the allowed taxa, in the file's order. Raises `SettingsError`."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except OSError as error:
         raise SettingsError(
             f"{path}: the species list cannot be read ({error.strerror}); check --species-list"

@@ -228,7 +228,7 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise TrainError(f"there is no recipe {name!r}; expected a TOML file or one of {known}") from error

@@ -90,7 +90,7 @@ def _verified_sha256(path: Path) -> str:
         raise ModelError(f"{path}: the model cannot be read ({error.strerror}); check the path") from error
     beside = path.with_name(path.name + ".sha256")
     if beside.exists():
-        words = beside.read_text("utf-8", "replace").split()
+        words = beside.read_text("utf-8-sig", "replace").split()
         if not words or words[0].lower() != actual:
             raise ModelError(
                 f"{path}: its SHA-256 is not the one in {beside.name}; it is damaged or was changed; copy it again"

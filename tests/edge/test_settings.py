@@ -5,7 +5,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.settings import HELP, Options, Settings, SettingsError, read_configuration, read_settings
+from edge.settings import (
+    HELP,
+    Options,
+    Settings,
+    SettingsError,
+    read_configuration,
+    read_settings,
+    read_species_list,
+)
 
 RIDGE = '[deployment.ridge]\nfolder = "/srv/captures/ridge"\nlatitude = 40.4\nlongitude = -3.7\n'
 FORD = '[deployment.ford]\nfolder = "/srv/captures/ridge/ford"\n'
@@ -150,3 +158,11 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(b"watch = '\xff'\n")
     with pytest.raises(SettingsError, match="save it as UTF-8"):
         read_settings(tmp_path / "config.toml", {})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "c.toml").write_text('time_zone = "UTC"\r\n', encoding=encoding)
+    (tmp_path / "species.txt").write_text("Equidae\r\nCanidae # dogs\r\n", encoding=encoding)
+    assert read_configuration(tmp_path / "c.toml").options.time_zone == "UTC"
+    assert read_species_list(tmp_path / "species.txt") == ("Equidae", "Canidae")

@@ -62,7 +62,7 @@ def _listed(numbers: set[int]) -> str:
 def _read(name: str) -> tuple[str, dict[str, list[str]]]:
     path = Path(name) if name.endswith(".toml") else ABLATIONS / f"{name}.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         rows: dict[str, list[str]] = document["rows"]
         recipe: str = document["recipe"]
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:

@@ -63,9 +63,16 @@ def write(study: Study, output: Output) -> Written:
     labelled[survey.records.frame] = True
     # A frame whose decision is filtered out is left out too: an empty list would call it blank.
     status = survey.frames.status
-    wanted = np.flatnonzero((labelled & (status == CLASSIFIED)) | (status == UNREADABLE)).astype(np.int32)
+    listed = (labelled & (status == CLASSIFIED)) | (status == UNREADABLE)
     with Details(survey) as details:
-        classes, paths = _Classes.of(survey, details), PublicPaths.of(study, details)
+        classes, paths = _Classes.of(survey, details), PublicPaths.of(study, details, failures_too=True)
+        overwritten = listed & details.overwritten()
+    wanted = np.flatnonzero(listed & ~overwritten).astype(np.int32)
+    if overwritten.any():
+        output.warn(
+            f"{int(overwritten.sum())} frames are not in the file: their paths hold other content now, and it names"
+            " each path once; `edge-report csv` has them"
+        )
 
     def images(details: Details, part: slice) -> bytes:
         return utf8(",\n".join(_images(study, details, classes, paths, wanted[part])))

@@ -14,10 +14,12 @@ class PublicPaths:
     deployments: tuple[str, ...]
 
     @classmethod
-    def of(cls, study: Study, details: Details) -> "PublicPaths":
-        """Relative to the folder that all frames of the databases lie below."""
-        root = details.common_folder()
-        return cls(f"{root}/" if root else "", tuple(d.name for d in study.survey.deployments))
+    def of(cls, study: Study, details: Details, failures_too: bool = False) -> "PublicPaths":
+        """Relative to the folder that all frames of the databases lie below; with `failures_too`, which a format asks
+        for that lists unreadable files, these as well.
+        """
+        root = details.common_folder(failures_too)
+        return cls(f"{root.rstrip('/')}/" if root else "", tuple(d.name for d in study.survey.deployments))
 
     def public(self, path: str, deployment: int) -> str:
         """A relative path that no standard objects to: no leading dot, slash or tilde, no two dots in a row."""

@@ -25,7 +25,13 @@ ORDER BY o.media, o.subject, o.id
 
 # As bytes, since text of any kind sorts before what is no UTF-8.
 _FIRST_AND_LAST_PATH = """
-SELECT min(CAST(path AS BLOB)), max(CAST(path AS BLOB)) FROM media NOT INDEXED WHERE status = 'classified'
+SELECT min(CAST(path AS BLOB)), max(CAST(path AS BLOB)) FROM media NOT INDEXED
+WHERE status = 'classified' OR (? AND status = 'unreadable')
+"""
+# A camera that counts from the start again writes over its files: the row of the former content keeps the path.
+_OVERWRITTEN = """
+SELECT m.id FROM media m JOIN file f ON f.path = m.path
+WHERE f.media <> m.id AND m.status IN ('classified', 'unreadable')
 """
 _CANDIDATES = (
     "SELECT observation, taxon, probability FROM candidate WHERE observation {which} ORDER BY observation, place"
@@ -55,17 +61,28 @@ class Details:
             for path, digest, _ in self.fetch("media", "path, digest", frames)
         ]
 
-    def common_folder(self) -> str:
-        """The folder that all classified frames of all databases lie below; empty when there is none."""
+    def common_folder(self, failures_too: bool) -> str:
+        """The folder that all classified frames of all databases lie below, with `failures_too` the unreadable files
+        as well; empty when there is none.
+        """
         edges = [
             readable_path(path)
             for connection in self._open
-            for path in connection.execute(_FIRST_AND_LAST_PATH).fetchone()
+            for path in connection.execute(_FIRST_AND_LAST_PATH, (failures_too,)).fetchone()
             if path is not None
         ]
         # What the first and the last in the order of the alphabet share, all between them share too.
         folders = [path.rpartition("/")[0] for path in edges]
         return os.path.commonpath(folders) if folders and all(f.startswith("/") for f in folders) else ""
+
+    def overwritten(self) -> NDArray[np.bool_]:
+        """bool[frames]: files whose path holds other content now, which another frame stands for."""
+        frames = self._survey.frames
+        gone = np.zeros(len(frames), bool)
+        for number, connection in enumerate(self._open):
+            media = [media for (media,) in connection.execute(_OVERWRITTEN)]
+            gone |= (frames.database == number) & np.isin(frames.media, media)
+        return gone
 
     def classified_by(self, part: slice | NDArray[np.int64]) -> list[str]:
         """The model or the person behind each of some records."""

@@ -11,6 +11,7 @@ from edge.commands.report import main
 from edge.commands.report_formats import FORMATS
 from edge.report.formats import csv as csv_table
 from edge.report.formats import parallel_chunks as chunks
+from tests.support.database_by_hand import ByHand
 
 SCHEMAS = Path(__file__).parents[5] / "shared" / "standards" / "camtrap-dp-1.0.2"
 
@@ -230,3 +231,30 @@ def test_ctrl_c_ends_in_one_line_and_leaves_the_old_report(
     assert capsys.readouterr().err.strip().startswith("edge-report: interrupted")
     assert [path.name for path in tmp_path.glob("*out*")] == ["out.csv"]
     assert (tmp_path / "out.csv").read_text() == "the old one"
+
+
+def test_megadetector_names_each_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = ByHand(tmp_path / "d.db")
+    database.frame(0, "impala", path="/cap/A/IMG_1.JPG")
+    database.frame(5, "impala", path="/cap/A/IMG_2.JPG")
+    database.unreadable("/cap/B/IMG_1.JPG")
+    report("megadetector", "--db", database.path, "--out", tmp_path / "md.json")
+    assert files(tmp_path / "md.json") == ["A/IMG_1.JPG", "A/IMG_2.JPG", "B/IMG_1.JPG"]
+    # On two disks nothing is shared but the root of all.
+    database.frame(9, "impala", path="/mnt/A/IMG_1.JPG")
+    report("megadetector", "--db", database.path, "--out", tmp_path / "md.json")
+    assert files(tmp_path / "md.json") == ["cap/A/IMG_1.JPG", "cap/A/IMG_2.JPG", "cap/B/IMG_1.JPG", "mnt/A/IMG_1.JPG"]
+    # The camera counted from the start again: the file of the first frame is another picture now.
+    now = database.frame(60, "plains zebra", path="/cap/A/IMG_1.JPG")
+    database.connection.execute(
+        "INSERT INTO file (path, bytes, mtime_ns, media, seen_at) VALUES ('/cap/A/IMG_1.JPG', 1, 1, ?, '')", (now,)
+    )
+    capsys.readouterr()
+    report("megadetector", "--db", database.path, "--out", tmp_path / "md.json")
+    assert len(files(tmp_path / "md.json")) == len(set(files(tmp_path / "md.json"))) == 4
+    assert "1 frames are not in the file" in capsys.readouterr().err
+
+
+def files(path: Path) -> list[str]:
+    """The names in a result file of MegaDetector, sorted."""
+    return sorted(image["file"] for image in json.loads(path.read_text())["images"])

@@ -1,0 +1,20 @@
+"""Text files as people save them: a byte-order mark at the start says how they are encoded and is no part of the text.
+
+Notepad and Excel write such marks ("UTF-8 with BOM", "Unicode text"); they are invisible in an editor.
+"""
+
+import codecs
+from pathlib import Path
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def read_text(path: Path) -> str:
+    """The text of a file without its byte-order mark. Raises `OSError` and `UnicodeDecodeError`."""
+    return decoded(path.read_bytes())
+
+
+def decoded(content: bytes) -> str:
+    """Bytes as text, all line ends as one newline; UTF-8 unless the byte-order mark says UTF-16."""
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
