@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-report",
         description="Write reports and exports of one or many detections databases. Databases are only read, "
-        "also while edge-classify fills them.",
+        "even while edge-classify writes to them.",
         epilog="Exit codes: 0 done; 1 done, and a check found a problem; 2 wrong use or nothing to read; "
         "130 interrupted.",
     )
@@ -86,34 +86,47 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="no progress, and no line that tells what was written"
     )
-    which = parser.add_argument_group("what to take")
+    which = parser.add_argument_group("filters")
     which.add_argument(
         "--since", type=_moment, metavar="TIME", help="today, yesterday, '7 days', 2026-05-01 or 2026-05-01T18:00"
     )
-    which.add_argument("--until", type=_until_moment, metavar="TIME", help="the same; a day is taken as a whole")
+    which.add_argument("--until", type=_until_moment, metavar="TIME", help="the same; a day is included as a whole")
     which.add_argument("--deployment", nargs="+", action="extend", default=[], metavar="ID")
     which.add_argument(
-        "--species", nargs="+", action="extend", default=[], metavar="NAME",
-        help="scientific or common names of any rank, with all that lies below them",
-    )  # fmt: skip
-    which.add_argument(
-        "--min-confidence", type=_share, default=0.0, metavar="P", help="leave the model's answers below P (0..1) out"
+        "--species",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="scientific or common names of taxa of any rank, with all taxa below them",
     )
-    which.add_argument("--reviewed", action="store_true", help="only frames that a person looked at")
-    which.add_argument("--model", default="", metavar="NAME", help="whose answers count (default: the newest run's)")
+    which.add_argument(
+        "--min-confidence", type=_share, default=0.0, metavar="P", help="leave out decisions of models below P (0..1)"
+    )
+    which.add_argument("--reviewed", action="store_true", help="only frames that a person reviewed")
+    which.add_argument(
+        "--model", default="", metavar="NAME", help="model whose decisions count (default: the newest run's)"
+    )
     parser.add_argument(
-        "--obscure", type=float, metavar="KM", default=0.0,
-        help="coarsen coordinates to squares of KM; only of cameras that saw a species of `sensitive` in [project], "
-        "where that is given",
-    )  # fmt: skip
+        "--obscure",
+        type=float,
+        metavar="KM",
+        default=0.0,
+        help="coarsen coordinates to squares of KM: of cameras that recorded a species listed as `sensitive` in "
+        "[project], or of all cameras without such a list",
+    )
     events = parser.add_argument_group("events")
     events.add_argument(
         "--interval", type=float, default=30.0, metavar="MINUTES", help="independence interval (default: 30)"
     )
     events.add_argument(
-        "--species-interval", nargs="+", action="extend", default=[], metavar="NAME=MINUTES",
-        help="the interval of one taxon, by scientific name",
-    )  # fmt: skip
+        "--species-interval",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=MINUTES",
+        help="interval of one taxon, by scientific name",
+    )
 
 
 def _moment(text: str, end: bool = False) -> datetime:

@@ -81,10 +81,9 @@ def _write_digest(study: Study, output: Output, given: Namespace) -> Written:
 
 def _add_digest_arguments(parser: ArgumentParser) -> None:
     parser.description = "One day in the bytes of a text message. Without --since and --until: yesterday."
-    parser.add_argument(
-        "--max-bytes", type=at_least(digest.LEAST_BYTES), default=140, metavar="N",
-        help="140 is one SMS (default), 51 one slow LoRa packet",
-    )  # fmt: skip
+    size = at_least(digest.LEAST_BYTES)
+    help_ = "140 is one SMS (default), 51 one slow LoRa packet"
+    parser.add_argument("--max-bytes", type=size, default=140, metavar="N", help=help_)
     parser.add_argument("--json", action="store_true", help="one JSON object, for MQTT; --max-bytes is ignored")
     midnight = datetime.combine(date.today(), datetime.min.time())  # noqa: DTZ011 - the reader's own day is meant
     parser.set_defaults(default_period=(midnight - timedelta(days=1), midnight))

@@ -1,4 +1,4 @@
-"""What is, or was, wrong with the cameras and the box: while it can be mended, and before anything is concluded."""
+"""Problems of cameras and devices: silence, blank frames, flash, moved cameras, clocks, disks, unreadable files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -34,25 +34,25 @@ class Finding:
     """One problem. Days are local, since 1970-01-01."""
 
     where: str
-    """Deployment, or `box` for what concerns all cameras of a database."""
+    """Deployment, or `device` for what concerns all cameras of a database."""
     topic: Topic
     text: str
-    """One line for people, with dates."""
+    """One line with dates."""
     first_day: int
     last_day: int
     lasting: bool
-    """Still so at the end of the data: somebody should go there."""
+    """Whether it lasts until the end of the data, so that somebody should go there."""
 
 
 def find_problems(study: Study) -> list[Finding]:
-    """All problems, those that last first."""
+    """All problems, ongoing ones first."""
     changes = scene_changes(study)
     found: list[Finding] = []
     for place, deployment in enumerate(study.survey.deployments):
         watch = _Watch.of(study, place)
         if watch is None:
             continue
-        found += _box_gaps(study, place)
+        found += _device_gaps(study, place)
         found += _clock(watch)
         believable = watch.believable()
         for check in (_silences, _storms, _nights):
@@ -76,7 +76,7 @@ class _Watch:
     end_local: int
     """End of the deployment as far as known."""
     gaps: tuple[tuple[int, int], ...]
-    """When the box was silent, local seconds."""
+    """Gaps in which the device gave no sign of life, local seconds."""
 
     @classmethod
     def of(cls, study: Study, place: int) -> "_Watch | None":
@@ -103,25 +103,23 @@ class _Watch:
         )
 
     def believable(self) -> "_Watch":
-        """Without the frames of a clock that was plainly wrong."""
+        """The same without the frames whose clock was plainly wrong."""
         good = (self.doubt & WRONG_CLOCK) == 0
         return replace(self, local=self.local[good], at=self.at[good], blank=self.blank[good], doubt=self.doubt[good])
 
 
 def _period(first: int, last: int) -> str:
-    """Two days (since 1970) in words."""
+    """The period from one day to another (since 1970-01-01) in words."""
     a, b = day_name(first * DAY_S), day_name(last * DAY_S)
     return f"on {a}" if a == b else f"from {a} to {b}"
 
 
-def _box_gaps(study: Study, place: int) -> Iterator[Finding]:
+def _device_gaps(study: Study, place: int) -> Iterator[Finding]:
     effort, name = study.efforts[place], study.survey.deployments[place].name
     for begin, finish, hours in _merged(effort.gaps):
         first, last = begin // DAY_S, finish // DAY_S
-        yield Finding(
-            name, "silence", f"no sign of life for {_span(hours)} {_period(first, last)}: power, box or heat?",
-            first, last, last >= effort.last_day,
-        )  # fmt: skip
+        text = f"no sign of life for {_span(hours)} {_period(first, last)}: power, device or heat?"
+        yield Finding(name, "silence", text, first, last, last >= effort.last_day)
 
 
 def _merged(gaps: tuple[tuple[int, int], ...], apart_s: int = 12 * 3600) -> list[tuple[int, int, float]]:
@@ -141,7 +139,7 @@ def _span(hours: float) -> str:
 
 
 def _silences(watch: _Watch) -> Iterator[Finding]:
-    """Longer than the camera is ever silent when it works."""
+    """Gaps far longer than those of the camera when it works."""
     if len(watch.local) < TRIGGERS_FOR_HABIT:
         return
     triggers = watch.local[np.concatenate([[True], np.diff(watch.local) > 60])]
@@ -151,20 +149,17 @@ def _silences(watch: _Watch) -> Iterator[Finding]:
     limit = max(SILENCE_LEAST_S, SILENCE_HABITS * float(np.quantile(steps, 0.95)))
     edges = np.append(triggers, max(watch.end_local, int(triggers[-1])))
     for i in np.flatnonzero(np.diff(edges) > limit).tolist():
-        box_s = sum(max(0, min(b, int(edges[i + 1])) - max(a, int(edges[i]))) for a, b in watch.gaps)
-        if box_s > (edges[i + 1] - edges[i]) / 2:
-            continue  # the whole box was silent, which is said already
+        device_s = sum(max(0, min(b, int(edges[i + 1])) - max(a, int(edges[i]))) for a, b in watch.gaps)
+        if device_s > (edges[i + 1] - edges[i]) / 2:
+            continue  # the whole device was silent, which is a problem of its own
         first, last = int(edges[i]) // DAY_S, int(edges[i + 1]) // DAY_S
         lasting = i == len(edges) - 2
-        yield Finding(
-            watch.name, "silence",
-            f"no frame for {_span((edges[i + 1] - edges[i]) / 3600)} {_period(first, last)}, far beyond its habit: "
-            "battery, card or cable?", first, last, lasting,
-        )  # fmt: skip
+        text = f"no frame for {_span((edges[i + 1] - edges[i]) / 3600)} {_period(first, last)}, much longer than usual"
+        yield Finding(watch.name, "silence", f"{text}: battery, memory card or cable?", first, last, lasting)
 
 
 def _storms(watch: _Watch) -> Iterator[Finding]:
-    """Days on which wind, heat or light triggered, not animals."""
+    """Days on which wind, heat or light triggered the camera again and again."""
     if not len(watch.local):
         return
     days, place = np.unique(watch.local // DAY_S, return_inverse=True)
@@ -174,10 +169,9 @@ def _storms(watch: _Watch) -> Iterator[Finding]:
     stormy = (blanks >= STORM_FRAMES) & (blanks >= STORM_BLANK_SHARE * frames) & (blanks > 3 * usual)
     for first, last in _runs_of_days(days[stormy]):
         number = int(blanks[(days >= first) & (days <= last)].sum())
-        yield Finding(
-            watch.name, "blanks", f"a storm of {number} blanks {_period(first, last)}: grass, branches or sun?",
-            first, last, last >= int(days[-1]) and last >= watch.end_local // DAY_S - 1,
-        )  # fmt: skip
+        lasting = last >= int(days[-1]) and last >= watch.end_local // DAY_S - 1
+        text = f"{number} blank frames {_period(first, last)}: grass, branches or sun?"
+        yield Finding(watch.name, "blanks", text, first, last, lasting)
 
 
 def _runs_of_days(days: NDArray[np.int64], apart: int = 2) -> list[tuple[int, int]]:
@@ -188,7 +182,7 @@ def _runs_of_days(days: NDArray[np.int64], apart: int = 2) -> list[tuple[int, in
 
 
 def _nights(watch: _Watch) -> Iterator[Finding]:
-    """A camera whose flash is broken takes no frames at night, and one whose clock is wrong takes them at noon."""
+    """Cameras without frames at night, whose flash may be broken."""
     if len(watch.local) < FRAMES_FOR_NIGHT_CHECK:
         return
     night = _is_night(watch)
@@ -218,7 +212,7 @@ def _is_night(watch: _Watch) -> NDArray[np.bool_]:
 
 
 def _clock(watch: _Watch) -> Iterator[Finding]:
-    for doubt, word, text in (
+    for doubt, word, question in (
         (ClockDoubt.BEFORE_2005, "before 2005", "was the clock reset?"),
         (ClockDoubt.FUTURE, "in the future", "was the clock set wrongly?"),
         (ClockDoubt.BACKWARDS, "earlier than frames before them", "was the clock reset?"),
@@ -226,11 +220,10 @@ def _clock(watch: _Watch) -> Iterator[Finding]:
         doubtful = (watch.doubt & doubt_bit(doubt)) != 0
         if doubtful.any():
             days = watch.local[doubtful] // DAY_S
-            yield Finding(
-                watch.name, "clock",
-                f"{int(doubtful.sum())} frames dated {word} ({_period(int(days[0]), int(days[-1]))}): {text} "
-                "`edge-db retime` shifts them", int(days[0]), int(days[-1]), bool(doubtful[-1]),
-            )  # fmt: skip
+            first, last = int(days[0]), int(days[-1])
+            text = f"{int(doubtful.sum())} frames dated {word} ({_period(first, last)}): {question}"
+            advice = "`edge-db retime` shifts them"
+            yield Finding(watch.name, "clock", f"{text} {advice}", first, last, bool(doubtful[-1]))
 
 
 def _changed(name: str, change: Change) -> Finding:
@@ -243,7 +236,7 @@ def _changed(name: str, change: Change) -> Finding:
 
 
 def _disks(study: Study) -> Iterator[Finding]:
-    """When the disk will be full, at the pace of the last two weeks."""
+    """Disks that will soon be full at the rate of the last two weeks."""
     for path, beats in zip(study.survey.paths, study.survey.heartbeats, strict=True):
         known = beats.free_bytes >= 0
         at, free = beats.at[known], beats.free_bytes[known].astype(float)
@@ -255,11 +248,8 @@ def _disks(study: Study) -> Iterator[Finding]:
         if days < DISK_WARNING_DAYS:
             full = day_name(int(at[-1] + days * DAY_S))
             day = int(at[-1]) // DAY_S
-            yield Finding(
-                f"box of {path.name}", "disk",
-                f"the disk will be full about {full} ({free[-1] / 1e9:.1f} GB left, {-slope / 1e9:.2f} GB a day): "
-                "`edge-db prune` makes room", day, day, True,
-            )  # fmt: skip
+            text = f"the disk will be full about {full} ({free[-1] / 1e9:.1f} GB left, {-slope / 1e9:.2f} GB a day)"
+            yield Finding(f"device of {path.name}", "disk", f"{text}: `edge-db prune` makes room", day, day, True)
 
 
 def _files(study: Study) -> Iterator[Finding]:
@@ -269,12 +259,12 @@ def _files(study: Study) -> Iterator[Finding]:
         days = [np.datetime64(problem.at[:10], "D").astype(int) for problem in study.survey.problems if problem.at]
         first, last = (int(min(days)), int(max(days))) if days else (0, 0)
         share = 100 * bad / len(frames)
-        text = f"{bad} files ({share:.0f} %) are unreadable, last {_period(first, last)}: a failing card or transfer?"
-        yield Finding("box", "files", text, first, last, True)
+        text = f"{bad} files ({share:.0f} %) are unreadable, last {_period(first, last)}: memory card or transfer?"
+        yield Finding("device", "files", text, first, last, True)
 
 
 def _drifts(study: Study) -> Iterator[Finding]:
-    """Where frames arrive as they are taken, the shortest delay of a day moves only when a clock does."""
+    """Clocks that drift: where frames arrive as they are taken, the shortest delay of each day shows it."""
     frames = study.survey.frames
     for place, deployment in enumerate(study.survey.deployments):
         mine = np.flatnonzero((frames.deployment == place) & (frames.status == CLASSIFIED) & frames.clock_good)
@@ -294,8 +284,6 @@ def _drifts(study: Study) -> Iterator[Finding]:
         before, after = float(np.median(least[:ends])), float(np.median(least[-ends:]))
         if abs(after - before) > DRIFT_S:
             way = "behind" if after > before else "ahead"
-            yield Finding(
-                deployment.name, "clock",
-                f"the camera's clock has gone {abs(after - before) / 60:.0f} minutes {way} of the box's "
-                f"{_period(int(unique[0]), int(unique[-1]))}", int(unique[0]), int(unique[-1]), True,
-            )  # fmt: skip
+            first, last = int(unique[0]), int(unique[-1])
+            text = f"the camera's clock went {abs(after - before) / 60:.0f} minutes {way} of the device's"
+            yield Finding(deployment.name, "clock", f"{text} {_period(first, last)}", first, last, True)

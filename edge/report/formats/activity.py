@@ -13,6 +13,7 @@ from edge.report.output import Output, Written, counted
 from edge.report.page import svg
 from edge.report.page.charts import seconds_of_day
 from edge.report.page.page import environment
+from edge.report.read.columns import column_names
 
 STEP_MINUTES = 10
 MOST_SPECIES = 40  # pairs grow with the square
@@ -47,10 +48,9 @@ def write(
     return Written(counted(len(counts), "species", "species"))
 
 
-_COLUMNS = (
-    "first", "second", "first_events", "second_events", "dhat1", "dhat1_low", "dhat1_high", "dhat4", "dhat4_low",
-    "dhat4_high", "advised",
-)  # fmt: skip
+_COLUMNS = column_names(
+    "first second first_events second_events dhat1 dhat1_low dhat1_high dhat4 dhat4_low dhat4_high advised"
+)
 
 
 def _overlaps(counts: dict[str, Any], replicates: int, output: Output) -> list[tuple[Any, ...]]:

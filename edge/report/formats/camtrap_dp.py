@@ -17,6 +17,7 @@ from edge.report.formats.observation_table import CHUNK, DOUBT_TEXTS
 from edge.report.formats.parallel_chunks import in_chunks
 from edge.report.formats.public_paths import PublicPaths, media_type
 from edge.report.output import Output, Written, counted, replacing, utf8
+from edge.report.read.columns import column_names
 from edge.report.read.deployment import Deployment
 from edge.report.read.details import Details, picked
 from edge.report.read.local_time import DAY_S, NO_TIME, local_text, offset_s
@@ -24,23 +25,22 @@ from edge.report.read.survey import BLANK, CLASSIFIED, KINDS, METHODS, REASONS, 
 from edge.vocabulary import Kind, Method
 
 # All columns of the standard: some validators want each of them named, also where nothing is known.
-DEPLOYMENTS = (
-    "deploymentID", "locationID", "locationName", "latitude", "longitude", "coordinateUncertainty",
-    "deploymentStart", "deploymentEnd", "setupBy", "cameraID", "cameraModel", "cameraDelay", "cameraHeight",
-    "cameraDepth", "cameraTilt", "cameraHeading", "detectionDistance", "timestampIssues", "baitUse",
-    "featureType", "habitat", "deploymentGroups", "deploymentTags", "deploymentComments",
-)  # fmt: skip
-MEDIA = (
-    "mediaID", "deploymentID", "captureMethod", "timestamp", "filePath", "filePublic", "fileName",
-    "fileMediatype", "exifData", "favorite", "mediaComments",
-)  # fmt: skip
-OBSERVATIONS = (
-    "observationID", "deploymentID", "mediaID", "eventID", "eventStart", "eventEnd", "observationLevel",
-    "observationType", "cameraSetupType", "scientificName", "count", "lifeStage", "sex", "behavior",
-    "individualID", "individualPositionRadius", "individualPositionAngle", "individualSpeed", "bboxX", "bboxY",
-    "bboxWidth", "bboxHeight", "classificationMethod", "classifiedBy", "classificationTimestamp",
-    "classificationProbability", "observationTags", "observationComments",
-)  # fmt: skip
+DEPLOYMENTS = column_names(
+    "deploymentID locationID locationName latitude longitude coordinateUncertainty deploymentStart deploymentEnd "
+    "setupBy cameraID cameraModel cameraDelay cameraHeight cameraDepth cameraTilt cameraHeading "
+    "detectionDistance timestampIssues baitUse featureType habitat deploymentGroups deploymentTags "
+    "deploymentComments"
+)
+MEDIA = column_names(
+    "mediaID deploymentID captureMethod timestamp filePath filePublic fileName fileMediatype exifData favorite "
+    "mediaComments"
+)
+OBSERVATIONS = column_names(
+    "observationID deploymentID mediaID eventID eventStart eventEnd observationLevel observationType "
+    "cameraSetupType scientificName count lifeStage sex behavior individualID individualPositionRadius "
+    "individualPositionAngle individualSpeed bboxX bboxY bboxWidth bboxHeight classificationMethod classifiedBy "
+    "classificationTimestamp classificationProbability observationTags observationComments"
+)
 
 
 def write(study: Study, output: Output) -> Written:

@@ -10,17 +10,17 @@ from edge.report.analysis.study import Study
 from edge.report.formats.observation_table import CHUNK, COLUMNS
 from edge.report.formats.parallel_chunks import table_chunks
 from edge.report.output import Output, Written, counted, utf8
+from edge.report.read.columns import column_names
 
 _QUOTED = (",", '"', "\r", "\n")
 _SAMPLE = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Columns of any format that hold what cameras, users or models named.
-TEXT = (
-    "deployment", "scientific_name", "common_name", "classified_by", "class", "order", "family", "genus", "species",
-    "path", "deploymentID", "locationID", "locationName", "deploymentComments", "filePath", "fileName",
-    "scientificName", "classifiedBy", "project_id", "deployment_id", "location", "identified_by", "site", "first",
-    "second", "taxon", "placename",
-)  # fmt: skip
+TEXT = column_names(
+    "deployment scientific_name common_name classified_by class order family genus species path deploymentID "
+    "locationID locationName deploymentComments filePath fileName scientificName classifiedBy project_id "
+    "deployment_id location identified_by site first second taxon placename"
+)
 
 
 def defused(cell: Any) -> Any:

@@ -29,11 +29,8 @@ def gather(study: Study) -> dict[str, Any]:
     survey, selection = study.survey, study.selection
     records, events = survey.records, study.events
     problems: list[Finding] = [f for f in find_problems(study) if f.lasting or _within(f, study)]
-    species = sorted(
-        ((row.taxon.common_name or row.taxon.scientific_name, row.abundance.events) for row in study.species
-         if row.abundance.events),
-        key=lambda item: (-item[1], item[0]),
-    )  # fmt: skip
+    seen = [(row.name, row.abundance.events) for row in study.species if row.abundance.events]
+    species = sorted(seen, key=lambda item: (-item[1], item[0]))
     free = [int(b.free_bytes[b.free_bytes >= 0][-1]) for b in survey.heartbeats if (b.free_bytes >= 0).any()]
     return {
         "since": selection.since.isoformat() if selection.since else None,

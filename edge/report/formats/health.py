@@ -10,7 +10,7 @@ def write(study: Study, output: Output) -> Written:
     findings = find_problems(study)
     with output.text() as file:
         for finding in findings:
-            file.write(f"{finding.where}: {finding.text}{' (still so)' if finding.lasting else ''}\n")
+            file.write(f"{finding.where}: {finding.text}{' (ongoing)' if finding.lasting else ''}\n")
         if not findings:
             file.write("no problem found\n")
     return Written(counted(len(findings), "problem"), problem_found=bool(findings))

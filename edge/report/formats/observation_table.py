@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.report.analysis.study import Study
+from edge.report.read.columns import column_names
 from edge.report.read.details import Details, picked
 from edge.report.read.local_time import NO_TIME, local_text
 from edge.report.read.survey import DOUBTS, KINDS, METHODS, REASONS
 
 CHUNK = 50_000
-COLUMNS = (
-    "deployment", "captured_at", "kind", "scientific_name", "rank", "common_name", "count",
-    "confidence", "reason", "method", "classified_by", "event", "class", "order", "family",
-    "latitude", "longitude", "clock_doubt", "infrared", "path", "digest",
-)  # fmt: skip
+COLUMNS = column_names(
+    "deployment captured_at kind scientific_name rank common_name count confidence reason method classified_by "
+    "event class order family latitude longitude clock_doubt infrared path digest"
+)
 
 
 Columns = dict[str, list[Any]]

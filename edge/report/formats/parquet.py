@@ -7,11 +7,19 @@ from edge.report.errors import ReportError
 from edge.report.formats.observation_table import CHUNK, COLUMNS, Columns
 from edge.report.formats.parallel_chunks import table_chunks
 from edge.report.output import Output, Written, counted, replacing
+from edge.report.read.columns import column_names
 
-_TYPES = {"count": "int32", "confidence": "float32", "event": "int32", "latitude": "float64", "longitude": "float64",
-          "infrared": "int8"}  # fmt: skip
-_REPEATED = ("deployment", "kind", "scientific_name", "rank", "common_name", "reason", "method", "classified_by",
-             "class", "order", "family", "clock_doubt")  # fmt: skip
+_TYPES = {
+    "count": "int32",
+    "confidence": "float32",
+    "event": "int32",
+    "latitude": "float64",
+    "longitude": "float64",
+    "infrared": "int8",
+}
+_REPEATED = column_names(
+    "deployment kind scientific_name rank common_name reason method classified_by class order family clock_doubt"
+)
 
 
 def write(study: Study, output: Output) -> Written:

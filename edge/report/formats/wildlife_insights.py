@@ -11,19 +11,19 @@ from edge.report.formats.observation_table import CHUNK
 from edge.report.formats.parallel_chunks import in_chunks
 from edge.report.formats.public_paths import PublicPaths
 from edge.report.output import Output, Written, counted, utf8
+from edge.report.read.columns import column_names
 from edge.report.read.details import Details, picked
 from edge.report.read.local_time import NO_TIME, local_text, offset_s
 from edge.report.read.survey import ANIMAL, CLASSIFIED, KINDS
 
-IMAGES = (
-    "project_id", "deployment_id", "image_id", "location", "identified_by", "wi_taxon_id", "class", "order", "family",
-    "genus", "species", "common_name", "number_of_objects", "uncertainty", "timestamp", "highlighted", "age", "sex",
-    "animal_recognizable", "individual_id", "individual_animal_notes", "markings",
-)  # fmt: skip
-DEPLOYMENTS = (
-    "project_id", "deployment_id", "placename", "longitude", "latitude", "start_date", "end_date", "camera_id",
-    "remarks",
-)  # fmt: skip
+IMAGES = column_names(
+    "project_id deployment_id image_id location identified_by wi_taxon_id class order family genus species "
+    "common_name number_of_objects uncertainty timestamp highlighted age sex animal_recognizable individual_id "
+    "individual_animal_notes markings"
+)
+DEPLOYMENTS = column_names(
+    "project_id deployment_id placename longitude latitude start_date end_date camera_id remarks"
+)
 
 
 def write(study: Study, output: Output) -> Written:

@@ -66,9 +66,9 @@ def test_silence_beyond_the_habit(tmp_path: Path, capsys: pytest.CaptureFixture[
     database = camera(tmp_path / "d.db", skip=lambda day, hour: 10 <= day < 16)
     assert topics(database) == [("silence", False)]
     assert main(["health", "--db", str(database.path)]) == 1
-    said = capsys.readouterr().out
-    assert said.startswith("ridge: no frame for 6.1 days from 10 May 2026 to 17 May 2026")
-    assert said.count("\n") == 1
+    line = capsys.readouterr().out
+    assert line.startswith("ridge: no frame for 6.1 days from 10 May 2026 to 17 May 2026")
+    assert line.count("\n") == 1
 
 
 def test_broken_flash(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_camera_moved_or_covered(tmp_path: Path) -> None:
     assert topics(camera(tmp_path / "b.db", covered_on=20)) == [("scene", True)]
 
 
-def test_storm_of_blanks(tmp_path: Path) -> None:
+def test_many_blank_frames(tmp_path: Path) -> None:
     database = camera(tmp_path / "d.db")
     for i in range(150):
         database.frame(5 * DAY + i * 60, "blank", camera="ridge", infrared=0)
@@ -92,7 +92,7 @@ def test_clock_that_drifts(tmp_path: Path) -> None:
     assert topics(camera(tmp_path / "d.db", slow_s_per_day=60)) == [("clock", True)]
 
 
-def test_disk_that_fills_and_box_that_was_silent(tmp_path: Path) -> None:
+def test_disk_that_fills_and_device_that_was_silent(tmp_path: Path) -> None:
     database = camera(tmp_path / "d.db", skip=lambda day, hour: day in (20, 21))
     for hour in range(DAYS * 24 - 6):
         if not 20 * 24 <= hour + 6 < 22 * 24:
