@@ -105,7 +105,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--reviewed", action="store_true", help="only frames that a person reviewed")
     which.add_argument(
-        "--model", default="", metavar="NAME", help="model whose decisions count (default: the newest run's)"
+        "--model", default="", metavar="NAME", help="model whose decisions count (default: the pinned model)"
     )
     parser.add_argument(
         "--obscure",

@@ -232,9 +232,7 @@ class Grouper:
             answer: Decision | EventMember = pooled
         else:
             answer = _most_voted([s for s in members if s.key == unit] or members)
-            if (
-                answer.key != unit and key is not None
-            ):  # decided together, by none alone
+            if answer.key != unit and key is not None:  # decided together, by none alone
                 taxon = self._taxa.taxa[self._taxa.code(*key)]
                 confidence = float(np.mean([s.confidence or 0.0 for s in members]))
                 return Event(

@@ -21,7 +21,7 @@ class Selection:
     reviewed: bool = False
     """Only frames that a person reviewed."""
     model: str = ""
-    """Name, `name version` or start of the sha256 of the model whose decisions count; empty: the newest run's."""
+    """Name, `name version` or start of the sha256 of the model whose decisions count; empty: the pinned model's."""
 
     def describe(self) -> list[str]:
         """One short phrase for each filter in use."""
