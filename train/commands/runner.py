@@ -1,12 +1,12 @@
 """Commands of `train` and `export`: find the one asked for, run it, end in one line where something is wrong."""
 
 import errno
-import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib import import_module
+
+from edge.commands import runner
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -18,15 +18,7 @@ def run(program: str, commands: Commands, expected: tuple[type[Exception], ...],
     """Run one command. Returns the exit code: its own; 2 for wrong use, for a full disk, and for the `expected` errors,
     whose text is the one line that says it; 130 when interrupted.
     """
-    try:
-        code = _run(program, commands, expected, argv)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of a pipe (`| head`) has seen enough. What is left in the buffer would fail once more at the end.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
+    return runner.run(program, lambda: _run(program, commands, argv), _NoRoom, *expected)
 
 
 def not_negative(text: str) -> int:
@@ -37,7 +29,11 @@ def not_negative(text: str) -> int:
     return value
 
 
-def _run(program: str, commands: Commands, expected: tuple[type[Exception], ...], argv: Sequence[str]) -> int:
+class _NoRoom(Exception):
+    """A disk is full, in one line."""
+
+
+def _run(program: str, commands: Commands, argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: python -m {program} COMMAND [options]\n\ncommands:")
         for name, (_, purpose) in commands.items():
@@ -50,16 +46,10 @@ def _run(program: str, commands: Commands, expected: tuple[type[Exception], ...]
     module, _ = commands[argv[0]]
     try:
         code: int = import_module(module).main(argv[1:])
-    except expected as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
         # Every table and image may be the one that the disk has no room for.
         if error.errno not in _NO_ROOM:
             raise
         what = error.filename or "what this command makes"
-        print(f"{program}: {what} cannot be written ({error.strerror}); make room and run it again", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        raise _NoRoom(f"{what} cannot be written ({error.strerror}); make room and run it again") from error
     return code
