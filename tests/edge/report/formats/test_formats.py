@@ -244,7 +244,7 @@ def test_megadetector_names_each_file_once(tmp_path: Path, capsys: pytest.Captur
     database.frame(9, "impala", path="/mnt/A/IMG_1.JPG")
     report("megadetector", "--db", database.path, "--out", tmp_path / "md.json")
     assert files(tmp_path / "md.json") == ["cap/A/IMG_1.JPG", "cap/A/IMG_2.JPG", "cap/B/IMG_1.JPG", "mnt/A/IMG_1.JPG"]
-    # The camera counted from the start again: the file of the first frame is another picture now.
+    # The camera counted from the start again: the file of the first frame is another frame now.
     now = database.frame(60, "plains zebra", path="/cap/A/IMG_1.JPG")
     database.connection.execute(
         "INSERT INTO file (path, bytes, mtime_ns, media, seen_at) VALUES ('/cap/A/IMG_1.JPG', 1, 1, ?, '')", (now,)
