@@ -2,21 +2,26 @@
 
 import argparse
 import difflib
+import os
 import re
 import reprlib
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
+from unicodedata import normalize
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta, Struct
 
 from edge.host.text_file import read_text
-from edge.timestamps import zone_named
+from edge.timestamps import period_bound, zone_named
 
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
@@ -58,6 +63,13 @@ class ContributorRole(StrEnum):
     CONTRIBUTOR = "contributor"
 
 
+class DeploymentFrom(StrEnum):
+    """What tells which deployment a frame belongs to, where no table [deployment.ID] does."""
+
+    FOLDER = "folder"
+    """The name of the first folder below the one that is classified or watched."""
+
+
 class DeploymentTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table [deployment.ID]."""
 
@@ -73,18 +85,26 @@ class DeploymentTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if self.time_zone is not None:
             zone_named(self.time_zone)
         for name, text in (("start", self.start), ("end", self.end)):
-            try:
-                datetime.fromisoformat(text or "2000-01-01")
-            except ValueError:
-                raise ValueError(
-                    f"{name} is {text!r}: expected a date or a time such as 2026-05-01 or 2026-05-01T18:00"
-                ) from None
+            if text is not None and (problem := _problem_of_time(text)):
+                raise ValueError(f"{name} is {text!r}: {problem}")
 
 
 class Deployment(DeploymentTable, frozen=True, kw_only=True):
     """One camera at one place for one period."""
 
     id: str
+
+    def period(self, zone: ZoneInfo | None) -> tuple[datetime, datetime]:
+        """First and last moment (UTC), far away where it is not given; `zone` is that of a deployment without one."""
+        zone = zone if self.time_zone is None else zone_named(self.time_zone)
+        return (
+            _LONG_AGO if self.start is None else period_bound(self.start, zone),
+            _FAR_OFF if self.end is None else period_bound(self.end, zone, end=True),
+        )
+
+
+_LONG_AGO, _FAR_OFF = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
 
 
 class Contributor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -133,6 +153,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Path | None = None
     detector: Path | None = None
     deployment: str | None = None
+    deployment_from: DeploymentFrom | None = None
     latitude: Latitude | None = None
     longitude: Longitude | None = None
     time_zone: str | None = None
@@ -163,6 +184,11 @@ HELP = {
         "detector with a card inside: finds the animals, people and vehicles of a frame before they are classified",
     ),
     "deployment": ("ID", "name of this camera at this place and period"),
+    "deployment_from": (
+        "folder",
+        "each first folder below what is classified is a camera of that name, unless a table [deployment.ID] says"
+        " otherwise",
+    ),
     "latitude": ("DEGREES", "latitude of the deployment, degrees north"),
     "longitude": ("DEGREES", "longitude of the deployment, degrees east"),
     "time_zone": ("NAME", "zone of the camera's clock (default: the host's, noted as a doubt)"),
@@ -201,13 +227,49 @@ class Settings(Options, frozen=True, kw_only=True):
     thresholds: dict[str, float] = {}
     """Least probability for an answer by rank, kind or label name, instead of the model's."""
     deployments: tuple[Deployment, ...] = ()
+    config: Path | None = None
+    """The configuration file, for messages."""
+    sources: tuple[Path, ...] = ()
+    """What is classified or watched (absolute), for `deployment_from`."""
 
-    def deployment_of(self, path: Path) -> Deployment | None:
-        """The deployment of a frame: the one named by the flag, else the one whose folder holds it most closely."""
+    def deployment_of(self, path: Path, at: datetime | None = None) -> Deployment | None:
+        """The deployment of a frame: the one named by the flag, else the one whose folder holds it most closely.
+
+        Of several that share the folder it is the one within whose period the frame was taken.
+        """
         if self.deployment is not None:
             return next(d for d in self.deployments if d.id == self.deployment)
-        holding = [d for d in self.deployments if d.folder is not None and path.is_relative_to(d.folder)]
-        return max(holding, key=lambda d: len(str(d.folder)), default=None)
+        return self.in_period(self.deployments_by_folder(path), at)
+
+    def deployments_by_folder(self, path: Path) -> tuple[Deployment, ...]:
+        """The deployments whose folder holds a file most closely; several share the folder."""
+        folders = [(d.folder, d) for d in self.deployments if d.folder is not None and path.is_relative_to(d.folder)]
+        folders += self._named_by_folder(path)
+        closest = max((len(folder.parts) for folder, _ in folders), default=0)
+        return tuple({d.id: d for folder, d in folders if len(folder.parts) == closest}.values())
+
+    def in_period(self, sharing: tuple[Deployment, ...], at: datetime | None) -> Deployment | None:
+        """The one of some deployments that share a folder within whose period `at` lies; a single one always."""
+        if len(sharing) < 2:
+            return next(iter(sharing), None)
+        zone = None if self.time_zone is None else zone_named(self.time_zone)
+        periods = [(*deployment.period(zone), deployment) for deployment in sharing]
+        return next((d for start, end, d in periods if at is not None and start <= at < end + _SECOND), None)
+
+    def _named_by_folder(self, path: Path) -> list[tuple[Path, Deployment]]:
+        """The deployments that first folders below the sources give a file, with these folders."""
+        found = []
+        for source in self.sources if self.deployment_from == DeploymentFrom.FOLDER else ():
+            if path.is_relative_to(source) and len(parts := path.relative_to(source).parts) > 1:
+                folder, name = source / parts[0], _as_text(parts[0])
+                table = next((d for d in self.deployments if d.id == name), Deployment(id=name))
+                found.append((folder, table if table.folder else msgspec.structs.replace(table, folder=folder)))
+        return found
+
+
+def _as_text(name: str) -> str:
+    """A folder's name as a deployment's: composed characters, and escapes for bytes that are no text."""
+    return normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +291,9 @@ def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = tuple
         flag, kind = "--" + name.replace("_", "-"), (*get_args(types[name]), types[name])[0]
         if name not in only:
             continue
-        if kind is bool:
+        if kind is DeploymentFrom:
+            parser.add_argument(flag, choices=[one.value for one in DeploymentFrom], help=help_)
+        elif kind is bool:
             action = argparse.BooleanOptionalAction if option.default else "store_true"
             parser.add_argument(flag, action=action, default=None, help=help_)
         elif name == "poll":
@@ -259,7 +323,9 @@ def read_settings(config: Path | None, flags: Mapping[str, object]) -> Settings:
             longitude=known.longitude if options["longitude"] is None else options["longitude"],
             time_zone=known.time_zone or options["time_zone"],
         )
-    return Settings(**options, thresholds=configuration.thresholds, deployments=tuple(deployments.values()))
+    return Settings(
+        **options, thresholds=configuration.thresholds, deployments=tuple(deployments.values()), config=config
+    )
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -271,10 +337,13 @@ def read_configuration(path: Path) -> Configuration:
     if isinstance(project, dict):
         several = {key: [project[key]] for key in _LISTS if key in project and not isinstance(project[key], list)}
         project |= several
+    options = _parse(Options, document, f"{path}: ")
+    deployments = {name: _deployment(path, name, table) for name, table in tables.items()}
+    _check_periods(path, deployments.values(), options.time_zone)
     return Configuration(
-        _parse(Options, document, f"{path}: "),
+        options,
         {name: _parse(Probability, value, f"{path}: [thresholds] {name}") for name, value in thresholds.items()},
-        {name: _deployment(path, name, table) for name, table in tables.items()},
+        deployments,
         _parse(Project, project, f"{path}: [project] "),
     )
 
@@ -294,17 +363,81 @@ def _read_toml(path: Path) -> dict[str, Any]:
                 f"{path}: `deployment = ...` and tables [deployment.ID] cannot stand in one TOML file ({error}); keep"
                 " the tables, each with its `folder`, and leave out the key (or give --deployment ID)"
             ) from error
-        raise SettingsError(f"{path}: not valid TOML ({error}); correct the line named") from error
+        raise SettingsError(f"{path}: not valid TOML ({error}); {_toml_advice(text, str(error))}") from error
+
+
+def _toml_advice(text: str, problem: str) -> str:
+    """What to correct in a file that is no TOML, in words."""
+    if match := re.match(r"Cannot declare \((.*)\) twice", problem):
+        table = ".".join(re.findall(r"'([^']*)'", match[1]))
+        return f"the table [{table}] stands twice; leave one of them out"
+    if match := re.search(r"at line (\d+)", problem):
+        line = next(iter(text.splitlines()[int(match[1]) - 1 :]), "").strip()
+        if found := re.match(r"\s*\w+\s*=\s*(-?\d+),(\d+)\s*(#|$)", line):
+            return f"{line!r}: write a decimal point, {found[1]}.{found[2]}"
+        if re.match(r"(start|end)\s*=", line):
+            return f"{line!r}: expected {_TIMES}"
+        if found := re.match(r"\[deployment\.([^\]\"']+)\]", line):
+            return f'a name with spaces or accents stands in quotes: [deployment."{found[1]}"]'
+        if line:
+            return f"correct the line {line[:80]!r}"
+    return "correct the line named"
 
 
 def _deployment(path: Path, name: str, table: object) -> Deployment:
     if not isinstance(table, dict):
         raise SettingsError(f"{path}: deployment.{name} is {table!r}: expected tables such as [deployment.ridge-3]")
+    if not name.strip() or not name.isprintable():
+        raise SettingsError(
+            f"{path}: [deployment.{name!r}] has no name that can be read; name it as [deployment.ridge]"
+        )
     # TOML has dates and times of its own.
     table = {key: str(v) if key in ("start", "end") and isinstance(v, date) else v for key, v in table.items()}
     known = msgspec.structs.asdict(_parse(DeploymentTable, table, f"{path}: [deployment.{name}] "))
     folder = known.pop("folder")
-    return Deployment(id=name, folder=folder and folder.expanduser().absolute(), **known)
+    if folder is not None:  # what is relative starts at the configuration file, wherever the command is started
+        folder = Path(os.path.abspath(path.absolute().parent / folder.expanduser()))
+        if folder.is_file():
+            raise SettingsError(f"{path}: [deployment.{name}] folder is {str(folder)!r}: a file, expected a folder")
+    return Deployment(id=name, folder=folder, **known)
+
+
+def _check_periods(path: Path, deployments: Collection[Deployment], time_zone: str | None) -> None:
+    """Raise `SettingsError` for a period that ends before it begins, and for two at once in one folder."""
+    zone = None if time_zone is None else zone_named(time_zone)
+    periods = {deployment.id: deployment.period(zone) for deployment in deployments}
+    for deployment in deployments:
+        if periods[deployment.id][0] > periods[deployment.id][1]:
+            raise SettingsError(
+                f"{path}: [deployment.{deployment.id}] start is {deployment.start!r}, later than its end"
+                f" {deployment.end!r}; expected a period that begins before it ends"
+            )
+    for one, other in combinations([d for d in deployments if d.folder is not None], 2):
+        (start, end), (other_start, other_end) = periods[one.id], periods[other.id]
+        if one.folder == other.folder and start <= other_end and other_start <= end:
+            raise SettingsError(
+                f"{path}: [deployment.{one.id}] and [deployment.{other.id}] share the folder {str(one.folder)!r}, and"
+                " their periods overlap; give each a start and an end so that no moment belongs to both"
+            )
+
+
+def _problem_of_time(text: str) -> str | None:
+    """Why text is neither a date nor a time, with what was expected; `None` when it is one."""
+    if _WRITTEN_TIME.fullmatch(text):
+        try:
+            year = datetime.fromisoformat(text).year
+        except ValueError as error:
+            hint = ", the next day at 00:00" if re.search(r"[T ]24:", text) else f" ({error})"
+            return f"no such time; expected {_TIMES}{hint}"
+        return None if 1970 <= year < 2200 else f"expected a year from 1970 to 2199, in {_TIMES}"
+    if match := re.fullmatch(r"(\d{4})[-./](\d{1,2})[-./](\d{1,2})|(\d{1,2})\.(\d{1,2})\.(\d{4})", text.strip()):
+        year_, month, day = match.group(1, 2, 3) if match[1] else match.group(6, 5, 4)
+        return f"expected {_TIMES}; did you mean {year_}-{month:0>2}-{day:0>2}?"
+    return f"expected {_TIMES}"
+
+
+_WRITTEN_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+_TIMES = "a date or a time such as 2026-05-01 or 2026-05-01T18:00"
 
 
 def _parse(kind: Any, value: object, prefix: str) -> Any:
@@ -337,11 +470,22 @@ def _in_words(problem: str, kind: Any, value: Any, prefix: str) -> str:
         return f"{place}: the key {match[1]!r} is missing"
     if match := re.match(r"Expected `(\w+)(?: \| null)?`(?: (<=|>=|>) (\S+))?", said):
         expected = _TYPES[match[1]] + (f" {_LIMITS[match[2]]} {float(match[3]):g}" if match[2] else "")
+        expected += _advice(names[-1] if names else prefix.split()[-1], value, match[1])
     elif said.startswith("Invalid enum value"):
         expected = "one of " + ", ".join(next(_CHOICES[name] for name in reversed(names) if name in _CHOICES))
     else:
         return said if prefix == "--" else f"{place} {said}"
     return f"{place} is {reprlib.repr(value)}: expected {expected}"
+
+
+def _advice(name: str, value: object, kind: str) -> str:
+    """What a wrong number may have meant, in words."""
+    if kind in ("float", "int") and isinstance(value, str):
+        with suppress(ValueError):
+            return f"; write it without quotes and with a decimal point: {float(value.replace(',', '.')):g}"
+    if name in ("latitude", "--latitude") and isinstance(value, int | float) and 90 < abs(value) <= 180:
+        return "; are latitude and longitude swapped?"
+    return ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -356,7 +500,12 @@ _KEY_BEFORE_TABLES = re.compile(r"^\s*deployment\s*=.*^\s*\[\s*deployment\b", re
 _LISTS = ("keywords", "licenses", "contributors", "capture_method", "sensitive")
 """Keys of [project] that hold one value or several."""
 _INSIDE_LISTS = {"contributors": Contributor, "licenses": Licence}
-_CHOICES = {"sampling_design": SamplingDesign, "capture_method": CaptureMethod, "role": ContributorRole}
+_CHOICES = {
+    "sampling_design": SamplingDesign,
+    "capture_method": CaptureMethod,
+    "role": ContributorRole,
+    "deployment_from": DeploymentFrom,
+}
 _LIMITS = {"<=": "of at most", ">=": "of at least", ">": "above"}
 _TYPES = {
     "float": "a number",

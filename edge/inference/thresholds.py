@@ -11,8 +11,11 @@ DETECTION = "detection"
 """Least score of a detector's bounding box."""
 
 
-def check_thresholds(thresholds: Mapping[str, float], labels: Sequence[Label]) -> None:
-    """Raise `SettingsError` for a name without meaning for a model with these labels, and for no probability."""
+def check_thresholds(thresholds: Mapping[str, float], labels: Sequence[Label], place: str = "thresholds") -> None:
+    """Raise `SettingsError` for a name without meaning for a model with these labels, and for no probability.
+
+    `place` is where they were given, for people.
+    """
     kinds = {label.name: label.kind for label in labels if label.taxon is None}
     known = [*RANKS, *KINDS, DETECTION, *(label.name for label in labels if label.taxon is not None)]
     for name, value in thresholds.items():
@@ -20,8 +23,8 @@ def check_thresholds(thresholds: Mapping[str, float], labels: Sequence[Label]) -
             kind = kinds.get(name)
             advice = f"this label is of the kind {kind}: set {kind}" if kind else nearest(name, known)
             raise SettingsError(
-                f"thresholds: {name!r} is neither a rank, nor a kind, nor `{DETECTION}`, nor a label of the model;"
+                f"{place}: {name!r} is neither a rank, nor a kind, nor `{DETECTION}`, nor a label of the model;"
                 f" {advice}"
             )
         if not 0 <= value <= 1:
-            raise SettingsError(f"thresholds: {name} is {value}: expected a number from 0 to 1")
+            raise SettingsError(f"{place}: {name} is {value}: expected a number from 0 to 1")

@@ -28,7 +28,8 @@ _Stamp = tuple[tuple[int, int] | None, ...]
 def load_models(settings: Settings) -> Models:
     """Load what the settings name. Raises `ModelError` and `SettingsError`."""
     model = classifier(settings.model or STARTER)
-    check_thresholds(settings.thresholds, model.card.labels)
+    place = "thresholds" if settings.config is None else f"{settings.config}: [thresholds]"
+    check_thresholds(settings.thresholds, model.card.labels, place)
     allowed = None if settings.species_list is None else read_species_list(settings.species_list)
     decider = Decider(model.card, allowed, settings.thresholds)
     least_score = settings.thresholds.get("detection")

@@ -1,5 +1,6 @@
 """A configuration file is read strictly: an error is one line that names the place."""
 
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,42 @@ def test_a_frame_belongs_to_the_camera_whose_folder_holds_it_most_closely(tmp_pa
     assert settings.deployment_of(Path("/srv/captures/1.jpg")) is None
 
 
+def test_cameras_that_share_a_folder_are_told_apart_by_their_periods(tmp_path: Path) -> None:
+    text = 'time_zone = "Africa/Nairobi"\n[deployment.dry]\nfolder = "cell"\nend = 2026-04-30\n'
+    settings = read(tmp_path, text + '[deployment.wet]\nfolder = "cell"\nstart = 2026-05-01\nend = 2026-05-31\n')
+
+    def at(text: str) -> str | None:
+        found = settings.deployment_of(tmp_path / "cell" / "1.jpg", datetime.fromisoformat(text))
+        return None if found is None else found.id
+
+    times = ("2026-04-30T20:59:59.9Z", "2026-04-30T21:00Z", "2026-05-31T20:59:59.9Z", "2026-05-31T21:00Z")
+    assert [at(time) for time in times] == ["dry", "wet", "wet", None]
+    assert settings.deployment_of(tmp_path / "cell" / "1.jpg") is None
+
+
+def test_a_relative_folder_is_relative_to_the_configuration_file(tmp_path: Path) -> None:
+    settings = read(tmp_path, '[deployment.a]\nfolder = "../captures/./a/"\n')
+    assert [deployment.folder for deployment in settings.deployments] == [tmp_path.parent / "captures" / "a"]
+
+
+def test_first_folders_are_cameras_with_one_line(tmp_path: Path) -> None:
+    tables = f'[deployment.ford]\nlatitude = 1\n[deployment.hill]\nfolder = "{tmp_path}/captures/ridge/hill"\n'
+    settings = read(tmp_path, 'deployment_from = "folder"\n' + tables)
+    settings = msgspec.structs.replace(settings, sources=(tmp_path / "captures",))
+
+    def of(path: str) -> tuple[object, ...]:
+        found = settings.deployment_of(tmp_path / "captures" / path)
+        return () if found is None else (found.id, found.latitude, found.folder)
+
+    captures = tmp_path / "captures"
+    assert of("ford/100RECNX/1.jpg") == ("ford", 1, captures / "ford")
+    assert of("ridge/1.jpg") == ("ridge", None, captures / "ridge")
+    assert of("ridge/hill/1.jpg") == ("hill", None, captures / "ridge" / "hill")
+    assert of("1.jpg") == ()
+    assert of("/elsewhere/1.jpg") == ()
+    assert of("cafe\u0301/1.jpg")[0] == "caf\u00e9"
+
+
 def test_the_flag_chooses_one_of_the_tables(tmp_path: Path) -> None:
     settings = read(tmp_path, RIDGE + FORD, deployment="ridge")
     chosen = settings.deployment_of(Path("/anywhere/1.jpg"))
@@ -63,7 +100,8 @@ def test_one_camera_as_a_key_and_cameras_as_tables_are_told_apart(tmp_path: Path
         ('watch = "/srv', "not valid TOML"),
         ('deployment = "ridge"\nwatch = "/srv', "not valid TOML"),
         ('wotch = "/srv"', "the key 'wotch' is not known; did you mean watch?"),
-        ("deployments = 3", "the key 'deployments' is not known; did you mean deployment?"),
+        ("deployments = 3", "the key 'deployments' is not known; did you mean deployment or deployment_from?"),
+        ('deployment_from = "name"', "deployment_from is 'name': expected one of folder"),
         ("xyzzy = 3", "the key 'xyzzy' is not known; expected one of watch, db, model"),
         ('settle_s = "long"', "settle_s is 'long': expected a number"),
         ("settle_s = nan", "settle_s is nan: expected a number of at least 0"),
@@ -81,6 +119,42 @@ def test_one_camera_as_a_key_and_cameras_as_tables_are_told_apart(tmp_path: Path
         ("[deployment.ridge]\nfolder = 3", "[deployment.ridge] folder is 3: expected a path"),
         ("[deployment.ridge]\nstart = 2026", "[deployment.ridge] start is 2026: expected text"),
         ('[deployment.ridge]\nend = "May"', "[deployment.ridge] end is 'May': expected a date or a time such as"),
+        (
+            '[deployment.ridge]\nstart = "1.5.2026"',
+            "start is '1.5.2026': expected a date or a time such as 2026-05-01 or",
+        ),
+        ('[deployment.ridge]\nstart = "1.5.2026"', "did you mean 2026-05-01?"),
+        ('[deployment.ridge]\nend = "2026-13-01"', "[deployment.ridge] end is '2026-13-01': no such time; expected a"),
+        ('[deployment.ridge]\nend = "2026-05-01T24:00"', "expected a date or a time such as 2026-05-01 or"),
+        ('[deployment.ridge]\nend = "20260501"', "[deployment.ridge] end is '20260501': expected a date or a time"),
+        ('[deployment.ridge]\nend = "0206-05-01"', "end is '0206-05-01': expected a year from 1970 to 2199"),
+        ('[deployment.ridge]\nend = ""', "[deployment.ridge] end is '': expected a date or a time"),
+        ("[deployment.ridge]\nstart = 10:00:00", "[deployment.ridge] start is datetime.time(10, 0): expected text"),
+        ("[deployment.ridge]\nstart = 1.5.2026", "'start = 1.5.2026': expected a date or a time such as 2026-05-01"),
+        ("[deployment.ridge]\nend = 2026-13-01", "'end = 2026-13-01': expected a date or a time such as 2026-05-01"),
+        (
+            "[deployment.ridge]\nstart = 2026-05-02\nend = 2026-05-01",
+            "[deployment.ridge] start is '2026-05-02', later than its end '2026-05-01'",
+        ),
+        (
+            '[deployment.a]\nstart = "2026-05-01T10:00+02:00"\nend = "2026-05-01T08:00"\ntime_zone = "Europe/Rome"',
+            "later than its end",
+        ),
+        ('[deployment.ridge]\nlatitude = "46,5"', "latitude is '46,5': expected a number; write it without quotes and"),
+        ('[deployment.ridge]\nlatitude = "-46.5"', "and with a decimal point: -46.5"),
+        ('[deployment.ridge]\nlatitude = "46° 30"', "[deployment.ridge] latitude is '46° 30': expected a number"),
+        ("[deployment.ridge]\nlatitude = 46,5 # N", "'latitude = 46,5 # N': write a decimal point, 46.5"),
+        ("[deployment.ridge]\nlatitude = 120.5\nlongitude = 3", "at most 90; are latitude and longitude swapped?"),
+        ('[thresholds]\nspecies = "0,8"', "with a decimal point: 0.8"),
+        ("[deployment.ridge]\n[deployment.ridge]", "the table [deployment.ridge] stands twice; leave one of them out"),
+        ("[deployment.Alt Wald]", 'stands in quotes: [deployment."Alt Wald"]'),
+        ('[deployment.""]\nlatitude = 1', "[deployment.''] has no name that can be read"),
+        (f'[deployment.ridge]\nfolder = "{__file__}"', "a file, expected a folder"),
+        (RIDGE + RIDGE.replace("ridge]", "ford]"), "share the folder '/srv/captures/ridge', and their periods overlap"),
+        (
+            RIDGE + "end = 2026-05-01\n" + RIDGE.replace("ridge]", "ford]") + "start = 2026-05-01\n",
+            "give each a start and an end so that no moment belongs to both",
+        ),
         ('[deployment.ridge]\ntime_zone = "Europe/Nowhere"', "[deployment.ridge] time zone 'Europe/Nowhere' is not"),
         ("latitude = 1.0", "name it with --deployment ID"),
         ("[thresholds]\nspecies = 'high'", "[thresholds] species is 'high': expected a number"),

@@ -1,11 +1,11 @@
 """A deployment as the databases and the configuration describe it together."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from math import ceil, cos, floor, log10, radians
 from zoneinfo import ZoneInfo
 
 from edge.report.read.local_time import NO_TIME
+from edge.timestamps import period_bound
 
 _KM_PER_DEGREE = 111.2
 
@@ -71,20 +71,10 @@ class Deployment:
 
 
 def utc_seconds(text: str | None, zone: ZoneInfo, end: bool = False) -> int:
-    """ISO 8601 text (local time of `zone` when it has no offset) as UTC seconds; `NO_TIME` when absent or no time.
-
-    A bare date that ends a period belongs to it as a whole; a period that ends at midnight ends the day before.
-    """
+    """ISO 8601 text (local time of `zone` when it has no offset) as UTC seconds; `NO_TIME` when absent or no time."""
     if not text:
         return NO_TIME
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
+        return int(period_bound(text, zone, end).timestamp())
+    except (ValueError, OverflowError):
         return NO_TIME
-    if end:
-        at += timedelta(days=1, seconds=-1) if len(text) <= 10 else timedelta(seconds=-1 if _midnight(at) else 0)
-    return int((at if at.tzinfo else at.replace(tzinfo=zone)).timestamp())
-
-
-def _midnight(at: datetime) -> bool:
-    return (at.hour, at.minute, at.second) == (0, 0, 0)
