@@ -11,6 +11,7 @@ from edge.report.analysis.sampling_effort import Effort, total_nights
 from edge.report.read.local_time import DAY_S
 
 REPLICATES = 1000
+WIDEST_INTERVAL = 30  # upper end by lower end; a wider interval says only that there are too few events
 SITES_FOR_BOOTSTRAP = 5  # with fewer cameras, nights are resampled instead
 
 
@@ -25,6 +26,11 @@ class Abundance:
     high: float
     """95% percentile interval."""
 
+    @property
+    def interval_says_something(self) -> bool:
+        """Whether there are enough events for an interval of use."""
+        return 0 < self.high <= WIDEST_INTERVAL * self.low
+
 
 def resampled_unit(efforts: Sequence[Effort]) -> str:
     """The unit that is resampled for the intervals."""
@@ -38,7 +44,7 @@ def abundances(events: Events, efforts: tuple[Effort, ...], taxa: Sequence[int],
     leaves out the difference between places.
     """
     nights = total_nights(efforts)
-    animals = events.animals & np.isin(events.taxon, list(taxa))
+    animals = events.rated & np.isin(events.taxon, list(taxa))
     place_of = np.full(max(taxa, default=0) + 1, -1, np.int64)
     place_of[list(taxa)] = np.arange(len(taxa))
     taxon, deployment = place_of[events.taxon[animals]], events.deployment[animals]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edge.report.analysis.scene_change import Change, scene_changes
 from edge.report.analysis.study import Study
 from edge.report.analysis.sun import sun_of_day
+from edge.report.read.believable_times import LEAP_S
 from edge.report.read.details import Details
 from edge.report.read.local_time import DAY_S, NO_TIME, day_name
 from edge.report.read.survey import BLANK, CLASSIFIED, UNREADABLE, WRONG_CLOCK, doubt_bit
@@ -73,6 +74,11 @@ class _Watch:
     at: NDArray[np.int64]
     blank: NDArray[np.bool_]
     doubt: NDArray[np.int16]
+    outside: NDArray[np.bool_]
+    good: NDArray[np.bool_]
+    start_at: int
+    end_at: int
+    """The period that a person gave, UTC seconds; `NO_TIME` where none was given."""
     end_local: int
     """End of the deployment as far as known."""
     gaps: tuple[tuple[int, int], ...]
@@ -89,7 +95,8 @@ class _Watch:
         blank = np.zeros(len(frames), bool)
         blank[records.frame[records.kind == BLANK]] = True
         effort = study.efforts[place]
-        end = max((effort.last_day + 1) * DAY_S - 1, int(frames.local[mine][-1])) if len(effort.active) else 0
+        local = frames.local[mine][frames.clock_good[mine]]
+        end = max((effort.last_day + 1) * DAY_S - 1, int(local[-1]) if len(local) else 0) if len(effort.active) else 0
         return cls(
             deployment.name,
             deployment.latitude,
@@ -98,14 +105,21 @@ class _Watch:
             frames.at[mine],
             blank[mine],
             frames.doubt[mine],
+            frames.outside[mine],
+            frames.clock_good[mine],
+            deployment.start_at,
+            deployment.end_at,
             end,
             effort.gaps,
         )
 
     def believable(self) -> "_Watch":
-        """The same without the frames whose clock was plainly wrong."""
-        good = (self.doubt & WRONG_CLOCK) == 0
-        return replace(self, local=self.local[good], at=self.at[good], blank=self.blank[good], doubt=self.doubt[good])
+        """The same without the frames that count in no rate."""
+        kept = np.flatnonzero(self.good)
+        return replace(
+            self,
+            **{name: getattr(self, name)[kept] for name in ("local", "at", "blank", "doubt", "outside", "good")},
+        )
 
 
 def _period(first: int, last: int) -> str:
@@ -212,18 +226,62 @@ def _is_night(watch: _Watch) -> NDArray[np.bool_]:
 
 
 def _clock(watch: _Watch) -> Iterator[Finding]:
-    for doubt, word, question in (
-        (ClockDoubt.BEFORE_2005, "before 2005", "was the clock reset?"),
-        (ClockDoubt.FUTURE, "in the future", "was the clock set wrongly?"),
-        (ClockDoubt.BACKWARDS, "earlier than frames before them", "was the clock reset?"),
+    for doubt, words, text in (
+        (ClockDoubt.BEFORE_2005, "dated before 2005", "was the clock reset?"),
+        (ClockDoubt.FUTURE, "dated in the future", "was the clock set wrongly?"),
+        (ClockDoubt.BACKWARDS, "dated earlier than frames before them", "was the clock reset?"),
+        (ClockDoubt.RESET, "dated as by a clock that was never set", "was the clock reset?"),
     ):
         doubtful = (watch.doubt & doubt_bit(doubt)) != 0
         if doubtful.any():
-            days = watch.local[doubtful] // DAY_S
-            first, last = int(days[0]), int(days[-1])
-            text = f"{int(doubtful.sum())} frames dated {word} ({_period(first, last)}): {question}"
-            advice = "`edge-db retime` shifts them"
-            yield Finding(watch.name, "clock", f"{text} {advice}", first, last, bool(doubtful[-1]))
+            yield _clock_finding(watch, doubtful, words, f"{text} `edge-db retime` shifts them", bool(doubtful[-1]))
+    for doubt, words, text in (
+        (ClockDoubt.EDITED, "with only the time of an edit", "were they changed by other software?"),
+        (ClockDoubt.UNREADABLE_TIME, "with a time that is not understood", "their own time is that of the file"),
+    ):
+        doubtful = (watch.doubt & doubt_bit(doubt)) != 0
+        if doubtful.any():
+            yield _clock_finding(watch, doubtful, words, text, False)
+    outside = watch.outside & ((watch.doubt & WRONG_CLOCK) == 0)
+    given = ((watch.start_at != NO_TIME) & (watch.at < watch.start_at)) | (
+        (watch.end_at != NO_TIME) & (watch.at > watch.end_at)
+    )
+    if (outside & given).any():
+        text = "is the period right, or the clock?"
+        yield _clock_finding(watch, outside & given, "outside the start and end that were set", text, False)
+    for part in _parts(np.flatnonzero(outside & ~given), watch.at):
+        mask = np.zeros(len(watch.at), bool)
+        mask[part] = True
+        if _years_apart(watch, mask):
+            text = "was the clock reset? `edge-db retime` shifts them, or start and end in the configuration tell"
+            yield _clock_finding(watch, mask, "far from this camera's others", text, False)
+        else:
+            yield _clock_finding(watch, mask, "with the file's time, outside the camera's period", "copied?", False)
+
+
+def _clock_finding(watch: _Watch, mask: NDArray[np.bool_], words: str, question: str, lasting: bool) -> Finding:
+    days = watch.local[mask] // DAY_S
+    count = int(mask.sum())
+    first, last = int(days[0]), int(days[-1])
+    frames = "1 frame" if count == 1 else f"{count} frames"
+    when = _period(first, last)
+    if years := _years_apart(watch, mask):
+        when += f", a leap of {'1 year' if years == 1 else f'{years} years'}"
+    return Finding(watch.name, "clock", f"{frames} {words} ({when}): {question}", first, last, lasting)
+
+
+def _parts(places: NDArray[np.int64], at: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Places in order of time, parted where more than a year lies between two."""
+    return np.split(places, np.flatnonzero(np.diff(at[places]) > LEAP_S) + 1) if len(places) else []
+
+
+def _years_apart(watch: _Watch, mask: NDArray[np.bool_]) -> int:
+    """Years from some frames to the camera's believable ones; 0 for less than a year."""
+    good, doubted = watch.at[watch.good], watch.at[mask]
+    if not len(good):
+        return 0
+    apart = max(int(good[0] - doubted[0]), int(doubted[-1] - good[-1]))
+    return round(apart / (365.25 * DAY_S)) if apart > LEAP_S else 0
 
 
 def _changed(name: str, change: Change) -> Finding:

@@ -31,7 +31,7 @@ class Events:
     """NaN for events that people named."""
     human: Flags
     clock_good: Flags
-    """Whether day and hour can be trusted. Intervals between frames can be trusted in any case."""
+    """Whether any of its frames has a believable time within the period of its camera."""
     of_record: Codes
     """One entry for each of `Survey.records`: the place of its event, -1 for none."""
 
@@ -41,6 +41,11 @@ class Events:
     @property
     def animals(self) -> Flags:
         return np.asarray(self.kind == ANIMAL)
+
+    @property
+    def rated(self) -> Flags:
+        """Events of animals that count in rates."""
+        return np.asarray(self.animals & self.clock_good)
 
 
 def find_events(survey: Survey, rules: Rules) -> Events:
@@ -87,7 +92,7 @@ def find_events(survey: Survey, rules: Rules) -> Events:
         counts,
         np.where(people | (surest < 0), np.nan, surest).astype(np.float32),
         people,
-        frames.clock_good[frame[shows]][first],
+        np.bincount(number[frames.clock_good[frame[shows]]], minlength=size) > 0,
         of_record,
     )
 

@@ -38,7 +38,7 @@ class Richness:
 
 def incidence(events: Events, species: NDArray[np.int64]) -> NDArray[np.int64]:
     """int64[S]: camera-days with each of the species (places in `Survey.taxa`) that was met at all."""
-    met = events.animals & events.clock_good & np.isin(events.taxon, species)
+    met = events.rated & np.isin(events.taxon, species)
     days = np.stack(
         [
             events.taxon[met].astype(np.int64),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edge.report.read.deployment import Deployment
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import DAY_S, NO_TIME, to_local
-from edge.report.read.survey import Heartbeats, Survey
+from edge.report.read.survey import CLASSIFIED, Heartbeats, Survey
 
 LEAST_GAP_S = 6 * 3600
 HEARTBEATS_MISSED = 4
@@ -82,6 +82,28 @@ def _of_deployment(survey: Survey, place: int, deployment: Deployment) -> Effort
     for begin, finish in (local // DAY_S).tolist():
         active[max(0, begin - first_day + 1) : max(0, finish - first_day)] = False
     return Effort(first_day, active, tuple((a, b) for a, b in local.tolist()), given_start, given_end)
+
+
+def deployment_period(survey: Survey, place: int) -> NDArray[np.int64] | None:
+    """int64[2]: start and end of a deployment in UTC seconds; `None` when nothing tells.
+
+    What was given counts, else the first and last frame with a believable clock, else, where there is no such frame,
+    the first and last with any time.
+    """
+    frames, deployment = survey.frames, survey.deployments[place]
+    dated = (frames.deployment == place) & (frames.status == CLASSIFIED) & (frames.at != NO_TIME)
+    believable = dated & frames.clock_good
+    taken = frames.at[believable if believable.any() else dated]
+    start, end = deployment.start_at, deployment.end_at
+    if len(taken):
+        # Without any believable frame, a given edge may lie beyond all of them.
+        start = int(taken.min()) if start == NO_TIME else start
+        end = int(taken.max()) if end == NO_TIME else end
+    if NO_TIME in (start, end):
+        return None
+    if end < start:
+        start = end = start if deployment.start_at != NO_TIME else end
+    return np.array([start, end], np.int64)
 
 
 def _beats(survey: Survey, place: int) -> Heartbeats | None:

@@ -22,7 +22,7 @@ class Row:
     frames: int
     abundance: Abundance
     first: int
-    """`NO_TIME` when no frame has a time."""
+    """`NO_TIME` when no frame has a believable time."""
     last: int
 
     @property
@@ -39,7 +39,7 @@ def species_rows(survey: Survey, events: Events, efforts: tuple[Effort, ...]) ->
     codes = np.unique(np.concatenate([taxon, events.taxon[events.animals]])).tolist()
     codes = [code for code in codes if code >= 0]
     good = frames.clock_good[frame]
-    seen = events.animals & events.clock_good
+    seen = events.rated
     starts, event_taxon = events.local_start[seen], events.taxon[seen]
     rows = []
     for code, abundance in zip(codes, abundances(events, efforts, codes), strict=True):

@@ -11,7 +11,8 @@ from edge.report.analysis.events import Events, find_events
 from edge.report.analysis.sampling_effort import Effort, find_effort, total_nights
 from edge.report.analysis.species_table import Row, species_rows
 from edge.report.read.filters import Selection
-from edge.report.read.survey import Survey
+from edge.report.read.local_time import NO_TIME
+from edge.report.read.survey import CLASSIFIED, Survey
 from edge.settings import Project
 
 
@@ -36,6 +37,37 @@ class Study:
     @cached_property
     def species(self) -> list[Row]:
         return species_rows(self.survey, self.events, self.efforts)
+
+    @cached_property
+    def left_out(self) -> int:
+        """Dated frames that count in no rate: without a believable time, or outside their camera's period."""
+        frames = self.survey.frames
+        return int(((frames.status == CLASSIFIED) & (frames.at != NO_TIME) & ~frames.clock_good).sum())
+
+    def describe_left_out(self) -> str:
+        """The same in one line; empty when there is none."""
+        if not self.left_out:
+            return ""
+        one = self.left_out == 1
+        frames = "1 frame is" if one else f"{self.left_out:,} frames are"
+        return (
+            f"{frames} outside the camera's period or without a believable time: left out of rates and effort;"
+            " `edge-report health` tells more"
+        )
+
+    def frames_of(self, place: int) -> NDArray[np.bool_]:
+        """bool[frames]: the classified frames of a deployment."""
+        frames = self.survey.frames
+        return np.asarray((frames.deployment == place) & (frames.status == CLASSIFIED))
+
+    @cached_property
+    def cameras(self) -> list[int]:
+        """Places of the deployments that have a classified frame or trap-nights."""
+        seen = np.bincount(
+            self.survey.frames.deployment[self.survey.frames.status == CLASSIFIED],
+            minlength=len(self.survey.deployments),
+        )
+        return [i for i, effort in enumerate(self.efforts) if seen[i] or effort.trap_nights]
 
     @property
     def trap_nights(self) -> int:

@@ -10,15 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.report.analysis.events import frame_bursts
+from edge.report.analysis.sampling_effort import deployment_period
 from edge.report.analysis.study import Study
-from edge.report.formats.camtrap_dp_metadata import dated_frames, descriptor, refuse_what_is_missing
+from edge.report.formats.camtrap_dp_metadata import (
+    dated_frames,
+    descriptor,
+    packaged_deployments,
+    refuse_what_is_missing,
+)
 from edge.report.formats.csv import ColumnFile, csv_lines
 from edge.report.formats.observation_table import CHUNK, DOUBT_TEXTS
 from edge.report.formats.parallel_chunks import in_chunks
 from edge.report.formats.public_paths import PublicPaths, media_type
 from edge.report.output import Output, Written, counted, replacing, utf8
 from edge.report.read.columns import column_names
-from edge.report.read.deployment import Deployment
 from edge.report.read.details import Details, picked
 from edge.report.read.local_time import DAY_S, NO_TIME, local_text, offset_s
 from edge.report.read.survey import BLANK, CLASSIFIED, KINDS, METHODS, REASONS, Survey
@@ -95,6 +100,15 @@ def _write_package(study: Study, folder: Path, output: Output) -> int:
     lost = int((~dated & (study.survey.frames.status == CLASSIFIED)).sum())
     if lost:
         output.warn(f"{lost} frames without a time are not in the package: the standard wants a time for each")
+    packaged = packaged_deployments(study)
+    absent = [study.survey.deployments[place].name for place in study.cameras if place not in packaged]
+    if absent:
+        output.warn(
+            f"not in the package, for none of their frames has a time: {', '.join(absent)};"
+            " start, end and coordinates in the configuration bring them in"
+        )
+    if study.left_out:
+        output.warn(study.describe_left_out())
     return len(frames)
 
 
@@ -106,17 +120,19 @@ def _write_deployments(study: Study, path: Path) -> list[tuple[int, int]]:
     """Write deployments.csv; gives the (first, last) day of each deployment that has frames."""
     survey, periods = study.survey, []
     with ColumnFile(path, DEPLOYMENTS) as file:
-        for place, (deployment, effort) in enumerate(zip(survey.deployments, study.efforts, strict=True)):
-            mine = (survey.frames.deployment == place) & dated_frames(study)
-            if not mine.any():
-                continue
-            period = deployment_period(deployment, survey.frames.at[mine])
+        for place in packaged_deployments(study):
+            deployment, effort = survey.deployments[place], study.efforts[place]
+            mine = study.frames_of(place)
+            period = deployment_period(survey, place)
+            assert period is not None
             local = period + offset_s(period, deployment.zone)
             start, end = local_text(local, local - period)
             periods.append((int(local[0]) // DAY_S, int(local[1]) // DAY_S))
             comments = []
             if not (effort.start_given and effort.end_given):
                 comments.append("start or end taken from the first or last frame")
+            if left_out := int((mine & (survey.frames.at != NO_TIME) & ~survey.frames.clock_good).sum()):
+                comments.append(f"{left_out} frames lie outside this period or have a time that is not believed")
             if effort.gaps:
                 without = int((~effort.active).sum())
                 comments.append(f"{len(effort.gaps)} gaps in effort, {without} days without any watching")
@@ -130,18 +146,11 @@ def _write_deployments(study: Study, path: Path) -> list[tuple[int, int]]:
                     "coordinateUncertainty": [deployment.uncertainty_m],
                     "deploymentStart": [start],
                     "deploymentEnd": [end],
-                    "timestampIssues": ["true" if (survey.frames.doubt[mine] != 0).any() else "false"],
+                    "timestampIssues": ["true" if left_out or (survey.frames.doubt[mine] != 0).any() else "false"],
                     "deploymentComments": ["; ".join(comments) or None],
                 }
             )
     return periods
-
-
-def deployment_period(deployment: Deployment, taken: NDArray[np.int64]) -> NDArray[np.int64]:
-    """int64[2]: start and end in UTC seconds, as given, else of the frames `taken`; every frame lies within."""
-    start = min(deployment.start_at, int(taken.min())) if deployment.start_at != NO_TIME else int(taken.min())
-    end = max(deployment.end_at, int(taken.max()))
-    return np.array([start, end], np.int64)
 
 
 def _media_columns(

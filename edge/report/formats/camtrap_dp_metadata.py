@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge import __version__
 from edge.inference.taxonomy import ROOT_NAME
+from edge.report.analysis.sampling_effort import deployment_period
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
 from edge.report.read.local_time import DAY_S, NO_TIME, day_text
@@ -26,13 +27,25 @@ def dated_frames(study: Study) -> NDArray[np.bool_]:
     return np.asarray((frames.status == CLASSIFIED) & (frames.at != NO_TIME))
 
 
+def packaged_deployments(study: Study) -> list[int]:
+    """Places of the deployments in a package: those with a dated frame, and those with undated frames of which a
+    person said everything that the standard wants.
+    """
+    dated = np.bincount(study.survey.frames.deployment[dated_frames(study)], minlength=len(study.survey.deployments))
+    return [
+        place
+        for place in study.cameras
+        if dated[place]
+        or (study.survey.deployments[place].has_place and deployment_period(study.survey, place) is not None)
+    ]
+
+
 def refuse_what_is_missing(study: Study) -> None:
     """Raise `ReportError` naming every key that only a person can fill in."""
     required = ("title", "contributors", "sampling_design", "capture_method")
     missing = [f"[project] {key}" for key in required if not getattr(study.project, key)]
-    for place, deployment in enumerate(study.survey.deployments):
-        if not (dated_frames(study) & (study.survey.frames.deployment == place)).any():
-            continue
+    for place in packaged_deployments(study):
+        deployment = study.survey.deployments[place]
         keys = [key for key in ("latitude", "longitude") if getattr(deployment, key) is None]
         name = (
             f"[deployment.{json.dumps(deployment.name)}]"
@@ -50,10 +63,8 @@ def descriptor(study: Study, periods: list[tuple[int, int]]) -> dict[str, Any]:
     used = np.unique(np.concatenate([survey.records.taxon, study.events.taxon]))
     places = [
         (d.longitude, d.latitude)
-        for i, d in enumerate(survey.deployments)
-        if d.longitude is not None
-        and d.latitude is not None
-        and (dated_frames(study) & (survey.frames.deployment == i)).any()
+        for d in (survey.deployments[place] for place in packaged_deployments(study))
+        if d.longitude is not None and d.latitude is not None
     ]
     today = day_text(int(datetime.now(UTC).timestamp()) // DAY_S)
     given = msgspec.to_builtins(project)

@@ -17,7 +17,7 @@ from edge.report.read.local_time import DAY_S, day_text
 def write(study: Study, output: Output, occasion_days: int = 7, all_taxa: bool = False) -> Written:
     """effort.csv and one file for each species, into the folder that --out names."""
     folder = output.folder()
-    sites = [i for i, effort in enumerate(study.efforts) if effort.trap_nights]
+    sites = study.cameras  # also those that are not known to have watched: their days are 0, their records NA
     starts, effort = effort_matrix(study, sites, occasion_days)
     written = 0
     columns = ["site", *(day_text(day) for day in starts)]
@@ -32,15 +32,18 @@ def write(study: Study, output: Output, occasion_days: int = 7, all_taxa: bool =
         with (folder / _file_name(row.taxon.scientific_name)).open("w", encoding="utf-8", newline="") as file:
             lines = ([name, *line] for name, line in zip(names, history, strict=True))
             write_table(file, columns, lines)
+    if study.left_out:
+        output.warn(study.describe_left_out())
     return Written(counted(written, "taxon", "taxa"))
 
 
 def effort_matrix(study: Study, sites: list[int], occasion_days: int) -> tuple[list[int], NDArray[np.int64]]:
     """(first day of each occasion, int64[sites, occasions] days watched); the first watched day starts the first."""
     days = [study.efforts[i].days() for i in sites]
-    if not days:
-        return [], np.zeros((0, 0), np.int64)
-    first, last = min(int(d[0]) for d in days), max(int(d[-1]) for d in days)
+    watched = np.concatenate(days) if days else np.zeros(0, np.int64)
+    if not len(watched):
+        return [], np.zeros((len(sites), 0), np.int64)
+    first, last = int(watched.min()), int(watched.max())
     starts = list(range(first, last + 1, occasion_days))
     effort = np.stack([np.bincount((d - first) // occasion_days, minlength=len(starts)) for d in days])
     return starts, effort.astype(np.int64)
@@ -51,7 +54,7 @@ def histories(
 ) -> list[list[Any]]:
     """One row for each site of 1, 0 or `NA`. An occasion with a record counts as watched, whatever the effort."""
     events = study.events
-    mine = events.animals & events.clock_good & (events.taxon == taxon)
+    mine = events.rated & (events.taxon == taxon)
     table: NDArray[Any] = np.where(effort > 0, 0, -1)
     place = {site: i for i, site in enumerate(sites)}
     for site, day in set(

@@ -37,7 +37,7 @@ def gather(study: Study) -> dict[str, Any]:
         "until": selection.until.isoformat() if selection.until else None,
         "cameras": len(np.unique(survey.frames.deployment)),
         "frames": int((survey.frames.status == CLASSIFIED).sum()),
-        "events": int(events.animals.sum()),
+        "events": int(events.rated.sum()),
         "species": dict(species),
         "blank": int((records.kind == BLANK).sum()),
         "unknown": int((records.kind == UNKNOWN).sum()),

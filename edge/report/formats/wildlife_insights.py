@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from edge.report.analysis.sampling_effort import deployment_period
 from edge.report.analysis.study import Study
-from edge.report.formats.camtrap_dp import deployment_period
 from edge.report.formats.csv import ColumnFile, csv_lines
 from edge.report.formats.observation_table import CHUNK
 from edge.report.formats.parallel_chunks import in_chunks
@@ -46,6 +46,8 @@ def write(study: Study, output: Output) -> Written:
     lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
     if lost:
         output.warn(f"{lost} frames without a time are not in images.csv")
+    if study.left_out:
+        output.warn(study.describe_left_out())
     output.progress("")
     return Written(counted(len(wanted), "line of images", "lines of images"))
 
@@ -86,14 +88,13 @@ def _images(study: Study, details: Details, paths: PublicPaths, project: str, pa
 
 
 def _write_deployments(study: Study, path: Any, project: str) -> None:
-    frames = study.survey.frames
     with ColumnFile(path, DEPLOYMENTS) as file:
-        for place, deployment in enumerate(study.survey.deployments):
-            mine = (frames.deployment == place) & (frames.at != NO_TIME)
-            if not mine.any():
-                continue
-            period = deployment_period(deployment, frames.at[mine])
-            start, end = (text.replace("T", " ") for text in local_text(period + offset_s(period, deployment.zone)))
+        for place in study.cameras:
+            deployment = study.survey.deployments[place]
+            period = deployment_period(study.survey, place)
+            start = end = None
+            if period is not None:
+                start, end = (text.replace("T", " ") for text in local_text(period + offset_s(period, deployment.zone)))
             file.write(
                 {
                     "project_id": [project],
@@ -103,5 +104,6 @@ def _write_deployments(study: Study, path: Any, project: str) -> None:
                     "latitude": [deployment.latitude],
                     "start_date": [start],
                     "end_date": [end],
+                    "remarks": ["start and end are not known: no frame has a time" if period is None else None],
                 }
             )

@@ -20,7 +20,7 @@ MATRIX_ROWS, MATRIX_COLUMNS = 24, 30
 def seconds_of_day(study: Study, taxon: int, solar: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Time of day at which the events of a taxon (-1: of all animals) began, by the clock or the sun; int64[events]."""
     events = study.events
-    mine = events.animals & events.clock_good
+    mine = events.rated
     if taxon >= 0:
         mine &= events.taxon == taxon
     if not solar:
@@ -48,7 +48,7 @@ class Timeline:
 def timeline(study: Study) -> Timeline | None:
     """Events by day, week or month, with the share of cameras that watched; `None` without any dated frame."""
     events = study.events
-    days = events.local_start[events.animals & events.clock_good] // DAY_S
+    days = events.local_start[events.rated] // DAY_S
     spans = [(e.first_day, e.last_day) for e in study.efforts if len(e.active)]
     if not spans and not len(days):
         return None
@@ -174,7 +174,7 @@ def matrix(study: Study) -> Matrix | None:
         return None
     events = study.events
     table = np.zeros((len(study.survey.taxa), len(study.survey.deployments)), np.int64)
-    animals = events.animals & (events.taxon >= 0)
+    animals = events.rated & (events.taxon >= 0)
     np.add.at(table, (events.taxon[animals], events.deployment[animals]), 1)
     nights = np.array([max(effort.trap_nights, 1) for effort in study.efforts])
     rates = 100 * table / nights
@@ -198,7 +198,7 @@ def matrix(study: Study) -> Matrix | None:
 def camera_map(study: Study) -> svg.Map | None:
     """Cameras by their coordinates."""
     events = study.events
-    counts = np.bincount(events.deployment[events.animals], minlength=len(study.survey.deployments))
+    counts = np.bincount(events.deployment[events.rated], minlength=len(study.survey.deployments))
     places = [
         (d.name, d.latitude, d.longitude, int(counts[i]))
         for i, d in enumerate(study.survey.deployments)

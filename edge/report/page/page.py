@@ -233,7 +233,7 @@ def _subtitle(study: Study) -> str:
 def _headline(study: Study) -> list[Figure]:
     survey, events = study.survey, study.events
     frames = int((survey.frames.status == CLASSIFIED).sum())
-    animals = int(events.animals.sum())
+    animals = int(events.rated.sum())
     named = sum(row.taxon.rank == "species" for row in study.species)
     blank = int((survey.records.kind == BLANK).sum())
     unknown = int((survey.records.kind == UNKNOWN).sum())

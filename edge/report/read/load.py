@@ -18,6 +18,7 @@ from edge.database.events.grouping import DEFAULT_RULES, Rules, copied_together
 from edge.database.taxon_index import Model, TaxonIndex
 from edge.report.errors import ReportError
 from edge.report.output import Progress
+from edge.report.read.believable_times import outside_period
 from edge.report.read.columns import joined
 from edge.report.read.deployment import Deployment, utc_seconds
 from edge.report.read.effective_labels import EffectiveLabels, read_observations
@@ -142,6 +143,7 @@ def _merge(
         joined([part.status for part in parts], np.int8),
         doubt,
         joined([part.infrared for part in parts], np.int8),
+        outside_period(deployments, deployment, at, doubt),
     )
     kept = np.ones(len(frames), bool)
     if len(parts) > 1:

@@ -37,7 +37,16 @@ def doubt_bits(text: str) -> int:
     return sum(doubt_bit(ClockDoubt(word)) for word in text.split(",") if word in DOUBTS)
 
 
-WRONG_CLOCK = doubt_bit(ClockDoubt.BEFORE_2005) | doubt_bit(ClockDoubt.FUTURE)
+NOT_BELIEVED = (
+    ClockDoubt.BEFORE_2005,
+    ClockDoubt.FUTURE,
+    ClockDoubt.BACKWARDS,
+    ClockDoubt.RESET,
+    ClockDoubt.EDITED,
+    ClockDoubt.UNREADABLE_TIME,
+)
+"""Doubts under which a time counts in no rate, no effort and no period."""
+WRONG_CLOCK = sum(map(doubt_bit, NOT_BELIEVED))
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
@@ -66,14 +75,16 @@ class Frames:
     """Bits, in the order of `DOUBTS`."""
     infrared: SmallCodes
     """1 infra-red or greyscale, 0 colour, -1 not known."""
+    outside: Flags
+    """Dated, but outside the period of its camera (see `edge.report.read.believable_times`)."""
 
     def __len__(self) -> int:
         return len(self.media)
 
     @property
     def clock_good(self) -> Flags:
-        """bool[N]: whether the time is known and not plainly wrong (before 2005 or in the future)."""
-        return np.asarray((self.at != NO_TIME) & ((self.doubt & WRONG_CLOCK) == 0))
+        """bool[N]: whether the time is believable and within the camera's period, so that it counts in rates."""
+        return np.asarray((self.at != NO_TIME) & ((self.doubt & WRONG_CLOCK) == 0) & ~self.outside)
 
     def take(self, mask: Flags) -> "Frames":
         return Frames(*(getattr(self, name)[mask] for name in self.__slots__))

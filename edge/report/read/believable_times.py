@@ -1,0 +1,56 @@
+"""Frames whose time lies outside the period of their camera, and so counts in no rate and no effort.
+
+A period that a person gave decides. What nobody gave is taken from the frames with a believable clock; among them the
+times from EXIF come before those of files, and a leap of more than a year between two frames of one camera parts them:
+the part with the most frames counts, for no camera that stands at one place is silent for so long and then goes on.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.report.read.deployment import Deployment
+from edge.report.read.local_time import DAY_S, NO_TIME, Seconds
+from edge.report.read.survey import WRONG_CLOCK, doubt_bit
+from edge.vocabulary import ClockDoubt
+
+LEAP_S = 366 * DAY_S
+
+
+def outside_period(
+    cameras: Sequence[Deployment], deployment: NDArray[np.int32], at: Seconds, doubt: NDArray[np.int16]
+) -> NDArray[np.bool_]:
+    """bool[N]: dated frames outside the period of their camera; `deployment` holds places in `cameras`."""
+    outside = np.zeros(len(at), bool)
+    for place, camera in enumerate(cameras):
+        here = np.flatnonzero((deployment == place) & (at != NO_TIME))
+        if not len(here):
+            continue
+        times = at[here]
+        believable = (doubt[here] & WRONG_CLOCK) == 0
+        first, last = camera.start_at, camera.end_at
+        if first != NO_TIME:
+            believable &= times >= first
+        if last != NO_TIME:
+            believable &= times <= last
+        from_exif = believable & ((doubt[here] & doubt_bit(ClockDoubt.NO_EXIF)) == 0)
+        usable = np.sort(times[from_exif if from_exif.any() else believable])
+        if len(usable):
+            low, high = _main_part(usable)
+            first = low if first == NO_TIME else first
+            last = high if last == NO_TIME else last
+        if first != NO_TIME:
+            outside[here] |= times < first
+        if last != NO_TIME:
+            outside[here] |= times > last
+    return outside
+
+
+def _main_part(times: Seconds) -> tuple[int, int]:
+    """First and last of the part with the most frames, of ascending times that leaps part; the latest of equals."""
+    cuts = np.flatnonzero(np.diff(times) > LEAP_S)
+    first, last = np.r_[0, cuts + 1], np.r_[cuts, len(times) - 1]
+    sizes = last - first
+    main = len(sizes) - 1 - int(np.argmax(sizes[::-1]))
+    return int(times[first[main]]), int(times[last[main]])
