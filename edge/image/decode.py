@@ -16,10 +16,12 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from edge.image.damage import is_damaged
 from edge.image.exif import FLIPS, PARSER_ERRORS, Exif, read_exif, read_jpeg_exif
+from edge.image.image_count import images_in_jpeg
 from edge.image.resize import Pixels, resize
-from edge.image.thumbnail_check import contradicts
-from edge.vocabulary import FileReason
+from edge.image.thumbnail_check import DOUBTFUL_SHARE, SUSPICIOUS_SHARE, compare_with_thumbnail
+from edge.vocabulary import FileReason, ImageDoubt
 
 MAX_PIXELS = 80_000_000  # more than any camera trap writes; a small file can declare billions and fill the memory
 MAX_SCANS = 200  # a progressive frame has about ten; thousands of them keep a decoder busy for hours
@@ -50,6 +52,10 @@ class DecodedFrame:
     height_px: int
     """Height of the original image in pixels, after it was turned upright."""
     exif: Exif
+    doubt: ImageDoubt | None = None
+    """A reason to doubt that the image is as the camera took it."""
+    pictures: int = 1
+    """Number of images in the file; the first is decoded."""
 
 
 def digest(data: bytes | memoryview) -> str:
@@ -106,9 +112,12 @@ def _decode_jpeg(data: bytes, min_side_px: int | None) -> DecodedFrame:
     except ValueError as error:
         cut = "premature" in str(error).lower() or data.rfind(b"\xff\xd9") < 0
         raise BadFrame(FileReason.TRUNCATED if cut else FileReason.CORRUPT, _one_line(error)) from error
-    if contradicts(data, pixels):
-        raise BadFrame(FileReason.CORRUPT, "a part of the image differs from its own thumbnail: its data is damaged")
-    return _upright(pixels, width, height, read_jpeg_exif(data))
+    compared = compare_with_thumbnail(data, pixels)
+    unlike = 0.0 if compared is None else compared.share
+    if compared is not None and unlike >= SUSPICIOUS_SHARE and is_damaged(data, compared.thumbnail):
+        raise BadFrame(FileReason.CORRUPT, "its brightness is shifted from one place to the end: its data is damaged")
+    doubt = ImageDoubt.THUMBNAIL_DIFFERS if unlike >= DOUBTFUL_SHARE else None
+    return _upright(pixels, width, height, read_jpeg_exif(data), doubt, images_in_jpeg(data))
 
 
 def _scans(data: bytes) -> int:
@@ -124,6 +133,7 @@ def _decode_other(data: bytes, format_: str, min_side_px: int | None) -> Decoded
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
             _refuse_bomb(width, height)
+            pictures = getattr(image, "n_frames", 1)
             with _one_enormous_image_at_a_time(width * height):
                 # OpenCV gives what there is of a broken file; Pillow proves first that it is whole.
                 image.load()
@@ -139,7 +149,7 @@ def _decode_other(data: bytes, format_: str, min_side_px: int | None) -> Decoded
     exif = read_exif(data)
     if format_ == "TIFF":
         exif = replace(exif, orientation=1)  # its decoder turns it upright by itself
-    return _upright(_shrunk(np.asarray(decoded, np.uint8), min_side_px), width, height, exif)
+    return _upright(_shrunk(np.asarray(decoded, np.uint8), min_side_px), width, height, exif, None, pictures)
 
 
 def _shrunk(pixels: Pixels, min_side_px: int | None) -> Pixels:
@@ -161,14 +171,16 @@ def _refuse_bomb(width: int, height: int) -> None:
         raise BadFrame(FileReason.TOO_LARGE, f"it declares {width} x {height} pixels, {limit}")
 
 
-def _upright(pixels: Pixels, width: int, height: int, exif: Exif) -> DecodedFrame:
+def _upright(
+    pixels: Pixels, width: int, height: int, exif: Exif, doubt: ImageDoubt | None, pictures: int
+) -> DecodedFrame:
     transpose, flip = FLIPS[exif.orientation]
     turned = cv2.transpose(pixels) if transpose else pixels
     if flip is not None:
         turned = cv2.flip(turned, flip)
     if transpose:
         width, height = height, width
-    return DecodedFrame(np.asarray(turned, np.uint8), width, height, exif)
+    return DecodedFrame(np.asarray(turned, np.uint8), width, height, exif, doubt, pictures)
 
 
 def _one_line(error: Exception) -> str:

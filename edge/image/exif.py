@@ -6,13 +6,14 @@ A JPEG as cameras write it is read in microseconds; whatever is unusual in any w
 import io
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from edge.image.jpeg_segments import APP1, UnusualJpeg, segments
 
 Folder = dict[int, str | int]
 """Tags of one EXIF folder by their number."""
 
-_APP1, _START_OF_SCAN, _END = 0xE1, 0xDA, 0xD9
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/"
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _ASCII, _SHORT, _LONG = 2, 3, 4
@@ -82,8 +83,11 @@ def read_folders(data: bytes, wanted: frozenset[int]) -> tuple[Folder, Folder]:
 
     Raises `UnusualExif`, also where XMP may hold an orientation that EXIF lacks.
     """
-    segments = list(_app1_segments(data))
-    blocks = [segment[len(_EXIF) :] for segment in segments if segment.startswith(_EXIF)]
+    try:
+        found = [data[one.content : one.end] for one in segments(data) if one.marker == APP1]
+    except UnusualJpeg as error:
+        raise UnusualExif(str(error)) from error
+    blocks = [content[len(_EXIF) :] for content in found if content.startswith(_EXIF)]
     outer: Folder = {}
     inner: Folder = {}
     if len(blocks) > 1:
@@ -96,24 +100,9 @@ def read_folders(data: bytes, wanted: frozenset[int]) -> tuple[Folder, Folder]:
                 inner = _read_folder(block, order, int(place), wanted)
         except (struct.error, KeyError, ValueError) as error:
             raise UnusualExif("damaged, or of a rare kind") from error
-    if _ORIENTATION not in outer and any(segment.startswith(_XMP) for segment in segments):
+    if _ORIENTATION not in outer and any(content.startswith(_XMP) for content in found):
         raise UnusualExif("XMP may hold the orientation")
     return outer, inner
-
-
-def _app1_segments(data: bytes) -> Iterator[bytes]:
-    """Contents of the APP1 segments that come before the image data."""
-    at = 2
-    while at + 4 <= len(data):
-        lead, marker, size = struct.unpack_from(">BBH", data, at)
-        if lead != 0xFF or not 0xC0 <= marker < 0xFF:
-            raise UnusualExif("no marker where one belongs")
-        if marker in (_START_OF_SCAN, _END):
-            return
-        if marker == _APP1:
-            yield data[at + 4 : at + 2 + size]
-        at += 2 + size
-    raise UnusualExif("it ends before the image data")
 
 
 def _read_folder(block: bytes, order: str, at: int, wanted: frozenset[int]) -> Folder:

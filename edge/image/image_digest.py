@@ -1,0 +1,96 @@
+"""Identity of the image in a file, whatever metadata is written beside it.
+
+Two files with the same image data show the same scene at the same moment, though a clock, a keyword or a thumbnail was set right in one
+of them. What is hashed is chosen so that it costs about 1 % of a frame (docs/reliability.md).
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from hashlib import blake2b
+
+from edge.image.exif import PARSER_ERRORS
+from edge.image.jpeg_segments import UnusualJpeg, image_end, segments
+from edge.image.resize import Pixels
+
+NO_DIGEST = ""
+"""Image digest of a file whose format has none."""
+_SAMPLE, _SAMPLE_EVERY = 4096, 65536
+_PNG_IMAGE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"fcTL", b"fdAT", b"IEND"})
+_WEBP_IMAGE = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
+_TIFF_PLACES = ((273, 279), (324, 325))  # offsets and lengths of strips, and of tiles
+_BLOCK = 8
+
+
+def image_digest(data: bytes, format_: str) -> str:
+    """BLAKE2b, 160 bits, of the image data of a whole file; `NO_DIGEST` where its format is not known so well.
+
+    JPEG: the tables and headers without application segments and comments; of the compressed data its length, its
+    CRC-32 and samples of it. PNG, WebP: the chunks of the image. TIFF: strips or tiles.
+    """
+    try:
+        if format_ == "JPEG":
+            parts = _of_jpeg(data)
+        elif format_ == "PNG":
+            parts = _chunks(data, 8, ">I4s", 4, _PNG_IMAGE)
+        elif format_ == "WebP":
+            parts = _chunks(data, 12, "<4sI", 0, _WEBP_IMAGE)
+        elif format_ == "TIFF":
+            parts = _of_tiff(data)
+        else:
+            return NO_DIGEST
+        hashed = blake2b(digest_size=20)
+        for part in parts:
+            hashed.update(part)
+    except (UnusualJpeg, *PARSER_ERRORS):
+        return NO_DIGEST
+    return hashed.hexdigest()
+
+
+def has_detail(pixels: Pixels) -> bool:
+    """Whether any block of uint8[H, W, 3] is more than one colour: without detail, different exposures are equal."""
+    high, wide = (side // _BLOCK * _BLOCK for side in pixels.shape[:2])
+    if not high or not wide:
+        return False
+    blocks = pixels[:high, :wide].reshape(high // _BLOCK, _BLOCK, wide // _BLOCK, _BLOCK, -1)
+    corners = blocks[:, :1, :, :1]
+    return bool((blocks != corners).any())
+
+
+def _of_jpeg(data: bytes) -> Iterator[bytes | memoryview]:
+    view = memoryview(data)
+    begin = 0
+    for segment in segments(data):
+        if not segment.is_metadata:
+            yield view[segment.begin : segment.end]
+        begin = segment.end
+    compressed = view[begin : image_end(data, begin)]
+    yield struct.pack(">QI", len(compressed), zlib.crc32(compressed))
+    for place in range(0, len(compressed), _SAMPLE_EVERY):
+        yield compressed[place : place + _SAMPLE]
+
+
+def _chunks(data: bytes, at: int, header: str, trailer: int, wanted: frozenset[bytes]) -> Iterator[memoryview]:
+    """The wanted chunks of a PNG or WebP file, without what comes after them."""
+    view = memoryview(data)
+    while at + 8 <= len(data):
+        fields = struct.unpack_from(header, data, at)
+        kind, size = fields if isinstance(fields[0], bytes) else fields[::-1]
+        if kind in wanted:
+            yield view[at : at + 8 + size]
+        if kind == b"IEND":
+            return
+        at += 8 + size + (trailer or size % 2)
+
+
+def _of_tiff(data: bytes) -> Iterator[bytes | memoryview]:
+    from PIL import Image
+
+    view = memoryview(data)
+    with Image.open(io.BytesIO(data)) as image:
+        yield struct.pack(">II", *image.size)
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        for places, sizes in _TIFF_PLACES:
+            for place, size in zip(tags.get(places, ()), tags.get(sizes, ()), strict=True):
+                yield view[place : place + size]
