@@ -12,7 +12,16 @@ from edge.image.decode import IMAGE_SUFFIXES
 
 STEP = 256  # files that the database is asked about at once
 CHUNK = 20_000  # names held at once: a folder of a million files needs no more memory than one of 20,000
-_TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp")
+_TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp", "_exiftool_tmp")
+_BACKUP_SUFFIXES = ("_original", "~", ".bak", ".orig")
+_PREVIEW_SUFFIXES = (".thm",)  # the small image that a camera writes beside a film
+_PASSED_OVER_FOLDERS = frozenset(
+    {
+        *("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "lost+found"),
+        *("$recycle.bin", "recycler", "recycled", "system volume information", "__macosx"),
+    }
+)
+"""Folders of systems and network drives, which hold what was deleted, thumbnails and snapshots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +36,25 @@ class FileState:
     """Time of the last change of content, permissions or name: it does not tell whether the content is the same."""
 
 
-def is_temporary(name: str) -> bool:
-    """Whether programs use this name only while they write; the frame gets its own name later."""
-    return name.startswith(".") or name.lower().endswith(_TEMPORARY_SUFFIXES)
+def is_passed_over(name: str) -> bool:
+    """Whether no frame has this name: hidden, used only while a program writes, a backup, or a film's preview."""
+    return name.startswith(".") or name.lower().endswith((*_TEMPORARY_SUFFIXES, *_BACKUP_SUFFIXES, *_PREVIEW_SUFFIXES))
+
+
+def is_passed_over_folder(name: str) -> bool:
+    """Whether a folder of this name is left out: hidden, of a system or a network drive, or a recycle bin."""
+    return name.startswith(".") or name.lower() in _PASSED_OVER_FOLDERS
+
+
+def is_left_out(path: str, root: str) -> bool:
+    """Whether a scan of the folder `root` would leave out the file at `path`, which is below it."""
+    folder, name = os.path.split(os.path.relpath(path, root))
+    return is_passed_over(name) or is_in_left_out_folder(folder)
+
+
+def is_in_left_out_folder(relative: str) -> bool:
+    """Whether a scan would not enter this folder, whose path is relative to the folder that is scanned."""
+    return any(is_passed_over_folder(part) for part in relative.split(os.sep) if part not in ("", os.curdir))
 
 
 def file_state(path: str) -> FileState | None:
@@ -61,7 +86,7 @@ def read_bytes(path: str, limit: int) -> bytes:
 def files_below(
     root: str, on_error: Callable[[OSError], None] | None = None, on_folder: Callable[[str], None] | None = None
 ) -> Iterator[FileState]:
-    """Every regular file at or below `root`; links are not followed, hidden and temporary names are left out.
+    """Every regular file at or below `root`; links are not followed, and what holds no frames is left out.
 
     Folder by folder in name order (in an enormous folder, in order within each `CHUNK` names). `on_folder` gets every
     folder that is entered, `on_error` everything that could not be read.
@@ -77,9 +102,9 @@ def files_below(
             if entry.is_dir(follow_symlinks=False):
                 if on_error and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
                     on_error(IsADirectoryError(EISDIR, "it is a folder, expected an image", entry.path))
-                if not entry.name.startswith("."):
+                if not is_passed_over_folder(entry.name):
                     levels.append(_entries(entry.path, on_error, on_folder))
-            elif not is_temporary(entry.name) and (found := file_state(entry.path)) is not None:
+            elif not is_passed_over(entry.name) and (found := file_state(entry.path)) is not None:
                 yield found
         except OSError as error:
             if on_error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from edge.capture.files import STEP, FileState, file_state, files_below, is_temporary
+from edge.capture.files import STEP, FileState, file_state, files_below, is_in_left_out_folder, is_left_out
 from edge.capture.inotify import FolderEvents
 from edge.host.mounts import Mount, MountChanges, is_silent, mounts_of, read_mounts
 
@@ -254,16 +254,18 @@ class FolderWatcher:
 
     def _on_complete(self, path: str) -> None:
         """Handle a file that its writer closed or moved in."""
-        if not is_temporary(os.path.basename(path)):
+        if not is_left_out(path, self._folder):
             self.schedule(path, _until_gathering_s(time.monotonic(), self._gather_s))
 
     def _on_growing(self, path: str) -> None:
         """Handle a new file: should it never be seen closed, it counts as complete once it is still."""
-        if not is_temporary(os.path.basename(path)) and (found := file_state(path)) is not None:
+        if not is_left_out(path, self._folder) and (found := file_state(path)) is not None:
             self.schedule(path, self._settle_s, found)
 
     def _on_folder(self, folder: str) -> None:
         """Handle a new folder; files may have been in it before the kernel watched it."""
+        if is_in_left_out_folder(os.path.relpath(folder, self._folder)):
+            return
         for found in files_below(folder):
             self._schedule_by_age(found)
             if self._left_out:

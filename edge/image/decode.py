@@ -30,6 +30,16 @@ HEAD_BYTES = 64  # enough to recognise a format
 _ENORMOUS_PIXELS = 24_000_000
 _enormous = Lock()
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+RAW_SUFFIXES = frozenset(
+    {
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff"),
+        *(".gpr", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf"),
+        *(".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+    }
+)
+"""Data of a camera's sensor as it is; most begin like a TIFF, and hold only a preview as an image."""
+_CANON_RAW = b"CR"  # after the header of a TIFF
+_DNG_VERSION = 50706
 
 
 class BadFrame(Exception):
@@ -86,18 +96,25 @@ def recognise(data: bytes, name: str = "") -> Literal["JPEG", "PNG", "TIFF", "We
         return "JPEG"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return "PNG"
+    suffix = PurePath(name).suffix.lower()
+    if suffix in RAW_SUFFIXES or (data[:4] == b"II*\0" and data[8:10] == _CANON_RAW):
+        raise _raw(suffix)
     if data[:4] in (b"II*\0", b"MM\0*"):
         return "TIFF"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[:2] == b"BM":
         return "BMP"
-    suffix = PurePath(name).suffix.lower()
     if suffix and suffix not in IMAGE_SUFFIXES:
         raise BadFrame(FileReason.UNSUPPORTED_FORMAT, f"{suffix} is none of JPEG, PNG, TIFF, WebP, BMP")
     if not data:
         raise BadFrame(FileReason.EMPTY, "the file has no bytes")
     raise BadFrame(FileReason.NOT_AN_IMAGE, "its first bytes are those of no JPEG, PNG, TIFF, WebP or BMP")
+
+
+def _raw(suffix: str) -> BadFrame:
+    what = suffix if suffix in RAW_SUFFIXES else "it"
+    return BadFrame(FileReason.UNSUPPORTED_FORMAT, f"{what} is raw data of a camera's sensor; a JPEG can be classified")
 
 
 def _decode_jpeg(data: bytes, min_side_px: int | None) -> DecodedFrame:
@@ -132,6 +149,8 @@ def _decode_other(data: bytes, format_: str, min_side_px: int | None) -> Decoded
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
+            if format_ == "TIFF" and _DNG_VERSION in image.getexif():
+                raise _raw("")
             _refuse_bomb(width, height)
             pictures = getattr(image, "n_frames", 1)
             with _one_enormous_image_at_a_time(width * height):

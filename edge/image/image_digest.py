@@ -1,7 +1,7 @@
 """Identity of the image in a file, whatever metadata is written beside it.
 
-Two files with the same image data show the same scene at the same moment, though a clock, a keyword or a thumbnail was set right in one
-of them. What is hashed is chosen so that it costs about 1 % of a frame (docs/reliability.md).
+Two files with the same image data are one frame, though a clock, a keyword or a thumbnail was set right in one of them.
+What is hashed is chosen so that it costs about 1 % of a frame (docs/reliability.md).
 """
 
 import io

@@ -181,3 +181,32 @@ def test_after_any_warning_of_the_library_the_folder_is_scanned_again(tmp_path: 
         assert not events.may_have_lost_some()
     finally:
         events.stop()
+
+
+LEFT_OUT = (
+    *("@eaDir/IMG_0001.JPG/SYNOPHOTO_THUMB_XL.jpg", "$RECYCLE.BIN/S-1-5/a.jpg", ".Trash-1000/files/a.jpg"),
+    *("RECYCLER/a.jpg", "System Volume Information/a.jpg", "lost+found/a.jpg", ".thumbnails/a.jpg", "#recycle/a.jpg"),
+    *("a.JPG_original", "a.jpg~", "a.jpg.bak", "a.THM", "._a.jpg", "a.jpg_exiftool_tmp", "deeper/@EADIR/a.jpg"),
+)
+KEPT = ("kept/a.jpg", "kept/b_original.jpg", "kept/recycler.jpg", "kept/eaDir/c.jpg")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_holds_no_frames_is_left_out_by_scans_and_events(tmp_path: Path, first: bool) -> None:
+    """Recycle bins, thumbnails of network drives, backups: in the folder before the watch begins, or made later."""
+    reader = Reader(FolderWatcher(tmp_path, list, settle_s=0.2))
+
+    def make() -> None:
+        for name in (*LEFT_OUT, *KEPT):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"1")
+
+    if first:
+        make()
+        assert [os.path.relpath(seen.path, tmp_path) for seen in files_below(str(tmp_path))] == sorted(KEPT)
+    else:
+        assert reader.nothing(1)
+        make()
+    assert {reader.next() for _ in KEPT} == {os.path.basename(name) for name in KEPT}
+    assert reader.nothing()
+    reader.close()

@@ -95,6 +95,9 @@ def test_a_file_whose_second_half_is_zeros_is_no_image() -> None:
         (b"hello", "a.jpg", "not_an_image"),
         (b"\0\0\0\x18ftypmp42", "a.mp4", "unsupported_format"),
         (b"hello", "notes.txt", "unsupported_format"),
+        (encoded(scenery(), "TIFF"), "a.NEF", "unsupported_format"),
+        (b"", "a.dng", "unsupported_format"),
+        (b"II*\0\x10\0\0\0CR\2\0", "a.tif", "unsupported_format"),
         (b"\xff\xd8\xff", "a.jpg", "truncated"),
     ],
 )
@@ -164,3 +167,20 @@ def test_a_real_frame_is_whole(field_frames: list[Path]) -> None:
         decoded = frame.decode(path.read_bytes(), 256)
         assert isinstance(decoded, DecodedFrame)
         assert min(decoded.pixels.shape[:2]) >= 256
+
+
+def test_raw_data_is_named_and_a_jpeg_of_such_a_name_is_decoded() -> None:
+    with pytest.raises(BadFrame, match=r"\.arw is raw data"):
+        frame.decode(encoded(scenery(), "TIFF"), name="DSC0001.ARW")
+    with pytest.raises(BadFrame, match="it is raw data"):
+        frame.decode(encoded(scenery(), "TIFF", tiffinfo={50706: b"\1\4\0\0"}), name="a.tif")
+    assert frame.decode(encoded(scenery()), name="a.raw").width_px == 160
+
+
+@pytest.mark.parametrize(("format_", "options"), [("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True}), ("MPO", {})])
+def test_of_several_images_in_a_file_the_first_is_decoded(format_: str, options: dict[str, object]) -> None:
+    others = [Image.fromarray(255 - scenery()), Image.fromarray(scenery()[::-1])]
+    several = frame.decode(encoded(scenery(), format_, save_all=True, append_images=others, **options))
+    assert several.pictures == 3
+    assert mean_difference(several.pixels, scenery()) < 4
+    assert frame.decode(encoded(scenery(), "JPEG" if format_ == "MPO" else format_)).pictures == 1
