@@ -1,4 +1,4 @@
-"""`edge-db COMMAND`: back up, salvage, retime and prune a database of detections, or import into it."""
+"""`edge-db COMMAND`: back up, salvage, retime, label and prune a database of detections, or import into it."""
 
 import argparse
 import sqlite3
@@ -8,12 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 from edge import __version__
+from edge.commands.db_labels import add_import_arguments, add_label_arguments, run_import, run_label
 from edge.commands.runner import ExitCode, run
 from edge.database.backup import back_up
 from edge.database.corrections.retime import Correction, RetimeError, retime_deployment
-from edge.database.imports.camtrap_dp import import_package
 from edge.database.imports.import_result import ImportProblem
-from edge.database.imports.megadetector import import_file
+from edge.database.imports.table_file import BadValue
 from edge.database.prune import PruneRules, prune
 from edge.database.recovery import find_damage
 from edge.database.salvage import salvage
@@ -24,7 +24,7 @@ from edge.settings import SettingsError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     arguments = _parser().parse_args(argv)
-    return run("edge-db", lambda: _run(arguments), SchemaError, RetimeError, ImportProblem, OSError)
+    return run("edge-db", lambda: _run(arguments), SchemaError, RetimeError, ImportProblem, BadValue, OSError)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_prune_arguments(
         add("prune", _prune, "make room: show, and with --yes delete, frames that are logged and not needed")
     )
-    _add_import_arguments(add("import", _import, "import the boxes of a detector or the labels of people"))
+    add_import_arguments(add("import", run_import, "import what a model found elsewhere, or the labels of people"))
+    add_label_arguments(add("label", run_label, "say what one frame shows"))
     return parser
 
 
@@ -164,28 +165,6 @@ def _prune(arguments: argparse.Namespace) -> int:
     verb = "deleted" if arguments.yes else "could go; nothing was deleted, --yes does it"
     print(f"{files} files, {file_bytes:,} bytes {verb} ({rules.describe()})")
     return ExitCode.PROBLEM if failed else ExitCode.DONE
-
-
-def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "format",
-        choices=("megadetector", "camtrap-dp"),
-        help="megadetector: boxes (JSON); camtrap-dp: labels of people",
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="the JSON file, or the package's folder or zip")
-    parser.add_argument(
-        "--min-confidence", type=float, default=0.2, metavar="P", help="leave out boxes below P (default: 0.2)"
-    )
-
-
-def _import(arguments: argparse.Namespace) -> int:
-    with closing(open_database(arguments.db)) as connection:
-        if arguments.format == "megadetector":
-            result = import_file(connection, arguments.file, arguments.min_confidence)
-        else:
-            result = import_package(connection, arguments.file)
-    print(result.describe())
-    return ExitCode.PROBLEM if result.not_found else ExitCode.DONE
 
 
 if __name__ == "__main__":

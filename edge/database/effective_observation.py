@@ -29,6 +29,27 @@ _MACHINE = """(
         p.configuration IS NOT NULL DESC, p.id DESC
     LIMIT 1
 )"""
+
+
+def newest_import(media: str) -> str:
+    """SQL for (model, revision, classified_by) of the newest import that found bounding boxes on a frame.
+
+    An import of the same model that found others since, or none, has a higher revision.
+    """
+    return f"""(
+        SELECT i.model, i.revision, i.classified_by FROM observation i
+        WHERE i.media = {media} AND i.method = 'machine' AND i.subject > 0 AND i.configuration IS NULL AND NOT EXISTS (
+            SELECT 1 FROM observation later WHERE later.media = i.media AND later.method = 'machine'
+                AND later.configuration IS NULL AND later.model IS i.model AND later.revision > i.revision)
+        ORDER BY i.id DESC LIMIT 1
+    )"""
+
+
+def decision_of(media: str) -> str:
+    """SQL for (model, configuration, revision) of the model's decision that counts on a frame."""
+    return _MACHINE.format(media=media).replace("SELECT p.id", "SELECT p.model, p.configuration, p.revision", 1)
+
+
 _OF_DECISION = "b.kind = iif(o.kind IN ('human', 'vehicle'), o.kind, 'animal')"
 _OWN_BOXES = f"""(
     SELECT count(*) FROM observation b
@@ -38,9 +59,7 @@ _OWN_BOXES = f"""(
 _IMPORTED_BOXES = f"""(
     SELECT count(*) FROM observation b
     WHERE b.media = o.media AND b.method = 'machine' AND b.subject > 0 AND b.configuration IS NULL AND {_OF_DECISION}
-        AND b.classified_by = (SELECT i.classified_by FROM observation i
-        WHERE i.media = o.media AND i.method = 'machine' AND i.subject > 0 AND i.configuration IS NULL
-        ORDER BY i.id DESC LIMIT 1)
+        AND (b.model, b.revision, b.classified_by) IS {newest_import("o.media")}
 )"""
 
 VIEWS = f"""

@@ -74,6 +74,13 @@ class TaxonIndex:
             wanted |= found
         return wanted, unmatched
 
+    def called(self, name: str, rank: str | None = None) -> list[Taxon]:
+        """The taxa of the models' cards with this scientific or common name, whatever its case."""
+        low = " ".join(name.lower().split())
+        taxa = [taxon for key, taxon in self._known.items() if rank in (None, key[0])]
+        scientific = [taxon for taxon in taxa if taxon.scientific_name.lower() == low]
+        return scientific or [taxon for taxon in taxa if taxon.common_name.lower() == low]
+
     def names(self) -> list[str]:
         """Scientific and common names of all taxa that `matching` finds."""
         taxa = (*self._known.values(), *self.taxa)

@@ -1,158 +1,265 @@
 """`edge-db import camtrap-dp FOLDER_OR_ZIP`: what people said in a Camtrap DP package, as human labels."""
 
-import csv
-import io
 import json
+import math
 import sqlite3
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from edge.database.events.table import update_events
-from edge.database.imports.file_matching import Frames
+from edge.database.imports.file_matching import FileEntry, Frames
+from edge.database.imports.human_acts import HumanLine, save_act
 from edge.database.imports.import_result import ImportProblem, ImportResult
-from edge.timestamps import iso_utc, now
+from edge.database.imports.table_file import BadValue, Table, TableRow, count_of, read_table
+from edge.database.imports.transaction import writing
+from edge.database.taxon_index import TaxonIndex, read_models
+from edge.host.text_file import decoded
+from edge.inference.taxonomy import ROOT_NAME
+from edge.vocabulary import Kind, Method
 
-Line = dict[str, str]
-_KINDS = ("animal", "human", "vehicle", "blank", "unknown")
-_NEW_LABEL = """
-INSERT INTO observation (media, subject, kind, taxon, rank, common_name, count, confidence, box_x, box_y, box_width,
-    box_height, box_source, act, line, method, classified_by, classified_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'human', ?, ?)
-ON CONFLICT (media, act, line) WHERE act IS NOT NULL DO NOTHING
-"""
+SOURCE = "camtrap-dp"
+_KINDS = {kind.value: kind for kind in Kind}
+_NOT_CLASSIFIED = "unclassified"
+_UNNAMED = "unnamed person"
 
 
-def import_package(connection: sqlite3.Connection, path: Path) -> ImportResult:
+def import_package(connection: sqlite3.Connection, path: Path, strip: str = "") -> ImportResult:
     """Read the observations whose classificationMethod is human, of media and of events.
 
     An event's observation counts for all its media: those that name the event, else those of its deployment and time.
     What one person wrote on a frame is one act, which counts instead of earlier ones; the same import again adds
-    nothing. Frames are found by mediaID (our exports use the content digest)
-    or by file path. One transaction. Raises `ImportProblem`.
+    nothing. Frames are found by mediaID (our exports use the content digest) or by file path, of which `strip` takes a
+    leading folder off. One transaction. Raises `ImportProblem`.
     """
     package = _Package.read(path)
-    frames, outcome = Frames(connection), ImportResult()
-    labels: dict[tuple[int, str], list[Line]] = defaultdict(list)
-    for line in package.observations:
-        if line.get("classificationMethod") != "human" or line.get("observationType") not in _KINDS:
-            outcome.passed_over += (
-                line.get("observationLevel") != "event" or line.get("classificationMethod") == "human"
-            )
-            continue
-        for media_id in package.media_of(line):
-            media = frames.by_digest(media_id) or frames.by_path(package.paths.get(media_id, ""))
-            if media is None:
-                outcome.not_found.append(package.paths.get(media_id) or media_id)
-                continue
-            labels[media, line.get("classifiedBy") or "unnamed person"].append(line)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for (media, person), lines in labels.items():
-            # What was written on the very frame overrides what was written on its event.
-            own = [line for line in lines if line.get("mediaID")] or lines
-            act = _act(person, own)
-            for number, line in enumerate(own):
-                values = (media, number, *_row(line, package), act, number, person, _time(line))
-                connection.execute(_NEW_LABEL, values)
-                outcome.rows += 1
-        outcome.frames = len({media for media, _ in labels})
-        update_events(connection, {media for media, _ in labels})
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+    outcome = ImportResult(bad_rows=[*package.media.bad_rows, *package.observations.bad_rows])
+    labels = _labels_by_media(package, outcome)
+    entries, places = package.entries(labels)
+    matches = Frames(connection).match(entries, strip)
+    outcome.take(matches, entries, {places[media_id] for media_id in labels})
+    acts = [
+        (at, media, person, lines)
+        for media_id, people in labels.items()
+        if (media := matches.media[places[media_id]]) is not None
+        for person, (at, lines) in people.items()
+    ]
+    # The newest act of a frame counts: what was said last is written last.
+    acts.sort(key=lambda act: act[0] or datetime.min.replace(tzinfo=UTC))
+    index = TaxonIndex()
+    for model in read_models(connection).values():
+        if model.card is not None:
+            index.learn(model.card)
+    with writing(connection):
+        changed = set()
+        for at, media, person, lines in acts:
+            outcome.rows += len(lines)
+            if save_act(connection, SOURCE, media, person, [package.named(line, index) for line in lines], at):
+                outcome.new_rows += len(lines)
+                changed.add(media)
+        outcome.frames = len({media for _, media, _, _ in acts})
+        update_events(connection, changed)
     return outcome
 
 
-def _act(person: str, lines: list[Line]) -> str:
-    """The name of the act that these lines are: the same lines again are the same act."""
-    content = json.dumps([sorted(line.items()) for line in lines], ensure_ascii=False)
-    return f"camtrap-dp {blake2b(f'{person} {content}'.encode(), digest_size=12).hexdigest()}"
+_Acts = dict[str, tuple[datetime | None, list[HumanLine]]]
+
+
+def _labels_by_media(package: "_Package", outcome: ImportResult) -> dict[str, _Acts]:
+    """By mediaID and person: when they said it, and the lines."""
+    said: dict[str, dict[str, list[tuple[TableRow, HumanLine]]]] = defaultdict(lambda: defaultdict(list))
+    unsaid = 0
+    for row in package.observations.rows:
+        method, type_ = row.get("classificationMethod").lower(), row.get("observationType").lower()
+        if method != Method.HUMAN or type_ == _NOT_CLASSIFIED:
+            unsaid += not method and type_ in _KINDS and row.get("observationLevel") != "event"
+            outcome.passed_over += row.get("observationLevel") != "event" or method == Method.HUMAN
+            continue
+        where = f"observations.csv line {row.line}"
+        if package.is_old:
+            outcome.not_placed.append(
+                f"{where}: the package is of Camtrap DP 0.1 (sequenceID in place of eventID), which is not read; "
+                "export it as 1.0 and import that"
+            )
+            continue
+        try:
+            line = _line(row)
+        except BadValue as error:
+            outcome.bad_rows.append(f"{where}: {error}; the row was left out")
+            continue
+        if package.only_repeats(row):
+            outcome.passed_over += 1
+            continue
+        media_ids = package.media_of(row)
+        if not media_ids:
+            outcome.not_placed.append(
+                f"{where}: observation {row.get('observationID')} is of the event {row.get('eventID') or '(unnamed)'}, "
+                f"{row.get('eventStart') or '?'} to {row.get('eventEnd') or '?'}, and no media of deployment "
+                f"{row.get('deploymentID')} name it or lie in this time; correct the times or give mediaID"
+            )
+        for media_id in media_ids:
+            said[media_id][row.get("classifiedBy") or _UNNAMED].append((row, line))
+    if unsaid:
+        outcome.not_placed.append(
+            f"observations.csv: {unsaid} observations have no classificationMethod; expected human or machine; write"
+            " human to import them"
+        )
+    labels: dict[str, _Acts] = {}
+    for media_id, people in said.items():
+        # What was written on the very frame overrides what was written on its event, whoever wrote that.
+        own = any(row.get("mediaID") for rows in people.values() for row, _ in rows)
+        for person, rows in people.items():
+            kept = [(r, line) for r, line in rows if r.get("mediaID")] if own else _of_one_event(rows)
+            if kept:
+                times = [at for r, _ in kept if (at := _moment(r.get("classificationTimestamp")))]
+                labels.setdefault(media_id, {})[person] = (max(times, default=None), [line for _, line in kept])
+    return labels
+
+
+def _of_one_event(rows: list[tuple[TableRow, HumanLine]]) -> list[tuple[TableRow, HumanLine]]:
+    """The lines of events that hold one frame, each taxon's from one event: lines of different events never add up."""
+    owner: dict[tuple[str, str | None], str] = {}
+    return [
+        (row, line)
+        for row, line in rows
+        if owner.setdefault((line.kind, line.taxon), row.get("eventID")) == row.get("eventID")
+    ]
 
 
 class _Package:
     """The tables of a package."""
 
-    def __init__(self, media: list[Line], observations: list[Line], taxa: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, media: Table, observations: Table, taxa: list[dict[str, Any]]) -> None:
+        self.media = media
         self.observations = observations
-        self.taxa = taxa
-        self.paths = {line["mediaID"]: line.get("filePath") or line.get("fileName", "") for line in media}
+        self.is_old = "sequenceID" in observations.header and "eventID" not in observations.header
+        self._taxa = {taxon["scientificName"]: taxon for taxon in taxa if "scientificName" in taxon}
         self._of_event: dict[str, list[str]] = defaultdict(list)
+        self._said_on_media: set[tuple[str, str, str]] = set()
         self._times: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
-        for line in observations:
-            if line.get("eventID") and line.get("mediaID"):
-                self._of_event[line["eventID"]].append(line["mediaID"])
-        for line in media:
-            if at := _moment(line.get("timestamp", "")):
-                self._times[line.get("deploymentID", "")].append((at, line["mediaID"]))
+        for row in observations.rows:
+            if row.get("eventID") and row.get("mediaID"):
+                self._of_event[row.get("eventID")].append(row.get("mediaID"))
+                if row.get("classificationMethod").lower() == Method.HUMAN:
+                    self._said_on_media.add(_saying(row))
+        for row in media.rows:
+            if at := _moment(row.get("timestamp")):
+                self._times[row.get("deploymentID")].append((at, row.get("mediaID")))
 
     @classmethod
     def read(cls, path: Path) -> "_Package":
         try:
-            media, observations = _table(path, "media.csv"), _table(path, "observations.csv")
-            taxa = json.loads(_text(path, "datapackage.json")).get("taxonomic", [])
-            return cls(media, observations, {taxon["scientificName"]: taxon for taxon in taxa})
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            media = read_table(_text(path, "media.csv"), "media.csv")
+            observations = read_table(_text(path, "observations.csv"), "observations.csv")
+            taxa = json.loads(_text(path, "datapackage.json")).get("taxonomic") or []
+            for table, name, needed in (
+                (media, "media.csv", ("mediaID",)),
+                (observations, "observations.csv", ("observationType", "classificationMethod")),
+            ):
+                if missing := [column for column in needed if column not in table.header]:
+                    raise ValueError(f"{name} has no column {missing[0]}")
+            return cls(media, observations, [taxon for taxon in taxa if isinstance(taxon, dict)])
+        except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
             raise ImportProblem(
                 f"{path} is no Camtrap DP package ({error}); expected a folder or zip with datapackage.json, media.csv "
-                "and observations.csv"
+                "and observations.csv; nothing was imported"
             ) from error
 
-    def media_of(self, line: Line) -> list[str]:
-        if line.get("mediaID"):
-            return [line["mediaID"]]
-        if named := self._of_event.get(line.get("eventID", "")):
+    def entries(self, also: dict[str, Any]) -> tuple[list[FileEntry], dict[str, int]]:
+        """The files of the package, and the place of each mediaID among them; `also` names more mediaIDs."""
+        files = {
+            row.get("mediaID"): FileEntry(
+                row.get("filePath"), row.get("mediaID"), row.get("fileName"), row.get("deploymentID")
+            )
+            for row in self.media.rows
+        }
+        files |= {media_id: FileEntry("", media_id) for media_id in also if media_id not in files}
+        return list(files.values()), {media_id: place for place, media_id in enumerate(files)}
+
+    def media_of(self, row: TableRow) -> list[str]:
+        """The mediaIDs that an observation is of."""
+        if row.get("mediaID"):
+            return [row.get("mediaID")]
+        if named := self._of_event.get(row.get("eventID")):
             return list(dict.fromkeys(named))
-        start, end = _moment(line.get("eventStart", "")), _moment(line.get("eventEnd", ""))
+        start, end = _moment(row.get("eventStart")), _moment(row.get("eventEnd"))
         if start is None or end is None:
             return []
-        return [media for at, media in self._times.get(line.get("deploymentID", ""), []) if start <= at <= end]
+        return [media for at, media in self._times.get(row.get("deploymentID"), []) if start <= at <= end]
+
+    def only_repeats(self, row: TableRow) -> bool:
+        """Whether an unsigned observation of an event only sums up what people said on its media, as exports do."""
+        return not row.get("mediaID") and not row.get("classifiedBy") and _saying(row) in self._said_on_media
+
+    def named(self, line: HumanLine, index: TaxonIndex) -> HumanLine:
+        """The line with the rank and the common name of its taxon."""
+        if line.kind is not Kind.ANIMAL:
+            return line
+        if line.taxon is None:
+            return replace(line, taxon=ROOT_NAME, rank="kingdom")
+        told = self._taxa.get(line.taxon, {})
+        names = told.get("vernacularNames")
+        common = str(names.get("eng", "")) if isinstance(names, dict) else ""
+        known = next((t for t in index.called(line.taxon) if t.scientific_name.lower() == line.taxon.lower()), None)
+        rank = told.get("taxonRank") or (known and known.rank)
+        return replace(
+            line,
+            taxon=known.scientific_name if known else line.taxon,
+            rank=rank or ("species" if len(line.taxon.split()) in (2, 3) else None),
+            common_name=common or (known.common_name if known else "") or None,
+        )
+
+
+def _saying(row: TableRow) -> tuple[str, str, str]:
+    return row.get("eventID"), row.get("observationType").lower(), row.get("scientificName")
 
 
 def _text(path: Path, name: str) -> str:
     if path.is_dir():
-        return (path / name).read_text("utf-8-sig")
+        return decoded((path / name).read_bytes())
     with zipfile.ZipFile(path) as archive:
         inside = next((n for n in archive.namelist() if n == name or n.endswith(f"/{name}")), name)
-        return archive.read(inside).decode("utf-8-sig")
+        return decoded(archive.read(inside))
 
 
-def _table(path: Path, name: str) -> list[Line]:
-    def lines() -> Iterator[Line]:
-        for line in csv.DictReader(io.StringIO(_text(path, name))):
-            yield {key: "" if value in (None, "NA", "NaN", "nan") else value for key, value in line.items()}
-
-    return list(lines())
-
-
-def _row(line: Line, package: _Package) -> tuple[object, ...]:
-    kind = line["observationType"]
-    name = line.get("scientificName", "") if kind == "animal" else ""
-    taxon = package.taxa.get(name, {})
-    names = taxon.get("vernacularNames")
-    common = str(names.get("eng", "")) if isinstance(names, dict) else ""
-    box = [float(line[key]) if line.get(key) else None for key in ("bboxX", "bboxY", "bboxWidth", "bboxHeight")]
-    has_box = None not in box
-    rank = taxon.get("taxonRank") or ("species" if len(name.split()) in (2, 3) else None)
-    return (
+def _line(row: TableRow) -> HumanLine:
+    """What a row says. Raises `BadValue`."""
+    kind = _KINDS.get(row.get("observationType").lower())
+    if kind is None:
+        expected = ", ".join(_KINDS)
+        raise BadValue(f"observationType is {row.get('observationType')!r}; expected one of {expected}")
+    counted = kind not in (Kind.BLANK, Kind.UNKNOWN)
+    probability = _number(row, "classificationProbability")
+    sides = [_number(row, name) for name in ("bboxX", "bboxY", "bboxWidth", "bboxHeight")]
+    box = tuple(side for side in sides if side is not None)
+    return HumanLine(
         kind,
-        (name or "Animalia") if kind == "animal" else None,
-        (rank if name else "kingdom") if kind == "animal" else None,
-        common or None,
-        int(line["count"]) if line.get("count") else None,
-        float(line["classificationProbability"]) if line.get("classificationProbability") else None,
-        *(box if has_box else [None] * 4),
-        "human" if has_box else None,
+        " ".join(row.get("scientificName").split()) or None if kind is Kind.ANIMAL else None,
+        count=count_of(row.get("count"), "count") if counted else None,
+        confidence=probability,
+        life_stage=row.get("lifeStage") or None,
+        sex=row.get("sex") or None,
+        behaviour=row.get("behavior", "behaviour") or None,
+        individual_id=row.get("individualID") or None,
+        note=row.get("observationComments", "comments") or None,
+        box=(box[0], box[1], box[2], box[3]) if len(box) == 4 else None,
     )
 
 
-def _time(line: Line) -> str:
-    return iso_utc(_moment(line.get("classificationTimestamp", "")) or now())
+def _number(row: TableRow, name: str) -> float | None:
+    """A number from 0 to 1. Raises `BadValue`."""
+    if not row.get(name):
+        return None
+    try:
+        number = float(row.get(name))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise BadValue(f"{name} is {row.get(name)!r}; expected a number from 0 to 1")
+    return number
 
 
 def _moment(text: str) -> datetime | None:

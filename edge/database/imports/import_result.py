@@ -1,6 +1,11 @@
-"""What an import did."""
+"""What an import did, and what it left out and why."""
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+
+from edge.database.imports.file_matching import FileEntry, Matches
+
+_NAMED = 20
 
 
 class ImportProblem(Exception):
@@ -12,18 +17,70 @@ class ImportResult:
     """Counted while the import runs."""
 
     frames: int = 0
-    """Frames that got rows."""
+    """Frames that the import says something of."""
     rows: int = 0
+    """Observations of these frames, whether they are new or were here already."""
+    new_rows: int = 0
     passed_over: int = 0
-    """Entries that say nothing to import: failures, answers of machines."""
+    """Entries that say nothing to import: failures, decisions of machines."""
     not_found: list[str] = field(default_factory=list)
-    """Names that are no frame of this database, or fit several."""
+    """Names that are no frame of this database."""
+    unclear: list[str] = field(default_factory=list)
+    """Names that fit several frames, or that share a frame with another name; each with what to do."""
+    bad_rows: list[str] = field(default_factory=list)
+    """Rows that cannot be meant, each with its place, what is there and what was expected."""
+    not_placed: list[str] = field(default_factory=list)
+    """Labels of people that belong to no frame, each with the reason."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know although nothing is wrong."""
+
+    def take(self, matches: Matches, entries: Sequence[FileEntry], wanted: Collection[int] | None = None) -> None:
+        """Note the entries (those at the places `wanted`) that mean no frame."""
+        for place, media in enumerate(matches.media):
+            if media is None and (wanted is None or place in wanted):
+                unclear = matches.unclear.get(place)
+                if unclear is None:
+                    self.not_found.append(entries[place].name or entries[place].file_name or entries[place].digest)
+                elif unclear and unclear not in self.unclear:
+                    self.unclear.append(unclear)
+        if matches.replaced_root is not None:
+            theirs, ours = matches.replaced_root
+            self.notes.append(f"the names start with {theirs or 'nothing'}, which was taken for {ours}; check that")
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left out."""
+        return not (self.not_found or self.unclear or self.bad_rows or self.not_placed)
 
     def describe(self) -> str:
         """One line."""
         line = f"{self.rows} observations for {self.frames} frames"
+        if self.rows > self.new_rows:
+            line += f" ({self.rows - self.new_rows} were here already)"
         if self.passed_over:
             line += f", {self.passed_over} entries passed over"
         if self.not_found:
             line += f", {len(self.not_found)} not found here (first: {self.not_found[0]})"
+        for problems, what in (
+            (self.unclear, "names that are unclear"),
+            (self.bad_rows, "bad rows left out"),
+            (self.not_placed, "labels of people not placed"),
+        ):
+            if problems:
+                line += f", {len(problems)} {what}"
         return line
+
+    def details(self) -> Iterator[str]:
+        """A line for each thing left out, at most some of each kind."""
+        yield from self.notes
+        if self.not_found:
+            named = ", ".join(self.not_found[:_NAMED])
+            more = f" and {len(self.not_found) - _NAMED} more" if len(self.not_found) > _NAMED else ""
+            yield (
+                f"not found here: {named}{more}; expected the path of a frame of this database, or its end; --strip "
+                "FOLDER takes a folder of another machine off the names"
+            )
+        for problems in (self.unclear, self.bad_rows, self.not_placed):
+            yield from problems[:_NAMED]
+            if len(problems) > _NAMED:
+                yield f"{len(problems) - _NAMED} more like the last line"

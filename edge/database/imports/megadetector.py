@@ -1,78 +1,84 @@
 """`edge-db import megadetector FILE`: boxes of a detector that ran elsewhere, beside the frames' own decisions."""
 
-import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 from edge.database.events.table import update_events
-from edge.database.imports.file_matching import Frames
+from edge.database.imports.detections import BadRow, imported_boxes, kind_called, read_json
+from edge.database.imports.file_matching import FileEntry, Frames
 from edge.database.imports.import_result import ImportProblem, ImportResult
+from edge.database.imports.machine_answer import ImportedRow, imported_model, save_answer
+from edge.database.imports.transaction import writing
 from edge.timestamps import iso_utc, now
 
-_KINDS = {"animal": "animal", "person": "human", "human": "human", "vehicle": "vehicle"}
-_NEW_BOX = """
-INSERT INTO observation (media, run, model, subject, kind, taxon, rank, common_name, confidence, reason, box_x, box_y,
-    box_width, box_height, box_source, method, classified_by, classified_at)
-VALUES (?, NULL, NULL, ?, ?, ?, ?, ?, ?, 'confident', ?, ?, ?, ?, 'imported', 'machine', ?, ?)
-"""
-_OLD_BOXES = "DELETE FROM observation WHERE media = ? AND box_source = 'imported' AND classified_by = ?"
-_HIGHEST = "SELECT coalesce(max(subject), 0) FROM observation WHERE media = ?"
 
+def import_file(
+    connection: sqlite3.Connection, path: Path, least_confidence: float = 0.2, strip: str = ""
+) -> ImportResult:
+    """Read boxes of at least `least_confidence` as the answer of the file's own detector.
 
-def import_file(connection: sqlite3.Connection, path: Path, least_confidence: float = 0.2) -> ImportResult:
-    """Read boxes of at least `least_confidence`; the same detector's earlier boxes of a frame are replaced.
-
-    One transaction: all of the file or nothing. Raises `ImportProblem` for a file that is none of MegaDetector's.
+    `strip` is a leading folder to take off the names. An image that is not as the format says is left out and named.
+    One transaction. Raises `ImportProblem` for a file that is none of MegaDetector's.
     """
     document = _read(path)
-    by = str(document["info"].get("detector") or "MegaDetector")
-    kinds = {str(id_): _KINDS.get(str(name).lower()) for id_, name in document["detection_categories"].items()}
-    frames, outcome, at = Frames(connection), ImportResult(), iso_utc(now())
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    info, categories = document["info"], document["detection_categories"]
+    name, version = str(info.get("detector") or "MegaDetector"), _version(info)
+    outcome, at = ImportResult(), iso_utc(now())
+    found: list[tuple[str, list[ImportedRow]]] = []
+    for number, image in enumerate(document["images"], 1):
+        try:
+            boxes = _boxes(image, categories, least_confidence)
+        except BadRow as error:
+            outcome.bad_rows.append(f"{path}: image {number}: {error}; the image was left out")
+            continue
+        if boxes is None:
+            outcome.passed_over += 1
+        else:
+            found.append((image["file"], boxes))
+    frames = Frames(connection)
+    entries = [FileEntry(file) for file, _ in found]
+    matches = frames.match(entries, strip, lambda i, j: found[i][1] == found[j][1])
+    outcome.take(matches, entries)
+    with writing(connection):
+        model = imported_model(connection, name, version)
         changed = []
-        for image in document["images"]:
-            detections = image.get("detections")
-            if detections is None:
-                outcome.passed_over += 1
-                continue
-            media = frames.by_path(str(image["file"]))
+        for (_, boxes), media in zip(found, matches.media, strict=True):
             if media is None:
-                outcome.not_found.append(str(image["file"]))
                 continue
-            connection.execute(_OLD_BOXES, (media, by))
-            (subject,) = connection.execute(_HIGHEST, (media,)).fetchone()
-            for detection in detections:
-                kind = kinds.get(str(detection["category"]))
-                if kind is None or float(detection["conf"]) < least_confidence:
-                    continue
-                subject += 1
-                taxon = ("Animalia", "kingdom", "animal") if kind == "animal" else (None, None, kind)
-                box = [min(max(float(value), 0.0), 1.0) for value in detection["bbox"]]
-                connection.execute(_NEW_BOX, (media, subject, kind, *taxon, float(detection["conf"]), *box, by, at))
-                outcome.rows += 1
             outcome.frames += 1
-            changed.append(media)
+            outcome.rows += len(boxes)
+            if save_answer(connection, model, media, None, boxes, at):
+                outcome.new_rows += len(boxes)
+                changed.append(media)
         update_events(connection, changed)
-    except (KeyError, TypeError, ValueError) as error:
-        connection.execute("ROLLBACK")
-        raise ImportProblem(f"{path}: an image is not as the format says ({error!r}); nothing was imported") from error
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
     return outcome
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ImportProblem(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ImportProblem(f"{path} is no JSON: {error}") from error
+    document = read_json(path)
     wanted = {"info": dict, "detection_categories": dict, "images": list}
     if not isinstance(document, dict) or not all(isinstance(document.get(k), kind) for k, kind in wanted.items()):
         raise ImportProblem(f"{path} is no MegaDetector result; expected info, detection_categories and images")
     return document
+
+
+def _version(info: dict[str, Any]) -> str:
+    metadata = info.get("detector_metadata")
+    return str(metadata.get("megadetector_version") or "") if isinstance(metadata, dict) else ""
+
+
+def _boxes(image: object, categories: dict[str, Any], least_confidence: float) -> list[ImportedRow] | None:
+    """The boxes of an image; `None` where the detector failed. Raises `BadRow`."""
+    if not isinstance(image, dict) or not isinstance(image.get("file"), str) or not image["file"].strip():
+        raise BadRow(f"it is {image!r:.60}; expected file and detections")
+    if image.get("detections") is None and image.get("failure") is None:
+        raise BadRow(f"{image['file']} has neither detections nor a failure; expected one of them")
+    if image.get("detections") is None:
+        return None
+    try:
+        return imported_boxes(
+            image["detections"], lambda found: kind_called(categories.get(str(found.get("category")))), least_confidence
+        )
+    except BadRow as error:
+        raise BadRow(f"{image['file']}: {error}") from error

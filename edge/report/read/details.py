@@ -7,19 +7,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.database.effective_observation import decision_of, newest_import
 from edge.report.read.connection import connect
 from edge.report.read.read_database import readable_path
 from edge.report.read.survey import Survey
 
-# Of several detectors the newest counts.
-_BOXES = """
-SELECT o.media, o.method = 'human', o.kind, o.subject, o.box_x, o.box_y, o.box_width, o.box_height, o.confidence
+# What people drew in the act that counts; of machines the boxes of the decision that counts, else of the newest import.
+_BOXES = f"""
+SELECT o.media, 1, o.kind, o.subject, o.box_x, o.box_y, o.box_width, o.box_height, o.confidence, o.id
+FROM effective_observation o
+WHERE o.media IN (SELECT value FROM json_each(?1)) AND o.method = 'human' AND o.box_x IS NOT NULL
+UNION ALL
+SELECT o.media, 0, o.kind, o.subject, o.box_x, o.box_y, o.box_width, o.box_height, o.confidence, o.id
 FROM observation o
-WHERE o.media IN (SELECT value FROM json_each(?)) AND o.box_x IS NOT NULL AND o.box_source <> 'attention'
-AND (o.method = 'human' OR o.model IS (
-    SELECT max(p.model) FROM observation p WHERE p.media = o.media AND p.method = 'machine' AND p.subject > 0
-))
-ORDER BY o.media, o.subject, o.id
+WHERE o.media IN (SELECT value FROM json_each(?1)) AND o.method = 'machine' AND o.subject > 0 AND o.box_x IS NOT NULL
+AND iif(EXISTS (SELECT 1 FROM observation b WHERE b.media = o.media AND b.method = 'machine' AND b.subject > 0
+            AND (b.model, b.configuration, b.revision) IS {decision_of("o.media")}),
+    (o.model, o.configuration, o.revision) IS {decision_of("o.media")},
+    o.configuration IS NULL AND (o.model, o.revision, o.classified_by) IS {newest_import("o.media")})
+ORDER BY 1, 4, 10
 """
 
 
@@ -125,7 +131,7 @@ class Details:
             places: dict[int, list[int]] = {}
             for place in np.flatnonzero(databases == database).tolist():
                 places.setdefault(int(media[place]), []).append(place)
-            for id_, *box in self._open[database].execute(_BOXES, (str(sorted(places)),)):
+            for id_, *box, _ in self._open[database].execute(_BOXES, (str(sorted(places)),)):
                 for place in places[id_]:
                     found[place].append(tuple(box))
         return found

@@ -122,6 +122,7 @@ class _Rows:
     answer: Array
     """Number of the model, configuration and revision, or of the import, that the row belongs to."""
     pinned: Array
+    revision: Array
     own: Array
     """Whether it is no import."""
     subject: Array
@@ -180,6 +181,7 @@ def _rows(observations: Observations, media: NDArray[np.int64], preferred: Prefe
         keys.table(lambda part: int(part[6] or -1), np.int32)[coded],
         keys.table(lambda part: answers.setdefault(tuple(part[6:]), len(answers)), np.int32)[coded],
         keys.table(lambda part: (part[6], part[7]) == pinned, np.bool_)[coded],
+        keys.table(lambda part: int(part[8]), np.int32)[coded],
         keys.table(lambda part: part[7] != "", np.bool_)[coded],
         keys.table(lambda part: int(part[4]), np.int32)[coded],
         keys.table(lambda part: KINDS.index(part[0]), np.int8)[coded],
@@ -211,12 +213,26 @@ def _machine(rows: _Rows, preferred: Preferred, model_place: Array) -> Records:
         decisions.kind,
         np.where(decisions.kind == ANIMAL, decisions.taxon, -1).astype(np.int32),
         decisions.confidence,
-        _numbers(decisions, rows.take(rows.subject > 0)),
+        _numbers(decisions, rows.take((rows.subject > 0) & ~_superseded(rows))),
         np.zeros(len(decisions), bool),
         decisions.reason,
         model_place[decisions.model],
         *_no_events(len(decisions)),
     )
+
+
+def _superseded(rows: _Rows) -> Array:
+    """Rows of imports that have a higher revision of the same model on their frame, bool[N]."""
+    superseded = np.zeros(len(rows), bool)
+    imports = np.flatnonzero(~rows.own)
+    revision = rows.revision[imports]
+    if (revision > 0).any():
+        answer = rows.frame[imports].astype(np.int64) * (int(rows.model.max()) + 2) + rows.model[imports] + 1
+        _, source = np.unique(answer, return_inverse=True)
+        highest = np.zeros(int(source.max()) + 1, np.int32)
+        np.maximum.at(highest, source, revision)
+        superseded[imports] = revision < highest[source]
+    return superseded
 
 
 def _numbers(decisions: _Rows, boxes: _Rows) -> NDArray[np.int32]:

@@ -11,6 +11,7 @@ from edge.commands.report import main
 from edge.database.imports.camtrap_dp import import_package
 from edge.database.imports.import_result import ImportProblem
 from edge.database.imports.megadetector import import_file
+from edge.database.imports.speciesnet import import_predictions
 from edge.database.schema import open_database
 from edge.report.analysis.study import Study
 from edge.report.read.load import load
@@ -40,10 +41,10 @@ def test_boxes_of_a_detector_count_animals_and_hide_people(tmp_path: Path) -> No
         ],
     }
     (tmp_path / "md.json").write_text(json.dumps(results))
-    for _ in range(2):  # a second time changes nothing
+    for here in ("", " (3 were here already)"):  # a second time changes nothing
         outcome = import_file(database.connection, tmp_path / "md.json")
         assert outcome.describe() == (
-            "3 observations for 2 frames, 1 entries passed over, 1 not found here (first: C/other.jpg)"
+            f"3 observations for 2 frames{here}, 1 entries passed over, 1 not found here (first: C/other.jpg)"
         )
     study = Study(load([database.path]))
     assert study.survey.records.count.tolist() == [2, 0]
@@ -57,24 +58,19 @@ def test_a_name_that_fits_two_frames_fits_none(tmp_path: Path) -> None:
     database.frame(5, "impala", path="/b/IMG_1.JPG")
     images = [{"file": "IMG_1.JPG", "detections": []}]
     (tmp_path / "md.json").write_text(json.dumps({"info": {}, "detection_categories": {}, "images": images}))
-    assert import_file(database.connection, tmp_path / "md.json").not_found == ["IMG_1.JPG"]
+    (said,) = import_file(database.connection, tmp_path / "md.json").unclear
+    assert said.startswith("IMG_1.JPG fits 2 frames (/a/IMG_1.JPG, /b/IMG_1.JPG)")
 
 
 def test_a_file_of_another_format_changes_nothing(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     database.frame(0, "impala", path="/a/IMG_1.JPG")
-    images = [
-        {"file": "a/IMG_1.JPG", "detections": [{"category": "1", "conf": 1, "bbox": [0, 0, 1, 1]}, {"category": "1"}]}
-    ]
-    document = {"info": {}, "detection_categories": {"1": "animal"}, "images": images}
-    (tmp_path / "md.json").write_text(json.dumps(document))
-    with pytest.raises(ImportProblem, match="nothing was imported"):
-        import_file(database.connection, tmp_path / "md.json")
-    assert database.connection.execute("SELECT count(*) FROM observation").fetchone() == (1,)
     for text in ("no json", "[]", '{"images": 3}'):
-        (tmp_path / "md.json").write_text(text)
-        with pytest.raises(ImportProblem):
-            import_file(database.connection, tmp_path / "md.json")
+        (tmp_path / "x.json").write_text(text)
+        for read in (import_file, import_predictions):
+            with pytest.raises(ImportProblem):
+                read(database.connection, tmp_path / "x.json")
+    assert database.connection.execute("SELECT count(*) FROM model").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("level", ["media", "event"])

@@ -1,6 +1,7 @@
 """The rule of which observation counts is executed by SQL and in columns: both must choose the same."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ def generated(path: Path, seed: int) -> ByHand:
     database.new_model(2)
     connection = database.connection
     connection.execute("INSERT INTO configuration VALUES (2, 'two', '{\"second_look\":false}')")
-    connection.execute("INSERT INTO model VALUES (9, 'import', 'detector', '1', '{}')")
+    for model in (9, 10):
+        connection.execute("INSERT INTO model VALUES (?, ?, 'detector', ?, '{}')", (model, f"import:{model}", model))
     for model, configuration in rng.integers(1, 3, (int(rng.integers(0, 3)), 2)).tolist():
         connection.execute(
             "INSERT INTO pin (model, configuration, at, \"by\") VALUES (?, ?, '', 'Ana')", (model, configuration)
@@ -32,17 +34,9 @@ def generated(path: Path, seed: int) -> ByHand:
         for model, configuration in (pairs[i] for i in rng.permutation(4)[: int(rng.integers(0, 4))]):
             for revision in range(1, 1 + int(rng.integers(1, 3))):
                 answer(database, rng, frame, model, configuration, revision)
-        if rng.random() < 0.4:
-            for subject in range(1, 1 + int(rng.integers(1, 4))):
-                database.answer(
-                    frame,
-                    str(rng.choice(WHAT)),
-                    model=9,
-                    subject=subject,
-                    box=(0.1, 0.1, 0.2, 0.2),
-                    box_source="imported",
-                    configuration=None,
-                )
+        for model in (9, 10):
+            for revision in range(int(rng.integers(0, 3)) if rng.random() < 0.4 else 0):
+                imported(database, rng, frame, model, revision)
         people(database, rng, frame)
     return database
 
@@ -55,6 +49,17 @@ def answer(
     database.answer(frame, str(rng.choice(WHAT)), count=int(rng.integers(1, 5)), **more)
     for subject in range(1, 1 + int(rng.integers(0, 4))):
         database.answer(frame, str(rng.choice(WHAT)), subject=subject, box=(0.1, 0.1, 0.2, 0.2), **more)
+
+
+def imported(database: ByHand, rng: np.random.Generator, frame: int, model: int, revision: int) -> None:
+    """Bounding boxes of an import, or the row that says that there are none any more; now and then a decision."""
+    more: dict[str, Any] = {"model": model, "configuration": None, "revision": revision, "classified_by": f"detector {model}"}
+    boxes = int(rng.integers(0, 4))
+    if not boxes or rng.random() < 0.3:
+        database.answer(frame, str(rng.choice(WHAT)), **more)
+    for subject in range(1, 1 + boxes):
+        what, box = str(rng.choice(WHAT)), (0.1, 0.1, 0.2, 0.2)
+        database.answer(frame, what, subject=subject, box=box, **(more | {"box_source": "imported"}))
 
 
 def people(database: ByHand, rng: np.random.Generator, frame: int) -> None:
