@@ -95,8 +95,8 @@ def _read(path: Path) -> Table:
             columns.setdefault(column, name)
     if "file" not in columns or not {"scientific", "name"} & columns.keys():
         raise ImportProblem(
-            f"{path}: the columns are {', '.join(table.header)[:200]}; expected file and species (or scientific or common"
-            " name); nothing was imported"
+            f"{path}: the columns are {', '.join(table.header)[:200]}; expected file and species (or scientific or"
+            " common name); nothing was imported"
         )
     rows = [TableRow(row.line, {column: row.get(name) for column, name in columns.items()}) for row in table.rows]
     return Table(table.header, rows, table.bad_rows)

@@ -53,7 +53,8 @@ def answer(
 
 def imported(database: ByHand, rng: np.random.Generator, frame: int, model: int, revision: int) -> None:
     """Bounding boxes of an import, or the row that says that there are none any more; now and then a decision."""
-    more: dict[str, Any] = {"model": model, "configuration": None, "revision": revision, "classified_by": f"detector {model}"}
+    more: dict[str, Any] = {"model": model, "configuration": None, "revision": revision}
+    more |= {"classified_by": f"detector {model}"}
     boxes = int(rng.integers(0, 4))
     if not boxes or rng.random() < 0.3:
         database.answer(frame, str(rng.choice(WHAT)), **more)
