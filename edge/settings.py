@@ -237,12 +237,12 @@ class Settings(Options, frozen=True, kw_only=True):
 
         Of several that share the folder it is the one within whose period the frame was taken.
         """
-        if self.deployment is not None:
-            return next(d for d in self.deployments if d.id == self.deployment)
-        return self.in_period(self.deployments_by_folder(path), at)
+        return self.in_period(self.deployments_for(path), at)
 
-    def deployments_by_folder(self, path: Path) -> tuple[Deployment, ...]:
-        """The deployments whose folder holds a file most closely; several share the folder."""
+    def deployments_for(self, path: Path) -> tuple[Deployment, ...]:
+        """The deployment named by the flag, else those whose folder holds a file most closely: several may share it."""
+        if self.deployment is not None:
+            return tuple(d for d in self.deployments if d.id == self.deployment)
         folders = [(d.folder, d) for d in self.deployments if d.folder is not None and path.is_relative_to(d.folder)]
         folders += self._named_by_folder(path)
         closest = max((len(folder.parts) for folder, _ in folders), default=0)

@@ -73,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool) -> int:
+    import msgspec
+
     from edge.commands.runner import ExitCode
     from edge.database.store import Store
     from edge.host.systemd_notify import ServiceManager
@@ -88,8 +90,11 @@ def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool
     configure_logging(verbose, quiet, console.live_line)
     _check_sources(settings, paths)
     models = choose_models(settings)
+    watched = paths if settings.watch is None else [settings.watch]
+    settings = msgspec.structs.replace(settings, sources=tuple(Path(os.path.abspath(path)) for path in watched))
     with _sole_user(settings.db):
         store = Store(settings.db, models, settings)
+        settings = store.settings
         try:
             console.begin(store)
             log.info("model %s, database %s", models.title, settings.db.absolute())

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge.capture.files import FileState
 from edge.database.clock_rollback import ClockRollback
 from edge.database.configuration import configuration_of, save_configuration
+from edge.database.corrections.sites import Followed, Sites, with_companions, without_known_folders
 from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper
@@ -29,7 +30,7 @@ from edge.host.status import HostStatus
 from edge.image.box import Box
 from edge.inference.decision import Decision
 from edge.inference.predictor import Models
-from edge.settings import Deployment, Settings
+from edge.settings import Settings
 from edge.timestamps import iso_utc, now
 from edge.version import __version__
 from edge.vocabulary import BoxSource, ClockDoubt, Kind
@@ -42,17 +43,18 @@ UNCLASSIFIED_WITH = "SELECT id, path FROM media WHERE digest = ? AND status <> '
 SAW_FILE = """
 INSERT INTO file (path, bytes, mtime_ns, ctime_ns, media, seen_at) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
-    media = excluded.media, seen_at = excluded.seen_at
+    media = excluded.media, seen_at = iif(media = excluded.media, seen_at, excluded.seen_at)
 """
 NEW_MEDIA = "INSERT INTO media (path, bytes, received_at, status) VALUES (?, ?, ?, 'pending')"
 FAILED_FILE = """
-UPDATE media SET path = ?, digest = ?, bytes = ?, status = ?, reason = ?, attempts = attempts + ?, deployment = ?
+UPDATE media SET path = ?, digest = ?, bytes = ?, status = ?, reason = ?, attempts = attempts + ?,
+    deployment = coalesce(?, deployment)
 WHERE id = ?
 """
 CLASSIFIED_FRAME = """
 UPDATE media SET path = ?, digest = ?, bytes = ?, width_px = ?, height_px = ?, captured_at = ?, captured_at_raw = ?,
-    time_zone = ?, clock_doubt = ?, status = 'classified', reason = NULL, attempts = attempts + 1, deployment = ?,
-    infrared = ?, scene = ?
+    time_zone = ?, clock_doubt = ?, status = 'classified', reason = NULL, attempts = attempts + 1,
+    deployment = coalesce(?, deployment), infrared = ?, scene = ?
 WHERE id = ?
 """
 GREW = "UPDATE media SET digest = ?, bytes = ? WHERE digest = ? AND status = 'classified'"
@@ -81,13 +83,6 @@ ON CONFLICT (at) DO NOTHING
 """
 NEWEST_FRAMES = "SELECT path FROM media WHERE status = 'classified' ORDER BY id DESC LIMIT ?"
 PENDING = "SELECT id, path FROM media WHERE status = 'pending'"
-SAVE_DEPLOYMENT = """
-INSERT INTO deployment (id, latitude, longitude, time_zone, start, "end", folder) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET latitude = coalesce(excluded.latitude, latitude),
-    longitude = coalesce(excluded.longitude, longitude), time_zone = coalesce(excluded.time_zone, time_zone),
-    start = coalesce(excluded.start, start), "end" = coalesce(excluded."end", "end"),
-    folder = coalesce(excluded.folder, folder)
-"""
 
 
 class Store:
@@ -99,7 +94,8 @@ class Store:
 
     def __init__(self, path: Path, models: Models, settings: Settings) -> None:
         self._path = path.resolve()  # a link leads to the files that lie beside the database
-        self._settings = settings
+        self.settings = settings
+        """As given, but for sources that lie in a known deployment's folder."""
         self._models = models
         self._run: int | None = None
         self._disk = DiskGuard(self._path, settings.min_free_bytes)
@@ -110,6 +106,7 @@ class Store:
     def _open(self) -> None:
         self._connection = open_or_repair(self._path)
         self._disk.opened()
+        self.settings = without_known_folders(self._connection, self.settings)
         self._clock_rollback = ClockRollback(self._connection)
         last = self._connection.execute(LAST_RUN).fetchone()
         self.ended_badly = last is not None and last[0] is None
@@ -130,17 +127,20 @@ class Store:
             sha256, card = models.classifier.sha256, models.card
             self._write(NEW_MODEL, sha256, card.name, card.version, card.to_json())
             (model,) = self._connection.execute("SELECT id FROM model WHERE sha256 = ?", (sha256,)).fetchone()
-            configuration = save_configuration(self._connection, configuration_of(self._settings, models))
+            configuration = save_configuration(self._connection, configuration_of(self.settings, models))
             run = self._write(
-                NEW_RUN, iso_utc(now()), __version__, model, configuration, _settings_json(self._settings, models)
+                NEW_RUN, iso_utc(now()), __version__, model, configuration, _settings_json(self.settings, models)
             )
             self._pinned = self._connection.execute("SELECT 1 FROM pin").fetchone() is not None
             if self._run is not None:
                 self._write(END_RUN, iso_utc(now()), self._run)
-            for deployment in self._settings.deployments:
-                self._save(deployment)
+            sites = Sites(self._connection, self.settings)
+            followed = sites.begin() if self._run is None else Followed()
+        for line in followed.lines():
+            log.warning("%s", line)
+        self._sites, self._followed = sites, Followed()
         self._models, self._model, self._configuration, self._run = models, model, configuration, run
-        self._known = KnownFiles(self._connection, self._path, self._settings, model, configuration)
+        self._known = KnownFiles(self._connection, self._path, self.settings, model, configuration)
         grouper = make_grouper(self._connection, {(model, configuration): models.decider})
         if self._events is None:
             self._events = EventSchedule(self._connection, grouper, self.ended_badly)
@@ -154,6 +154,7 @@ class Store:
                 waiting = self._events.update(at_once=True)
                 self._write(END_RUN, iso_utc(now()), self._run)
             self._events.committed(waiting)
+            self._tell_what_followed()
         except sqlite3.Error as error:
             log.warning("database: %s: %s", self._path, error)
 
@@ -200,10 +201,14 @@ class Store:
         With `more_follow` their events may wait for those that come after: frames of one event are grouped together.
         """
         with self._writing() as events:
-            answered = [media for result in results if (media := self._record(result)) is not None]
-            waiting = events.update(answered, BACKLOG_S if more_follow else 0.0)
+            followed, moved = Followed(), list[int]()
+            answered = [media for result in results if (media := self._record(result, followed, moved)) is not None]
+            changed = [*answered, *with_companions(self._connection, moved)] if moved else answered
+            waiting = events.update(changed, BACKLOG_S if more_follow else 0.0)
         events.committed(waiting)
         self._pinned = self._pinned or bool(answered)
+        self._followed.moves.update(followed.moves)
+        self._followed.shared |= followed.shared
 
     def heartbeat(self, status: HostStatus) -> None:
         """Log that the device is alive. Raises `DatabaseWaits`."""
@@ -219,21 +224,32 @@ class Store:
                     self._write(FORGET_PLACEHOLDER, media)
             waiting = events.update()
         events.committed(waiting)
+        self._tell_what_followed()
+
+    def _tell_what_followed(self) -> None:
+        """One line on the frames that changed their deployment since the last one."""
+        for line in self._followed.lines():
+            log.warning("%s", line)
+        self._followed = Followed()
 
     def free_bytes(self) -> int:
         """Free bytes of the file system that holds the database."""
         return self._disk.free_bytes()
 
-    def _record(self, result: FrameResult) -> int | None:
-        """Write one file's rows; gives the frame's media id when it got a new observation."""
+    def _record(self, result: FrameResult, followed: Followed, moved: list[int]) -> int | None:
+        """Write one file's rows; gives the frame's media id when it got a new observation.
+
+        A frame that changed its deployment, for its file was moved, is added to `moved`.
+        """
         path = path_value(result.file.path)
         placeholder = self._known.ask(UNCLASSIFIED_AT, path)
         if isinstance(result, FailedFile):
             media = placeholder[0] if placeholder else self._unclassified(result)
+            deployment = self._sites.chosen(media, result.deployment, result.file.path)
             self._write(
                 FAILED_FILE,
                 *(path, result.digest, result.file.bytes, result.status, result.reason, result.tries),
-                *(result.deployment, media),
+                *(deployment, media),
             )
             self._saw(result.file, media)
             return None
@@ -251,6 +267,8 @@ class Store:
         else:
             media = placeholder[0] if placeholder else self._new_media(result.file)
         self._saw(result.file, media)
+        if logged is not None and self._sites.follow(media, followed):
+            moved.append(media)
         if placeholder and media != placeholder[0]:
             self._write(FORGET_PLACEHOLDER, placeholder[0])
         if not isinstance(result, ClassifiedFrame):
@@ -271,7 +289,8 @@ class Store:
         self._write(
             CLASSIFIED_FRAME,
             *(path, frame.digest, frame.file.bytes, frame.width_px, frame.height_px),
-            *(at, captured.raw or None, captured.zone, ",".join(doubts) or None, frame.deployment),
+            *(at, captured.raw or None, captured.zone, ",".join(doubts) or None),
+            self._sites.chosen(media, frame.deployment, frame.file.path),
             *(int(frame.conclusion.infrared), frame.conclusion.scene.tobytes(), media),
         )
 
@@ -330,14 +349,6 @@ class Store:
 
     def _new_media(self, file: FileState) -> int:
         return self._write(NEW_MEDIA, path_value(file.path), file.bytes, iso_utc(now()))
-
-    def _save(self, deployment: Deployment) -> None:
-        folder = None if deployment.folder is None else str(deployment.folder)
-        self._write(
-            SAVE_DEPLOYMENT,
-            *(deployment.id, deployment.latitude, deployment.longitude, deployment.time_zone),
-            *(deployment.start, deployment.end, folder),
-        )
 
     def _write(self, sql: str, *values: Any) -> int:
         return int(self._connection.execute(sql, values).lastrowid or 0)

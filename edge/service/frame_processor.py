@@ -6,7 +6,7 @@ from typing import Protocol
 
 import cv2
 
-from edge.capture.capture_time import capture_time
+from edge.capture.capture_time import CaptureTime, capture_time
 from edge.capture.files import FileState, file_state, read_bytes
 from edge.database.frame_result import ClassifiedFrame, Conclusion, Duplicate, FailedFile, FrameResult
 from edge.image.decode import HEAD_BYTES, IMAGE_SUFFIXES, MAX_BYTES, BadFrame, decode, digest, recognise
@@ -62,7 +62,8 @@ class FrameProcessor:
         Gives `None` for a file that is gone.
         """
         path = Path(file.path)
-        deployment = self._settings.deployment_of(path)
+        sharing = self._settings.deployments_for(path)
+        deployment = self._settings.in_period(sharing, None)
         name = None if deployment is None else deployment.id
         try:
             if path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -97,10 +98,14 @@ class FrameProcessor:
             image = decode(data, self._side_px, path.name)
         except BadFrame as bad:
             return FailedFile(file, content, bad.reason, bad.detail, bad.reason in _FINAL, name)
+        if len(sharing) > 1:  # told apart by the time at which the frame was taken
+            deployment = self._in_period(sharing, image.exif, file)
+        name = None if deployment is None else deployment.id
         prepared = network_input(self._models.classifier, image)
         least_blank = self._settings.thresholds.get("blank", 0.0)
         prediction = predict(self._models, prepared, self._settings.second_look, least_blank)
-        conclude = partial(self._conclude, file, image.exif, deployment, prepared.whole, prediction)
+        camera = deployment or next(iter(sharing), None)  # outside every period, the zone of the first will do
+        conclude = partial(self._conclude, file, image.exif, camera, prepared.whole, prediction)
         return ClassifiedFrame(file, content, image.width_px, image.height_px, name, conclude)
 
     def again_after_others(self, frame: ClassifiedFrame, decided: set[str]) -> FrameResult:
@@ -129,10 +134,7 @@ class FrameProcessor:
         prediction: Prediction | BoxPredictions,
     ) -> Conclusion:
         decided = decide(self._models, prediction)
-        zone = self._default_zone
-        if deployment is not None and deployment.time_zone is not None:
-            zone = zone_named(deployment.time_zone)
-        captured = capture_time(exif, file.mtime_ns / 1e9, zone, now())
+        captured = self._captured(deployment, exif, file)
         return Conclusion(
             captured,
             decided.decision,
@@ -142,6 +144,17 @@ class FrameProcessor:
             miniature(whole),
             decided.subjects,
         )
+
+    def _captured(self, deployment: Deployment | None, exif: Exif, file: FileState) -> CaptureTime:
+        zone = self._default_zone
+        if deployment is not None and deployment.time_zone is not None:
+            zone = zone_named(deployment.time_zone)
+        return capture_time(exif, file.mtime_ns / 1e9, zone, now())
+
+    def _in_period(self, sharing: tuple[Deployment, ...], exif: Exif, file: FileState) -> Deployment | None:
+        """The one of several deployments of one folder within whose period, by its own zone, the frame was taken."""
+        found = (self._settings.in_period(sharing, self._captured(one, exif, file).at) for one in sharing)
+        return next((deployment for one, deployment in zip(sharing, found, strict=True) if one == deployment), None)
 
     def _grown_from(self, path: str, data: bytes) -> str | None:
         """Digest of the frame that was logged at `path`, when `data` begins with all of it.
