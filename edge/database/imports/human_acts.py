@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from hashlib import blake2b
+from typing import Any
 
 from edge.timestamps import iso_utc, now
 from edge.vocabulary import BoxSource, Kind, Method
@@ -72,10 +73,10 @@ def save_act(
         return False
     if at is not None:
         # Our own exports come back to where they are from.
-        wanted = sorted(map(str, rows))
+        wanted = sorted(_said(row) for row in rows)
         for act in acts:
             held = connection.execute(_LINES, (media, act, iso_utc(at)[:19])).fetchall()
-            if sorted(str(tuple(row)) for row in held) == wanted:
+            if sorted(_said(row) for row in held) == wanted:
                 return False
     act = f"{name} {len(same) + 1}" if same else name
     when = iso_utc(at or now())
@@ -83,3 +84,9 @@ def save_act(
         drawn = BoxSource.HUMAN if line.box else None
         connection.execute(_NEW_LINE, (media, *row, drawn, act, number, person, when))
     return True
+
+
+def _said(row: Sequence[Any]) -> str:
+    """What a line says, however ranks and common names are given: a box alone counts as one animal."""
+    kind, taxon, _, _, count, _, *more = row
+    return str((str(kind), taxon, count or (1 if more[-1] is not None else None), *more))

@@ -24,9 +24,9 @@ from edge.report.formats.parallel_chunks import in_chunks
 from edge.report.formats.public_paths import PublicPaths, media_type
 from edge.report.output import Output, Written, counted, replacing, utf8
 from edge.report.read.columns import column_names
-from edge.report.read.details import Details, picked
+from edge.report.read.details import Details, HumanLine, picked
 from edge.report.read.local_time import DAY_S, NO_TIME, local_text, offset_s
-from edge.report.read.survey import BLANK, CLASSIFIED, KINDS, METHODS, REASONS, Survey
+from edge.report.read.survey import BLANK, CLASSIFIED, KINDS, METHODS, REASONS
 from edge.vocabulary import Kind, Method
 
 # All columns of the standard: some validators want each of them named, also where nothing is known.
@@ -46,6 +46,14 @@ OBSERVATIONS = column_names(
     "individualPositionAngle individualSpeed bboxX bboxY bboxWidth bboxHeight classificationMethod classifiedBy "
     "classificationTimestamp classificationProbability observationTags observationComments"
 )
+LINE_FIELDS = {
+    "lifeStage": "life_stage",
+    "sex": "sex",
+    "behavior": "behaviour",
+    "individualID": "individual_id",
+    "observationComments": "note",
+}
+"""What a line of a person says beside the taxon, by the standard's column."""
 
 
 def write(study: Study, output: Output) -> Written:
@@ -208,27 +216,32 @@ def _observation_columns(
         "classificationProbability": _probabilities(records.confidence[part]),
         "observationTags": picked([f"reason:{name}" if name else None for name in REASONS], records.reason[part]),
     }
-    return _with_boxes(columns, details, survey, part) if survey.boxed else columns
+    return _by_line(columns, details, part, media) if survey.boxed or records.human[part].any() else columns
 
 
-def _with_boxes(columns: dict[str, Any], details: Details, survey: Survey, part: NDArray[np.int64]) -> dict[str, Any]:
-    """The columns of some records with one line for each bounding box of a detector or a person, where there is any."""
-    records = survey.records
-    lines: list[tuple[int, str, tuple[Any, ...]]] = []
+def _by_line(columns: dict[str, Any], details: Details, part: NDArray[np.int64], media: list[str]) -> dict[str, Any]:
+    """The columns of some records with one row for each line that a person wrote, and for each bounding box of a model
+    where there is any.
+    """
+    records, human = details.survey.records, details.human_lines(part)
+    rows: list[tuple[int, str, Any, HumanLine | None, tuple[Any, ...]]] = []
     for i, boxes in enumerate(details.boxes(records.frame[part])):
-        human, kind = records.human[part[i]], KINDS[records.kind[part[i]]]
-        own = [box for box in boxes if bool(box[0]) == human and box[1] == kind]
-        lines += [(i, f"-{box[2]}", box[3:7]) for box in own] or [(i, "", ())]
+        id_, count, kind = columns["observationID"][i], columns["count"][i], KINDS[records.kind[part[i]]]
+        if lines := human.get(int(part[i])):
+            rows += [(i, f"{media[i]}-{line.id}", line.count, line, line.box or ()) for line in lines]
+        else:
+            own = [box for box in boxes if not box[0] and box[1] == kind]
+            rows += [(i, f"{id_}-{box[2]}", 1, None, box[3:7]) for box in own] or [(i, id_, count, None, ())]
     spread = {
-        name: values if isinstance(values, str) else [values[i] for i, _, _ in lines]
+        name: values if isinstance(values, str) else [values[row[0]] for row in rows]
         for name, values in columns.items()
     }
-    spread["observationID"] = [
-        f"{id_}{suffix}" for id_, (_, suffix, _) in zip(spread["observationID"], lines, strict=True)
-    ]
-    spread["count"] = [1 if box else count for count, (_, _, box) in zip(spread["count"], lines, strict=True)]
+    spread["observationID"] = [row[1] for row in rows]
+    spread["count"] = [row[2] or None for row in rows]
+    for name, field in LINE_FIELDS.items():
+        spread[name] = [getattr(row[3], field) if row[3] else None for row in rows]
     for place, name in enumerate(("bboxX", "bboxY", "bboxWidth", "bboxHeight")):
-        spread[name] = [box[place] if box else None for _, _, box in lines]
+        spread[name] = [row[4][place] if row[4] else None for row in rows]
     return spread
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,13 @@ AND iif(EXISTS (SELECT 1 FROM observation b WHERE b.media = o.media AND b.method
     o.configuration IS NULL AND (o.model, o.revision, o.classified_by) IS {newest_import("o.media")})
 ORDER BY 1, 4, 10
 """
+# The lines of the acts that count, each with the first line of its taxon: that is the record of the survey.
+_LINES = """
+SELECT min(o.id) OVER (PARTITION BY o.media, o.kind, o.rank, o.taxon), o.id, o.number, o.life_stage, o.sex,
+    o.behaviour, o.individual_id, o.note, o.box_x, o.box_y, o.box_width, o.box_height
+FROM effective_observation o
+WHERE o.media IN (SELECT value FROM json_each(?)) AND o.method = 'human' ORDER BY o.media, o.line, o.id
+"""
 
 
 # As bytes, since text of any kind sorts before what is no UTF-8.
@@ -44,15 +52,29 @@ _CANDIDATES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class HumanLine:
+    """One line of what a person said of a frame."""
+
+    id: int
+    count: int | None
+    life_stage: str | None
+    sex: str | None
+    behaviour: str | None
+    individual_id: str | None
+    note: str | None
+    box: tuple[float, ...] | None
+
+
 class Details:
     """Text columns of frames and observations, fetched for a chunk at a time from the databases they are in."""
 
     def __init__(self, survey: Survey) -> None:
-        self._survey = survey
+        self.survey = survey
         self._open: list[Any] = []
 
     def __enter__(self) -> "Details":
-        self._contexts = [connect(path) for path in self._survey.paths]
+        self._contexts = [connect(path) for path in self.survey.paths]
         self._open = [context.__enter__() for context in self._contexts]
         return self
 
@@ -83,7 +105,7 @@ class Details:
 
     def overwritten(self) -> NDArray[np.bool_]:
         """bool[frames]: files whose path holds other content now, which another frame stands for."""
-        frames = self._survey.frames
+        frames = self.survey.frames
         gone = np.zeros(len(frames), bool)
         for number, connection in enumerate(self._open):
             media = [media for (media,) in connection.execute(_OVERWRITTEN)]
@@ -92,9 +114,9 @@ class Details:
 
     def classified_by(self, part: slice | NDArray[np.int64]) -> list[str]:
         """The model or the person behind each of some records."""
-        records = self._survey.records
+        records = self.survey.records
         model = records.model[part]
-        names: list[str] = picked([*(model.title for model in self._survey.models), ""], model)
+        names: list[str] = picked([*(model.title for model in self.survey.models), ""], model)
         unnamed = np.flatnonzero(model < 0)
         if len(unnamed):
             frames = records.frame[part][unnamed]
@@ -105,8 +127,8 @@ class Details:
 
     def candidates(self, part: NDArray[np.int64]) -> Iterator[tuple[int, str, float]]:
         """(place of the record, taxon, probability) of the top predictions of some records."""
-        records = self._survey.records
-        databases = self._survey.frames.database[records.frame[part]]
+        records = self.survey.records
+        databases = self.survey.frames.database[records.frame[part]]
         for database in np.unique(databases).tolist():
             mine = part[databases == database]
             places = dict(zip(records.observation[mine].tolist(), mine.tolist(), strict=True))
@@ -124,9 +146,9 @@ class Details:
         that drew the model's attention.
         """
         found: list[list[tuple[Any, ...]]] = [[] for _ in frames]
-        if not self._survey.boxed:
+        if not self.survey.boxed:
             return found
-        media, databases = self._survey.frames.media[frames], self._survey.frames.database[frames]
+        media, databases = self.survey.frames.media[frames], self.survey.frames.database[frames]
         for database in np.unique(databases).tolist():
             places: dict[int, list[int]] = {}
             for place in np.flatnonzero(databases == database).tolist():
@@ -136,12 +158,28 @@ class Details:
                     found[place].append(tuple(box))
         return found
 
+    def human_lines(self, part: NDArray[np.int64]) -> dict[int, list[HumanLine]]:
+        """The lines of what people said, by the place of the record; records of models are left out."""
+        records, frames = self.survey.records, self.survey.frames
+        part = part[records.human[part]]
+        found: dict[int, list[HumanLine]] = {}
+        databases = frames.database[records.frame[part]]
+        for database in np.unique(databases).tolist():
+            mine = part[databases == database]
+            places = dict(zip(records.observation[mine].tolist(), mine.tolist(), strict=True))
+            media = np.unique(frames.media[records.frame[mine]]).tolist()
+            for first, *values, x, y, width, height in self._open[database].execute(_LINES, (str(media),)):
+                if first in places:
+                    drawn = None if x is None else (x, y, width, height)
+                    found.setdefault(places[first], []).append(HumanLine(*[*values, drawn]))
+        return found
+
     def fetch(
         self, table: str, columns: str, frames: NDArray[np.int32], ids: NDArray[np.int64] | None = None
     ) -> list[tuple[Any, ...]]:
         """`columns` of a table and the id, by id, in the order of `frames`; `ids` default to the frames' media."""
-        wanted = self._survey.frames.media[frames] if ids is None else ids
-        databases = self._survey.frames.database[frames]
+        wanted = self.survey.frames.media[frames] if ids is None else ids
+        databases = self.survey.frames.database[frames]
         found: list[tuple[Any, ...]] = [()] * len(wanted)
         for database in np.unique(databases).tolist():
             places = np.flatnonzero(databases == database)

@@ -9,6 +9,7 @@ import pytest
 
 from edge.commands.report import main
 from edge.commands.report_formats import FORMATS
+from edge.database.imports.camtrap_dp import import_package
 from edge.report.formats import csv as csv_table
 from edge.report.formats import parallel_chunks as chunks
 from tests.support.database_by_hand import ByHand
@@ -258,3 +259,26 @@ def test_megadetector_names_each_file_once(tmp_path: Path, capsys: pytest.Captur
 def files(path: Path) -> list[str]:
     """The names in a result file of MegaDetector, sorted."""
     return sorted(image["file"] for image in json.loads(path.read_text())["images"])
+
+
+def test_camtrap_dp_has_each_line_that_people_wrote(tmp_path: Path, config: Path) -> None:
+    database = ByHand(tmp_path / "d.db")
+    database.deployment("x", latitude=1, longitude=2, time_zone="UTC")
+    frame = database.frame(0, "impala", camera="x")
+    database.answer(frame, "lion", by="Ben", count=1, box=(0.1, 0.1, 0.2, 0.2), box_source="human")
+    database.answer(frame, "impala", by="Ana", count=3, life_stage="adult", sex="female", behaviour="grazing")
+    database.answer(frame, "impala", by="Ana", count=7, life_stage="juvenile", individual_id="K7", note="twins")
+    database.answer(frame, "plains zebra", by="Ana", box=(0.5, 0.5, 0.2, 0.2), box_source="human")
+    words = ("camtrap-dp", "--db", database.path, "--config", config)
+    assert report(*words, "--out", tmp_path / "dp") == 0
+    rows = [row for row in lines(tmp_path / "dp" / "observations.csv") if row["observationLevel"] == "media"]
+    names = ("scientificName", "count", "lifeStage", "sex", "behavior", "individualID", "observationComments", "bboxX")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("Aepyceros melampus", "3", "adult", "female", "grazing", "", "", ""),
+        ("Aepyceros melampus", "7", "juvenile", "", "", "K7", "twins", ""),
+        ("Equus quagga", "1", "", "", "", "", "", "0.5"),
+    ]
+    assert len({row["observationID"] for row in rows}) == 3
+    # The same people, read back into the same database, said nothing new.
+    outcome = import_package(database.connection, tmp_path / "dp")
+    assert (outcome.rows, outcome.new_rows, outcome.complete) == (3, 0, True)
