@@ -8,6 +8,7 @@ cost a few Fourier transforms.
 
 from dataclasses import dataclass
 from functools import cache
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ MINUTES = 1440
 _SAMPLE_BIN_MINUTES = 5
 LEAST_EVENTS = 10  # with fewer, the curve shows the kernel more than the animal
 LARGE_SAMPLE = 75
+WIDEST_PEAK_MINUTES = 480
+"""A wider interval of the peak says that there is none."""
 REPLICATES = 999
 _MOMENTS = 3
 _ADJUST_SMALL = 0.8
@@ -116,6 +119,43 @@ def overlap_of(first: Sample, second: Sample) -> Overlap:
     dhat1s, dhat4s = _coefficients(first.resampled, second.resampled)
     events = (first.events, second.events)
     return Overlap(float(dhat1), float(dhat4), events, _percentiles(dhat1s), _percentiles(dhat4s))
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The time of day with the highest density, as a 95% bootstrap interval in minutes of the day."""
+
+    minute: int
+    first: int
+    last: int
+    """Smaller than `first` where the interval goes over midnight."""
+
+    @property
+    def found(self) -> bool:
+        """Whether the interval is short enough to speak of one peak."""
+        return (self.last - self.first) % MINUTES <= WIDEST_PEAK_MINUTES
+
+    def __str__(self) -> str:
+        if not self.found:
+            return "no clear peak"
+        first, last = (f"{at // 60:02d}:{at % 60:02d}" for at in (self.first, self.last))
+        return f"most between {first} and {last}" if first != last else f"most around {first}"
+
+
+def peak(counts: Floats, replicates: int = REPLICATES, seed: int = 0) -> Peak:
+    """The peak of `counts` by minute, float64[1440]; the interval is that of the peaks of resampled events."""
+    total = int(counts.sum())
+    at = int(density(counts).argmax())
+    coarse = counts.reshape(-1, _SAMPLE_BIN_MINUTES).sum(axis=1)
+    drawn = np.random.default_rng(seed).multinomial(total, coarse / max(total, 1), replicates).astype(np.float64)
+    peaks = density(drawn).argmax(axis=1) * _SAMPLE_BIN_MINUTES + _SAMPLE_BIN_MINUTES // 2
+    half = MINUTES // 2
+    distances = (peaks - at + half) % MINUTES - half  # over midnight the short way
+    low, high = np.quantile(distances, [0.025, 0.975])
+    step = _SAMPLE_BIN_MINUTES
+    first = floor((at + min(float(low), 0.0)) / step) * step
+    last = ceil((at + max(float(high), 0.0)) / step) * step
+    return Peak(at, first % MINUTES, last % MINUTES)
 
 
 def _coefficients(first: Curves, second: Curves) -> tuple[Floats, Floats]:

@@ -1,11 +1,13 @@
 """Agreement of the model with people, measured on the reviewed frames."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from math import sqrt
 
 import numpy as np
 
 from edge.database.taxon_index import lineage_of
+from edge.inference.taxonomy import RANKS, Taxon
 from edge.report.analysis.study import Study
 from edge.report.read.survey import ANIMAL
 
@@ -49,6 +51,8 @@ class Agreement:
     """Agreement in all reviewed frames that the model classified."""
 
     frames: int
+    undecided: int
+    """Frames in none of the shares: the lineage of people's label is unknown at the rank of the model's."""
     same: Share
     """The same kind and the same taxon."""
     coarser: Share
@@ -66,13 +70,14 @@ def agreement(study: Study) -> Agreement | None:
         return None
     human = np.where(pairs.human_kind == ANIMAL, pairs.human_taxon, -2 - pairs.human_kind)
     machine = np.where(pairs.machine_kind == ANIMAL, pairs.machine_taxon, -2 - pairs.machine_kind)
-    same = human == machine
-    lines = [frozenset(lineage_of(taxon)) for taxon in taxa]
-    keys = [(taxon.rank, taxon.scientific_name) for taxon in taxa]
-    coarser = sum(
-        m >= 0 and h >= 0 and m != h and keys[m] in lines[h]
+    relations = [
+        _relation(taxa[h], taxa[m]) if min(h, m) >= 0 and h != m else Relation.SAME if h == m else Relation.OTHER
         for h, m in zip(human.tolist(), machine.tolist(), strict=True)
-    )
+    ]
+    decided = np.array([relation is not Relation.UNDECIDED for relation in relations], bool)
+    human, machine = human[decided], machine[decided]
+    same = human == machine
+    coarser = relations.count(Relation.COARSER)
     found = []
     for code in np.unique(np.concatenate([human, machine])).tolist():
         if code < 0 or taxa[code].rank != "species":
@@ -90,4 +95,31 @@ def agreement(study: Study) -> Agreement | None:
                 )
             )
     found.sort(key=lambda item: (-item.recall.of, item.scientific_name))
-    return Agreement(len(pairs), Share(int(same.sum()), len(pairs)), Share(coarser, len(pairs)), tuple(found))
+    size = len(same)
+    return Agreement(len(pairs), len(pairs) - size, Share(int(same.sum()), size), Share(coarser, size), tuple(found))
+
+
+class Relation(Enum):
+    """How the model's decision stands to what people named."""
+
+    SAME = auto()
+    COARSER = auto()
+    """A taxon above what people named."""
+    OTHER = auto()
+    UNDECIDED = auto()
+    """The lineage of what people named is not known at the rank of the model's decision."""
+
+
+def _relation(named: Taxon, decided: Taxon) -> Relation:
+    """Compare two different taxa."""
+    line = lineage_of(named)
+    above = named.scientific_name.startswith(
+        f"{decided.scientific_name} "
+    )  # species of a subspecies, genus of a species
+    if (decided.rank, decided.scientific_name) in line or above:
+        return Relation.COARSER
+    if named.rank in RANKS and decided.rank in RANKS:
+        finer = RANKS.index(decided.rank) >= RANKS.index(named.rank)
+        if finer or any(rank == decided.rank for rank, _ in line):
+            return Relation.OTHER
+    return Relation.UNDECIDED

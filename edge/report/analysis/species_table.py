@@ -26,6 +26,13 @@ class Row:
     last: int
 
     @property
+    def why_no_event(self) -> str:
+        """Why a taxon with frames has no event."""
+        if self.first == NO_TIME:
+            return "no frame with a usable time"
+        return "only in the events of other taxa"
+
+    @property
     def name(self) -> str:
         """Common name, or the scientific name of a taxon that has none."""
         return self.taxon.common_name or self.taxon.scientific_name

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from edge.report.analysis.activity import LEAST_EVENTS, density, minute_counts
+from edge.report.analysis.activity import LEAST_EVENTS, density, minute_counts, peak
 from edge.report.analysis.richness import Richness, richness
 from edge.report.analysis.study import Study
 from edge.report.analysis.sun import solar_seconds, sun_of_day
+from edge.report.output import counted
 from edge.report.page import svg
 from edge.report.read.local_time import DAY_S, NO_TIME, day_name
 from edge.report.read.survey import ANIMAL, CLASSIFIED
@@ -60,7 +61,10 @@ def timeline(study: Study) -> Timeline | None:
     for effort in study.efforts:
         watched += np.histogram(effort.days(), edges)[0]
     possible = np.diff(edges) * max(sum(effort.trap_nights > 0 for effort in study.efforts), 1)
-    texts = [f"{day_name(edge * DAY_S)}: {count} events" for edge, count in zip(edges, counts, strict=False)]
+    texts = [
+        f"{day_name(edge * DAY_S)}: {counted(count, 'event')}"
+        for edge, count in zip(edges, counts.tolist(), strict=False)
+    ]
     chart = svg.bars(counts.tolist(), texts, svg.month_ticks(edges))
     step = chart.width / len(counts)
     strip = tuple(
@@ -79,7 +83,7 @@ class ActivityClock:
     name: str
     events: int
     peak: str
-    """Time of day with the highest density, HH:MM."""
+    """The interval of the time of day with the highest density, in words."""
     clock: svg.Clock
 
 
@@ -92,11 +96,10 @@ def clocks(study: Study, solar: bool) -> list[ActivityClock]:
         seconds = seconds_of_day(study, code, solar)
         if len(seconds) < LEAST_EVENTS:
             continue
-        curve = density(minute_counts(seconds))
-        minute = int(curve.argmax())
-        peak = f"{minute // 60:02d}:{minute % 60:02d}"
-        text = f"Activity of {name} over the day, {len(seconds)} events, most around {peak}"
-        shown.append(ActivityClock(name, len(seconds), peak, svg.clock(curve, rise, set_, text)))
+        counts = minute_counts(seconds)
+        most = str(peak(counts))
+        text = f"Activity of {name} over the day, {len(seconds)} events, {most}"
+        shown.append(ActivityClock(name, len(seconds), most, svg.clock(density(counts), rise, set_, text)))
         if len(shown) == CLOCKS_SHOWN:
             break
     return shown
@@ -167,7 +170,7 @@ class Matrix:
 
 
 def matrix(study: Study) -> Matrix | None:
-    """Events by taxon and camera; `None` for a single camera."""
+    """Events by taxon and camera; `None` for a single camera. Cameras without trap-nights have no column."""
     places = [i for i, effort in enumerate(study.efforts) if effort.trap_nights]
     rows = [row for row in study.species if row.abundance.events][:MATRIX_ROWS]
     if len(places) < 2 or not rows:
@@ -196,13 +199,19 @@ def matrix(study: Study) -> Matrix | None:
 
 
 def camera_map(study: Study) -> svg.Map | None:
-    """Cameras by their coordinates."""
+    """Cameras by their coordinates, also those without any frame of a believable time."""
     events = study.events
     counts = np.bincount(events.deployment[events.rated], minlength=len(study.survey.deployments))
     places = [
-        (d.name, d.latitude, d.longitude, int(counts[i]))
-        for i, d in enumerate(study.survey.deployments)
-        if d.latitude is not None and d.longitude is not None and study.efforts[i].trap_nights
+        svg.Place(
+            d.name,
+            d.latitude,
+            d.longitude,
+            int(counts[i]),
+            f"{d.name}: {counted(int(counts[i]), 'event') if study.efforts[i].trap_nights else 'no usable time'}",
+        )
+        for i, d in ((place, study.survey.deployments[place]) for place in study.cameras)
+        if d.latitude is not None and d.longitude is not None
     ]
     return svg.camera_map(places)
 
@@ -234,16 +243,12 @@ class EffortStrip:
 
 
 def effort_strips(study: Study) -> list[EffortStrip]:
-    """The strip of each camera that watched at all."""
+    """The strip of each camera; one that is not known to have watched has an empty strip."""
     spans = [(e.first_day, e.last_day) for e in study.efforts if len(e.active)]
-    if not spans:
-        return []
-    first, last = min(s[0] for s in spans), max(s[1] for s in spans)
+    first, last = min([s[0] for s in spans] or [0]), max([s[1] for s in spans] or [0])
     width = 100 / (last - first + 1)
     strips = []
-    for deployment, effort in zip(study.survey.deployments, study.efforts, strict=True):
-        if not len(effort.active):
-            continue
+    for deployment, effort in ((study.survey.deployments[place], study.efforts[place]) for place in study.cameras):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], effort.active, [False]]).astype(np.int8)))
         runs = tuple(
             Run((effort.first_day + int(a) - first) * width, int(b - a) * width)
@@ -254,10 +259,10 @@ def effort_strips(study: Study) -> list[EffortStrip]:
                 name=deployment.name,
                 nights=effort.trap_nights,
                 missing=int((~effort.active).sum()),
-                start=day_name(effort.first_day * DAY_S),
-                end=day_name(effort.last_day * DAY_S),
+                start=day_name(effort.first_day * DAY_S) if len(effort.active) else "",
+                end=day_name(effort.last_day * DAY_S) if len(effort.active) else "",
                 dates_set=effort.start_given and effort.end_given,
-                x=(effort.first_day - first) * width,
+                x=(effort.first_day - first) * width if len(effort.active) else 0.0,
                 width=len(effort.active) * width,
                 runs=runs,
             )
@@ -273,7 +278,9 @@ def confidences(study: Study) -> svg.Bars | None:
     if not len(confidence):
         return None
     counts = np.histogram(confidence, 20, (0, 1))[0]
-    texts = [f"{i / 20:.0%} to {(i + 1) / 20:.0%}: {count} frames" for i, count in enumerate(counts.tolist())]
+    texts = [
+        f"{i / 20:.0%} to {(i + 1) / 20:.0%}: {counted(count, 'frame')}" for i, count in enumerate(counts.tolist())
+    ]
     return svg.bars(counts.tolist(), texts, [(i * 5, f"{i * 25} %") for i in range(4)], width=420, height=110)
 
 

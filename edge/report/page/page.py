@@ -215,10 +215,11 @@ def _day(local: int) -> str:
 
 
 def _default_title(study: Study) -> str:
-    deployments = study.survey.deployments
-    if len(deployments) == 1 and deployments[0].named:
-        return f"Wildlife at {deployments[0].name}"
-    return f"Wildlife at {len(deployments)} cameras" if len(deployments) > 1 else "Wildlife on camera"
+    cameras = [study.survey.deployments[place] for place in study.cameras]
+    named = [camera.name for camera in cameras if camera.named]
+    if len(named) > 1:
+        return f"Wildlife at {len(named)} cameras"
+    return f"Wildlife at {named[0]}" if named and len(cameras) == 1 else "Wildlife on camera"
 
 
 def _subtitle(study: Study) -> str:
@@ -234,17 +235,21 @@ def _headline(study: Study) -> list[Figure]:
     survey, events = study.survey, study.events
     frames = int((survey.frames.status == CLASSIFIED).sum())
     animals = int(events.rated.sum())
-    named = sum(row.taxon.rank == "species" for row in study.species)
-    blank = int((survey.records.kind == BLANK).sum())
-    unknown = int((survey.records.kind == UNKNOWN).sum())
+    species = [row for row in study.species if row.taxon.rank == "species"]
+    without_event = sum(not row.abundance.events for row in species)
+    blank, unknown = (_frames_of_kind(study, kind) for kind in (BLANK, UNKNOWN))
     unreadable = int((survey.frames.status == UNREADABLE).sum())
     return [
         Figure(
             number(animals),
             "animal event" if animals == 1 else "animal events",
-            f"{number(study.rules.interval_s / 60)} minutes or more apart",
+            f"more than {number(study.rules.interval_s / 60)} minutes apart",
         ),
-        Figure(number(named), "species", "named to species"),
+        Figure(
+            number(len(species)),
+            "species",
+            f"{number(without_event)} of them in no event" if without_event else "named to species",
+        ),
         Figure(number(study.trap_nights), "trap-night" if study.trap_nights == 1 else "trap-nights", _cameras(study)),
         Figure(
             number(frames),
@@ -260,14 +265,27 @@ def _frames(count: int) -> str:
     return "1 frame" if count == 1 else f"{number(count)} frames"
 
 
+def _frames_of_kind(study: Study, kind: int) -> int:
+    """Number of frames that show a kind; a frame in which a person saw several taxa counts once."""
+    return len(np.unique(study.survey.records.frame[study.survey.records.kind == kind]))
+
+
 def _cameras(study: Study) -> str:
-    working = sum(effort.trap_nights > 0 for effort in study.efforts)
-    return "1 camera" if working == 1 else f"{working} cameras"
+    """How many cameras the trap-nights come from."""
+    named = [place for place in study.cameras if study.survey.deployments[place].named]
+    unnamed = [place for place in study.cameras if place not in named]
+    counts = [bool(study.efforts[place].trap_nights) for place in named or unnamed]
+    words = counted(len(counts), "camera")
+    if not all(counts):
+        words = f"{sum(counts)} of {words}"
+    if named and any(study.efforts[place].trap_nights for place in unnamed):
+        words += " and frames of no deployment"
+    return words
 
 
 def _species(study: Study, gallery: Gallery, progress: Progress) -> list[SpeciesLine]:
     indexes = [row.abundance.index for row in study.species if row.abundance.index == row.abundance.index]
-    highs = [row.abundance.high for row in study.species if row.abundance.high == row.abundance.high]
+    highs = [row.abundance.high for row in study.species if row.abundance.interval_says_something]
     # A very wide interval of a rare species must not flatten all others.
     widest = max([min(max(highs, default=0.0), 2.5 * max(indexes, default=0.0)), *indexes], default=0.0)
     lines = []
@@ -275,7 +293,7 @@ def _species(study: Study, gallery: Gallery, progress: Progress) -> list[Species
         progress(f"species {place + 1} of {len(study.species)}")
         seconds = seconds_of_day(study, row.code, solar=False)
         abundance = row.abundance
-        low, high = (0.0, 0.0) if abundance.low != abundance.low else (abundance.low, abundance.high)
+        low, high = (abundance.low, abundance.high) if abundance.interval_says_something else (0.0, 0.0)
         lines.append(
             SpeciesLine(
                 row,
@@ -290,10 +308,9 @@ def _species(study: Study, gallery: Gallery, progress: Progress) -> list[Species
 
 
 def _kinds(study: Study) -> list[KindShare]:
-    records = study.survey.records
-    total = max(len(records), 1)
+    total = max(int((study.survey.frames.status == CLASSIFIED).sum()), 1)
     names = {ANIMAL: "animals", BLANK: "blank", UNKNOWN: "unknown", HUMAN: "people", VEHICLE: "vehicles"}
-    counts = np.bincount(records.kind, minlength=len(KINDS)).tolist()
+    counts = {kind: _frames_of_kind(study, kind) for kind in names}
     return [
         KindShare(KINDS[kind], name, counts[kind], counts[kind] / total) for kind, name in names.items() if counts[kind]
     ]
@@ -340,20 +357,29 @@ def _notes(study: Study) -> list[str]:
     lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
     if lost:
         copied = " (their files were copied or changed, and hold no capture time)" if survey.copied_together else ""
-        notes.append(f"{number(lost)} frames have no time{copied}: they count as frames, but in no event, day or hour.")
-    wrong = int(((frames.at != NO_TIME) & ~frames.clock_good & (frames.status == CLASSIFIED)).sum())
-    if wrong:
+        who, they = ("1 frame has", "it counts") if lost == 1 else (f"{number(lost)} frames have", "they count")
+        notes.append(f"{who} no time{copied}: {they} as frames, but in no event, day or hour.")
+    if study.left_out:
+        aside = int((study.events.animals & ~study.events.clock_good).sum())
+        also = f" {counted(aside, 'animal event')} in the exports {'is' if aside == 1 else 'are'} not counted here."
+        notes.append(f"{_sentence(study.describe_left_out())}{also if aside else ''}")
+    alone = len(study.cameras) == 1
+    idle = [survey.deployments[i] for i in study.cameras if not study.efforts[i].trap_nights]
+    if idle:
         notes.append(
-            f"{number(wrong)} frames have a time that cannot be true: they count in events, but in no day or hour."
+            f"No start, no end and no believable time is known{_for(idle, alone)}: no trap-nights and no events."
         )
-    present = [d for i, d in enumerate(survey.deployments) if (frames.deployment == i).any()]
+    present = [survey.deployments[place] for place in study.cameras]
     assumed = [d for d in present if not d.zone_known]
     if assumed:
         zones = _listed(sorted({str(d.zone) for d in assumed}))
-        notes.append(f"No time zone is set{_for(assumed)}; times are shown in {zones}, as assumed.")
+        notes.append(f"No time zone is set{_for(assumed, alone)}; times are shown in {zones}, as assumed.")
     placeless = [d for d in present if not d.has_place]
     if placeless:
-        notes.append(f"No coordinates are set{_for(placeless)}: sunrise, sunset and the map are left out.")
+        left_out = (
+            "sunrise, sunset and the map" if len(placeless) == len(present) else "sunrise, sunset and the map there"
+        )
+        notes.append(f"No coordinates are set{_for(placeless, alone)}: {left_out} are left out.")
     open_ = [
         deployment
         for deployment, effort in zip(survey.deployments, study.efforts, strict=True)
@@ -361,17 +387,23 @@ def _notes(study: Study) -> list[str]:
     ]
     if open_:
         notes.append(
-            f"No start or end date is set{_for(open_)}: trap-nights run from the first to the last sign of life."
+            f"No start or end date is set{_for(open_, alone)}: trap-nights run from the first to the last sign of life."
         )
     if survey.duplicates:
         notes.append(f"{number(survey.duplicates)} frames are in more than one database and count once.")
     return notes
 
 
-def _for(deployments: list[Deployment]) -> str:
+def _for(deployments: list[Deployment], alone: bool = False) -> str:
+    """Which deployments a note is about; nothing where they are `alone` on the page and have no name."""
     if len(deployments) == 1 and not deployments[0].named:
-        return " for frames without a deployment" if deployments[0].name != "unnamed" else ""
-    return f" for {_listed([d.name for d in deployments])}"
+        return "" if alone and deployments[0].name == "unnamed" else " for frames without a deployment"
+    names = [d.name if d.named or d.name != "unnamed" else "frames without a deployment" for d in deployments]
+    return f" for {_listed(names)}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
 
 
 def _with_code(text: str) -> Markup:

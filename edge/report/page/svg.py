@@ -210,14 +210,24 @@ class Map:
     scale_text: str
 
 
-def camera_map(
-    places: Sequence[tuple[str, float, float, int]], width: float = 520, largest_height: float = 420
-) -> Map | None:
-    """(name, latitude, longitude, events) -> dots whose area follows the events; `None` for fewer than two places."""
-    if len({(latitude, longitude) for _, latitude, longitude, _ in places}) < 2:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A camera on the map."""
+
+    name: str
+    latitude: float
+    longitude: float
+    events: int
+    text: str
+    """For the tooltip."""
+
+
+def camera_map(places: Sequence[Place], width: float = 520, largest_height: float = 420) -> Map | None:
+    """Dots whose area follows the events; `None` for fewer than two places."""
+    if len({(place.latitude, place.longitude) for place in places}) < 2:
         return None
-    latitudes = np.array([place[1] for place in places])
-    longitudes = np.array([place[2] for place in places])
+    latitudes = np.array([place.latitude for place in places])
+    longitudes = np.array([place.longitude for place in places])
     middle = float(np.mean(latitudes))
     km_x = (longitudes - longitudes.min()) * 111.32 * cos(middle * pi / 180)
     km_y = (latitudes.max() - latitudes) * 110.57
@@ -228,17 +238,17 @@ def camera_map(
     )
     height = float(km_y.max()) * scale + 2 * margin
     left = (width - float(km_x.max()) * scale) / 2
-    most = max([place[3] for place in places] + [1])
+    most = max([place.events for place in places] + [1])
     dots = tuple(
         Dot(
             left + float(x) * scale,
             margin + float(y) * scale,
-            4 + 12 * (events / most) ** 0.5,
-            name,
-            f"{name}: {events} events",
+            4 + 12 * (place.events / most) ** 0.5,
+            place.name,
+            place.text,
             "end" if left + float(x) * scale > width * 0.7 else "start",
         )
-        for (name, _, _, events), x, y in zip(places, km_x, km_y, strict=True)
+        for place, x, y in zip(places, km_x, km_y, strict=True)
     )
     target = width / 5 / scale
     power = 10 ** floor(log10(target))
