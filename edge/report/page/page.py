@@ -398,8 +398,7 @@ def _for(deployments: list[Deployment], alone: bool = False) -> str:
     """Which deployments a note is about; nothing where they are `alone` on the page and have no name."""
     if len(deployments) == 1 and not deployments[0].named:
         return "" if alone and deployments[0].name == "unnamed" else " for frames without a deployment"
-    names = [d.name if d.named or d.name != "unnamed" else "frames without a deployment" for d in deployments]
-    return f" for {_listed(names)}"
+    return f" for {_listed([d.name if d.named else f'{d.name} (frames without a deployment)' for d in deployments])}"
 
 
 def _sentence(text: str) -> str:
