@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge.capture.files import FileState
 from edge.database.clock_rollback import ClockRollback
 from edge.database.configuration import configuration_of, save_configuration
-from edge.database.corrections.sites import Followed, Sites, with_companions, without_known_folders
+from edge.database.corrections.sites import Followed, Sites, without_known_folders
 from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper
@@ -203,8 +203,7 @@ class Store:
         with self._writing() as events:
             followed, moved = Followed(), list[int]()
             answered = [media for result in results if (media := self._record(result, followed, moved)) is not None]
-            changed = [*answered, *with_companions(self._connection, moved)] if moved else answered
-            waiting = events.update(changed, BACKLOG_S if more_follow else 0.0)
+            waiting = events.update([*answered, *moved], BACKLOG_S if more_follow else 0.0)
         events.committed(waiting)
         self._pinned = self._pinned or bool(answered)
         self._followed.moves.update(followed.moves)
@@ -239,7 +238,7 @@ class Store:
     def _record(self, result: FrameResult, followed: Followed, moved: list[int]) -> int | None:
         """Write one file's rows; gives the frame's media id when it got a new observation.
 
-        A frame that changed its deployment, for its file was moved, is added to `moved`.
+        Frames whose events change because a file was moved to another camera's folder are added to `moved`.
         """
         path = path_value(result.file.path)
         placeholder = self._known.ask(UNCLASSIFIED_AT, path)
@@ -267,8 +266,8 @@ class Store:
         else:
             media = placeholder[0] if placeholder else self._new_media(result.file)
         self._saw(result.file, media)
-        if logged is not None and self._sites.follow(media, followed):
-            moved.append(media)
+        if logged is not None:
+            moved += self._sites.follow(media, followed)
         if placeholder and media != placeholder[0]:
             self._write(FORGET_PLACEHOLDER, placeholder[0])
         if not isinstance(result, ClassifiedFrame):

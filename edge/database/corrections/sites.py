@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import groupby
 from math import asin, cos, radians, sin, sqrt
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import msgspec
 
 from edge.capture.files import files_below
 from edge.database.events.schedule import LONGEST_STRETCH
-from edge.database.events.table import update_events
+from edge.database.events.table import move_events, with_companions
 from edge.settings import Deployment, Settings
 from edge.timestamps import iso_utc, now, zone_named
 
@@ -53,18 +54,19 @@ WHERE ({_BELOW} OR f.path IN (:file, :file_blob)) AND m.deployment IS NULL
 """
 _FIRST_BELOW = "SELECT path FROM file WHERE path > ? AND path < ? ORDER BY path LIMIT 1"
 _ANY_BELOW = f"SELECT 1 FROM file f WHERE {_BELOW} LIMIT 1"
-_PATHS = "SELECT path FROM file WHERE media = ? ORDER BY seen_at, path"
-_FRAME = """
-SELECT m.deployment, m.captured_at, d.folder FROM media m LEFT JOIN deployment d ON d.id = m.deployment WHERE m.id = ?
+_FRAMES = """
+SELECT m.id, m.deployment, m.captured_at, d.folder, f.path
+FROM media m JOIN file f ON f.media = m.id LEFT JOIN deployment d ON d.id = m.deployment
+WHERE m.id IN (SELECT value FROM json_each(?)) ORDER BY m.id, f.seen_at, f.path
 """
 _ASSIGNMENTS = """
 SELECT media, id, undoes, old, new, "by" FROM correction
 WHERE field = 'deployment' AND media IN (SELECT value FROM json_each(?)) ORDER BY id
 """
-_COMPANIONS = """
-SELECT media FROM event_media WHERE event IN (
-    SELECT event FROM event_media WHERE media IN (SELECT value FROM json_each(?)))
-"""
+
+
+Moves = dict[tuple[str | None, str | None], list[int]]
+"""(deployment before, deployment now) -> media ids"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,28 +126,28 @@ class Sites:
                 followed.corrected.append(line)
             if deployment.folder is not None and not self._has_files(deployment.folder):
                 followed.without_files.append(f"{deployment.id} ({deployment.folder})")
-        candidates = self._candidates()
-        assigned = assignments_in_force(self._connection, candidates)
-        disk = _Disk()
-        changed = [media for media in candidates if media not in assigned and self._follow(media, followed, disk)]
-        if changed:
-            update_events(self._connection, with_companions(self._connection, changed), most_frames=LONGEST_STRETCH)
+        moves = self._follow(self._candidates(), followed)
+        move_events(self._connection, moves, most_frames=LONGEST_STRETCH)
         return followed
 
-    def follow(self, media: int, followed: Followed) -> bool:
-        """Another path of a logged frame was seen; gives whether the frame changed its deployment."""
-        if self._settings.deployment is not None or assignments_in_force(self._connection, [media]):
-            return False
-        return self._follow(media, followed, _Disk())
+    def follow(self, media: int, followed: Followed) -> list[int]:
+        """Another path of a logged frame was seen; gives the frames whose events are to be worked out anew."""
+        if self._settings.deployment is not None or not self._follow([media], followed):
+            return []
+        return with_companions(self._connection, [media])
 
     def chosen(self, media: int, proposed: str | None, path: str) -> str | None:
         """The deployment of a file that is logged now: a person's assignment of its row, else the proposed one."""
-        if proposed is not None and not any(d.id == proposed for d in self._settings.deployments):
-            deployment = self._settings.deployment_of(Path(path))
-            folder = None if deployment is None else deployment.folder
-            self._connection.execute(_ADD, (proposed, folder and _text(str(folder))))
+        if proposed is not None:
+            self._know(proposed, path)
         found = assignments_in_force(self._connection, [media])
         return found[media].new if found else proposed
+
+    def _know(self, name: str, path: str) -> None:
+        """Add a deployment that has its name from a folder."""
+        if not any(deployment.id == name for deployment in self._settings.deployments):
+            folder = next((d.folder for d in self._settings.deployments_for(Path(path)) if d.id == name), None)
+            self._connection.execute(_ADD, (name, folder and _text(str(folder))))
 
     def _candidates(self) -> list[int]:
         """Frames below a deployment's folder that belong to another one, or to none."""
@@ -196,43 +198,44 @@ class Sites:
             values[f"name{i}"] = deployment.id
         return f"(CASE {' '.join(parts)} END)", values
 
-    def _follow(self, media: int, followed: Followed, disk: "_Disk") -> bool:
-        frame = self._connection.execute(_FRAME, (media,)).fetchone()
-        before = frame[0]
-        path, deployment = self._configured(media, frame, followed, disk)
-        if deployment is None or deployment.id == before:
-            return False
-        self.chosen(media, deployment.id, path)
-        self._connection.execute(ASSIGN, (deployment.id, media))
-        note = None if path is None else _text(path)
-        self._connection.execute(
-            NOTE, (media, None, FIELD, before, deployment.id, iso_utc(now()), AUTOMATIC, note, None)
-        )
-        followed.moves[before, deployment.id] += 1
-        return True
+    def _follow(self, candidates: list[int], followed: Followed) -> Moves:
+        """Assign those of some frames that the configuration gives another deployment, and note it; gives them."""
+        assigned = assignments_in_force(self._connection, candidates)
+        rows = self._connection.execute(_FRAMES, (json.dumps([m for m in candidates if m not in assigned]),))
+        disk, moves, at = _Disk(self._settings), list[tuple[int, str | None, str, str]](), iso_utc(now())
+        for (media, before, captured_at, folder), frames in groupby(rows, key=lambda row: row[:4]):
+            taken = None if captured_at is None else datetime.fromisoformat(captured_at)
+            paths = [os.fsdecode(row[4]) for row in frames]
+            path, deployment = self._configured(paths, _Frame(before, folder, taken), followed, disk)
+            if deployment is not None and deployment.id != before:
+                moves.append((media, before, deployment.id, path))
+        for name, path in {name: path for _, _, name, path in moves}.items():
+            self._know(name, path)
+        self._connection.executemany(ASSIGN, [(new, media) for media, _, new, _ in moves])
+        notes = [(media, None, FIELD, old, new, at, AUTOMATIC, _text(path), None) for media, old, new, path in moves]
+        self._connection.executemany(NOTE, notes)
+        by_move: Moves = {}
+        for media, old, new, _ in moves:
+            by_move.setdefault((old, new), []).append(media)
+        followed.moves.update({move: len(frames) for move, frames in by_move.items()})
+        return by_move
 
     def _configured(
-        self, media: int, frame: tuple[str | None, str | None, str | None], followed: Followed, disk: "_Disk"
+        self, paths: Sequence[str], frame: "_Frame", followed: Followed, disk: "_Disk"
     ) -> tuple[str, Deployment | None]:
         """The path that decides and the deployment that the configuration gives it; `None` keeps the earlier one."""
-        before, captured_at, folder = frame
-        at = None if captured_at is None else datetime.fromisoformat(captured_at)
-        if self._settings.deployment is not None:
-            return "", self._settings.deployment_of(Path(), at)
         decided: tuple[str, Deployment | None] | None = None
-        for (stored,) in self._connection.execute(_PATHS, (media,)).fetchall():
-            path = os.fsdecode(stored)
-            sharing = self._settings.deployments_for(Path(path))
+        for path in paths:
+            sharing = disk.deployments_for(os.path.dirname(path))
             if not sharing:
-                own = folder is not None and Path(path).is_relative_to(folder)
-                stays = before is not None and (folder is None or (own and not self._is_gone(path, Path(folder), disk)))
-                if stays and decided is None:
+                own = frame.folder is not None and Path(path).is_relative_to(frame.folder)
+                stays = frame.folder is None or (own and not self._is_gone(path, Path(frame.folder), disk))
+                if frame.deployment is not None and stays and decided is None:
                     return path, None  # it was named by a flag, or its folder stands in the configuration no more
                 continue
-            held = sharing[0].folder or Path(path).parent
-            if self._is_gone(path, held, disk):
+            if self._is_gone(path, sharing[0].folder or Path(path).parent, disk):
                 continue
-            here = self._settings.in_period(sharing, at)
+            here = self._settings.in_period(sharing, frame.taken)
             if decided is None:
                 decided = (path, here)
             elif decided[1] is not None and decided[1] not in sharing and os.path.lexists(path):
@@ -250,11 +253,22 @@ class Sites:
         return logged is not None or next(files_below(str(folder)), None) is not None
 
 
-class _Disk:
-    """What is in folders, each read once."""
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What is known of a frame."""
 
-    def __init__(self) -> None:
+    deployment: str | None
+    folder: str | None
+    """Of its deployment, as the database knows it."""
+    taken: datetime | None
+
+
+class _Disk:
+    """What is in folders, and whose they are; each is read once."""
+
+    def __init__(self, settings: Settings) -> None:
         self.is_folder = cache(os.path.isdir)
+        self.deployments_for = cache(lambda folder: settings.deployments_for(Path(folder, "any")))
         self._names = cache(_names)
 
     def holds(self, path: str) -> bool:
@@ -335,11 +349,6 @@ def in_force(rows: Sequence[Assignment]) -> Assignment | None:
             return row
         undone.add(row.undoes)
     return None
-
-
-def with_companions(connection: sqlite3.Connection, media: list[int]) -> list[int]:
-    """Frames with those that share an event with them, which is worked out anew when they leave it."""
-    return sorted({*media, *(other for (other,) in connection.execute(_COMPANIONS, (json.dumps(media),)))})
 
 
 def _range(folder: Path) -> dict[str, str | bytes]:

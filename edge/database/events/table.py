@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -47,6 +47,18 @@ _OF_FRAMES = """
 SELECT event, media FROM event_media WHERE event IN (
     SELECT event FROM event_media WHERE media IN (SELECT value FROM json_each(?)))
 """
+_FRAMES_OF_TWO = """
+SELECT id, CAST(strftime('%s', captured_at) AS INTEGER) FROM media
+WHERE (deployment IS ? OR deployment IS ?) AND captured_at NOT NULL ORDER BY captured_at
+"""
+_COMPANIONS = """
+SELECT media FROM event_media WHERE event IN (
+    SELECT event FROM event_media WHERE media IN (SELECT value FROM json_each(?)))
+"""
+_MOVE = """
+UPDATE event SET deployment = ?
+WHERE id IN (SELECT event FROM event_media WHERE media IN (SELECT value FROM json_each(?)))
+"""
 _COLUMNS = 'deployment, kind, taxon, rank, common_name, start, "end", media_count, count, confidence, reason, method'
 _PLACES = ", ".join("?" * 12)
 _NEW = f"INSERT INTO event ({_COLUMNS}) VALUES ({_PLACES})"
@@ -86,6 +98,51 @@ def update_events(
             written += len(events)
         _forget(connection, held)
         return written
+
+
+def move_events(
+    connection: sqlite3.Connection,
+    moves: Mapping[tuple[str | None, str | None], Sequence[int]],
+    rules: Rules = DEFAULT_RULES,
+    most_frames: int | None = None,
+) -> None:
+    """Bring the events up to date after frames moved: (deployment before, deployment now) -> media ids.
+
+    Where a whole stretch of frames moved together, its events move with it; only those that meet frames which stayed
+    are worked out anew. Call it inside the transaction that moved the frames.
+    """
+    changed: set[int] = set()
+    for (before, after), media in moves.items():
+        moved, together = set(media), list[int]()
+        for stretch in _runs_of(connection, before, after, rules.longest_s):
+            if moved.issuperset(stretch):
+                together += stretch
+            else:
+                changed.update(moved.intersection(stretch))
+        connection.execute(_MOVE, (after, json.dumps(together)))
+    if changed:
+        update_events(connection, with_companions(connection, changed), None, rules, None, most_frames)
+
+
+def with_companions(connection: sqlite3.Connection, media: Collection[int]) -> list[int]:
+    """Frames with those that share an event with them, which changes when they leave it."""
+    found = connection.execute(_COMPANIONS, (json.dumps(list(media)),))
+    return sorted({*media, *(one for (one,) in found)})
+
+
+def _runs_of(
+    connection: sqlite3.Connection, before: str | None, after: str | None, reach_s: int
+) -> Iterator[list[int]]:
+    """Frames of two deployments as media ids, parted by silences beyond reach."""
+    run, last = list[int](), 0
+    for media, at in connection.execute(_FRAMES_OF_TWO, (before, after)):
+        if run and at - last > reach_s:
+            yield run
+            run = []
+        run.append(media)
+        last = at
+    if run:
+        yield run
 
 
 def rebuild_events(
