@@ -48,7 +48,7 @@ PUBLIC_FLAGS = re.compile(r"--(?:no-)?(?:second-look|pictures)\b")
 NOT_IN_TEXT = {
     r"\bsightings?\b": "observation",
     r"\bglances?\b": "crop",
-    r"(?<![.`])\bpictures?\b(?! INTEGER)": "image or frame",
+    r"(?<![.`])\bpictures?\b(?! (?:INTEGER|= \?))": "image or frame",
     r"\b(?:first|second|both|one|two|further|closer)[ -]looks?\b": "crop (whole frame, attention crop)",
     r"\bgo(?:es)? before the\b": "override",
     r"\ballowed to speak\b": "species list",

@@ -12,7 +12,7 @@ from edge.image.box import Box
 from edge.image.resize import Pixels
 from edge.inference.box_classification import Subject
 from edge.inference.decision import Decision
-from edge.vocabulary import FileReason, MediaStatus
+from edge.vocabulary import FileReason, ImageDoubt, MediaStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,13 @@ class ClassifiedFrame:
     height_px: int
     deployment: str | None
     _conclusion: Conclusion | Callable[[], Conclusion]
+    image_digest: str = ""
+    """Identity of the image whatever the metadata (`edge.image.image_digest`); empty for a format that has none."""
+    has_detail: bool | None = None
+    """Whether the image tells frames apart; `None` where no other row has this image, so that nobody asks."""
+    image_doubt: ImageDoubt | None = None
+    pictures: int = 1
+    """Number of images in the file."""
 
     @property
     def conclusion(self) -> Conclusion:
@@ -94,4 +101,15 @@ class Duplicate:
     """Digest under which the frame was logged before its file went on growing after the end of the image."""
 
 
-FrameResult = ClassifiedFrame | FailedFile | Duplicate
+@dataclass(frozen=True, slots=True)
+class RewrittenFrame:
+    """A logged frame in whose file metadata was rewritten: it keeps its row and its labels."""
+
+    file: FileState
+    digest: str
+    old_time: str | None
+    new_time: str | None
+    """ISO 8601, UTC; as `old_time` where the rewritten metadata tell no other time."""
+
+
+FrameResult = ClassifiedFrame | FailedFile | Duplicate | RewrittenFrame

@@ -18,7 +18,15 @@ KNOWN = """
 SELECT f.path, f.bytes, f.mtime_ns, m.status, m.id, f.ctime_ns, m.digest, m.reason
 FROM file f JOIN media m ON m.id = f.media WHERE f.path IN ({})
 """
-CLASSIFIED = "SELECT id FROM media WHERE digest = ? AND status = 'classified'"
+CLASSIFIED = """
+SELECT id, digest, path FROM media WHERE digest = ?1 AND status = 'classified'
+UNION ALL SELECT m.id, m.digest, m.path FROM correction c JOIN media m ON m.id = c.media
+WHERE c.field = 'digest' AND c.old = ?1
+LIMIT 1
+"""  # the row of content that has this digest now, or had it before its file was rewritten
+OTHER_WITH_IMAGE = """
+SELECT 1 FROM media WHERE image_digest = ? AND image_digest <> '' AND digest <> ? AND status = 'classified'
+"""
 ANSWERED = """
 SELECT 1 FROM observation WHERE media = ? AND model = ? AND configuration = ? AND method = 'machine'
 """
@@ -59,6 +67,10 @@ class KnownFiles:
         """Whether this content needs no classification."""
         row = self.ask(CLASSIFIED, digest)
         return row is not None and (not self._settings.reclassify or self.has_answer(row[0]))
+
+    def has_image(self, image_digest: str, digest: str) -> bool:
+        """Whether a frame of other content has the same image."""
+        return self.ask(OTHER_WITH_IMAGE, image_digest, digest) is not None
 
     def has_answer(self, media: int) -> bool:
         """Whether the model in use has classified this frame under these settings."""

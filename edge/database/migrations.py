@@ -129,7 +129,7 @@ CREATE TABLE pin (               -- whose decisions count; the newest row does
 ALTER TABLE run ADD COLUMN configuration INTEGER REFERENCES configuration (id);
 
 ALTER TABLE media ADD COLUMN time_source TEXT;    -- which EXIF tag gave captured_at, or the file's time
-ALTER TABLE media ADD COLUMN image_digest TEXT;   -- BLAKE2b of the image data without metadata
+ALTER TABLE media ADD COLUMN image_digest TEXT;   -- of the image without metadata; '' where a file has none
 ALTER TABLE media ADD COLUMN image_doubt TEXT CHECK (image_doubt IN ('thumbnail_differs'));
 ALTER TABLE media ADD COLUMN pictures INTEGER;    -- images in one file, where there are several
 CREATE INDEX media_image_digest ON media (image_digest) WHERE image_digest IS NOT NULL;
@@ -198,6 +198,7 @@ CREATE TABLE correction (        -- every value that was set right afterwards
     undoes INTEGER REFERENCES correction (id)
 );
 CREATE INDEX correction_media ON correction (media, field);
+CREATE INDEX correction_digest ON correction (old) WHERE field = 'digest';
 CREATE TABLE embedding (         -- features of a decision's crops, where they are stored
     id INTEGER PRIMARY KEY,
     observation INTEGER NOT NULL REFERENCES observation (id) ON DELETE CASCADE,

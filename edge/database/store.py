@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from edge.capture.files import FileState
 from edge.database.clock_rollback import ClockRollback
 from edge.database.configuration import configuration_of, save_configuration
+from edge.database.corrections.capture_times import correct_field
+from edge.database.corrections.rewritten_files import BY, note_rewritten, row_of_same_image
+from edge.database.corrections.rewritten_files import FIELD as DIGEST
 from edge.database.corrections.sites import Followed, Sites, without_known_folders
 from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper
-from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult
+from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
 from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
 from edge.database.recovery import open_or_repair
 from edge.host.status import HostStatus
@@ -54,10 +57,10 @@ WHERE id = ?
 CLASSIFIED_FRAME = """
 UPDATE media SET path = ?, digest = ?, bytes = ?, width_px = ?, height_px = ?, captured_at = ?, captured_at_raw = ?,
     time_zone = ?, clock_doubt = ?, status = 'classified', reason = NULL, attempts = attempts + 1,
-    deployment = coalesce(?, deployment), infrared = ?, scene = ?
+    deployment = coalesce(?, deployment), infrared = ?, scene = ?, image_digest = ?, image_doubt = ?, pictures = ?
 WHERE id = ?
 """
-GREW = "UPDATE media SET digest = ?, bytes = ? WHERE digest = ? AND status = 'classified'"
+GREW = "UPDATE media SET digest = ?, bytes = ? WHERE id = ?"
 MOVED = "UPDATE media SET path = ? WHERE id = ?"
 FORGET_PLACEHOLDER = "DELETE FROM media WHERE id = ? AND status <> 'classified'"
 NEW_OBSERVATION = """
@@ -177,6 +180,10 @@ class Store:
         """Whether this content needs no classification."""
         return self._known.is_logged(digest)
 
+    def has_image(self, image_digest: str, digest: str) -> bool:
+        """Whether a frame of other content has the same image."""
+        return self._known.has_image(image_digest, digest)
+
     def logged_at(self, path: str) -> tuple[int, str] | None:
         """Size in bytes and digest of the frame that was logged at this path last."""
         return self._known.logged_at(path)
@@ -195,19 +202,23 @@ class Store:
         rows = self._connection.execute(NEWEST_FRAMES, (count,)).fetchall()
         return [os.fsdecode(path) for (path,) in rows]
 
-    def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> None:
+    def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> list[FrameResult]:
         """Log a group of frames in one transaction, on the disk when this returns. Raises `DatabaseWaits`.
+
+        Gives the results as they were logged: a frame may be one that is logged already, its file rewritten.
 
         With `more_follow` their events may wait for those that come after: frames of one event are grouped together.
         """
         with self._writing() as events:
             followed, moved = Followed(), list[int]()
-            answered = [media for result in results if (media := self._record(result, followed, moved)) is not None]
+            logged = [self._record(result, followed, moved) for result in results]
+            answered = [media for _, media in logged if media is not None]
             waiting = events.update([*answered, *moved], BACKLOG_S if more_follow else 0.0)
         events.committed(waiting)
         self._pinned = self._pinned or bool(answered)
         self._followed.moves.update(followed.moves)
         self._followed.shared |= followed.shared
+        return [result for result, _ in logged]
 
     def heartbeat(self, status: HostStatus) -> None:
         """Log that the device is alive. Raises `DatabaseWaits`."""
@@ -235,8 +246,8 @@ class Store:
         """Free bytes of the file system that holds the database."""
         return self._disk.free_bytes()
 
-    def _record(self, result: FrameResult, followed: Followed, moved: list[int]) -> int | None:
-        """Write one file's rows; gives the frame's media id when it got a new observation.
+    def _record(self, result: FrameResult, followed: Followed, moved: list[int]) -> tuple[FrameResult, int | None]:
+        """Write one file's rows; gives the result as it was logged, and the media id of a frame whose event may change.
 
         Frames whose events change because a file was moved to another camera's folder are added to `moved`.
         """
@@ -251,46 +262,74 @@ class Store:
                 *(deployment, media),
             )
             self._saw(result.file, media)
-            return None
-        logged = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
-        if logged is None and isinstance(result, Duplicate) and result.grown_from is not None:
-            self._write(GREW, result.digest, result.file.bytes, result.grown_from)
-            logged = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
-        if logged is None and isinstance(result, Duplicate):
+            return result, None
+        logged = self._logged(result)
+        same_image = None
+        if logged is None and isinstance(result, ClassifiedFrame):
+            same_image = row_of_same_image(self._connection, result)
+        if logged is not None:
+            media, digest, last_path = logged
+            # Where the content is one that the frame had before, the frame stays with the rewritten file.
+            if digest == result.digest or not os.path.lexists(last_path):
+                self._write(MOVED, path, media)
+        elif isinstance(result, ClassifiedFrame):
+            media = same_image or (placeholder[0] if placeholder else self._new_media(result.file))
+        else:
             # Only when the database was replaced meanwhile; the folder is scanned again then.
             log.warning("%s was logged in a database that is gone; it is classified again", ascii(result.file.path))
-            return None
-        if logged is not None:
-            media = logged[0]
-            self._write(MOVED, path, media)
-        else:
-            media = placeholder[0] if placeholder else self._new_media(result.file)
+            return result, None
         self._saw(result.file, media)
         if logged is not None:
             moved += self._sites.follow(media, followed)
         if placeholder and media != placeholder[0]:
             self._write(FORGET_PLACEHOLDER, placeholder[0])
         if not isinstance(result, ClassifiedFrame):
-            return None
+            return result, None
+        if same_image is not None:
+            rewritten = self._rewritten(media, result)
+            moved += self._sites.follow(media, followed)
+            return rewritten, int(media)
         if logged is None:
             self._classified(path, media, result)
         if self._known.has_answer(media):
-            return None
+            return result, None
         self._observe(media, result)
-        return int(media)
+        return result, int(media)
+
+    def _logged(self, result: ClassifiedFrame | Duplicate | RewrittenFrame) -> tuple[int, str, str] | None:
+        """Media id, digest and path of the row that holds this content, or held it before its file grew on."""
+        row: tuple[int, str, str] | None = self._connection.execute(CLASSIFIED, (result.digest,)).fetchone()
+        if row is None and isinstance(result, Duplicate) and result.grown_from is not None:
+            row = self._connection.execute(CLASSIFIED, (result.grown_from,)).fetchone()
+            if row is not None:
+                self._write(GREW, result.digest, result.file.bytes, row[0])
+                correct_field(self._connection, row[0], DIGEST, row[1], result.digest, BY, "the file grew on")
+                return row[0], result.digest, row[2]
+        return row
+
+    def _rewritten(self, media: int, frame: ClassifiedFrame) -> RewrittenFrame:
+        """The logged frame `media`, in whose file metadata was rewritten, with an answer of this model."""
+        done = note_rewritten(self._connection, media, frame, self._doubts(frame))
+        if not self._known.has_answer(media):
+            self._observe(media, frame)
+        return RewrittenFrame(frame.file, frame.digest, done.old_time, done.new_time)
+
+    def _doubts(self, frame: ClassifiedFrame) -> tuple[ClockDoubt, ...]:
+        """Doubts about a frame's time, those included that come from the times of others."""
+        captured = frame.conclusion.captured
+        if self._clock_rollback.runs_backwards(path_value(frame.file.path), iso_utc(captured.at), captured):
+            return (*captured.doubts, ClockDoubt.BACKWARDS)
+        return captured.doubts
 
     def _classified(self, path: str | bytes, media: int, frame: ClassifiedFrame) -> None:
         captured = frame.conclusion.captured
-        at = iso_utc(captured.at)
-        doubts = captured.doubts
-        if self._clock_rollback.runs_backwards(path, at, captured):
-            doubts = (*doubts, ClockDoubt.BACKWARDS)
         self._write(
             CLASSIFIED_FRAME,
             *(path, frame.digest, frame.file.bytes, frame.width_px, frame.height_px),
-            *(at, captured.raw or None, captured.zone, ",".join(doubts) or None),
+            *(iso_utc(captured.at), captured.raw or None, captured.zone, ",".join(self._doubts(frame)) or None),
             self._sites.chosen(media, frame.deployment, frame.file.path),
-            *(int(frame.conclusion.infrared), frame.conclusion.scene.tobytes(), media),
+            *(int(frame.conclusion.infrared), frame.conclusion.scene.tobytes(), frame.image_digest),
+            *(frame.image_doubt, frame.pictures if frame.pictures > 1 else None, media),
         )
 
     def _unclassified(self, failed: FailedFile) -> int:

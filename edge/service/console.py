@@ -14,7 +14,7 @@ from typing import Any, Protocol, TextIO
 
 from edge.capture.capture_time import CaptureTime
 from edge.capture.files import FileState
-from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult
+from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
 from edge.host.journald import FRAME_FAILED, JournalHandler, fields, is_journal
 from edge.host.safe_output import SafeOutput
 from edge.inference.decision import Decision
@@ -85,7 +85,7 @@ class Console:
         self._total: int | None = None
         self._begun = time.monotonic()
         self._next_progress = 0.0
-        self._waiting = self._known = self._passed_by = self._copies = 0
+        self._waiting = self._known = self._passed_by = self._copies = self._rewritten = 0
         self.classified = self.unsupported = self.failed = 0
         self.last = ""
         """What the last classified frame showed."""
@@ -104,7 +104,7 @@ class Console:
 
     @property
     def _read(self) -> int:
-        return self.classified + self._copies + self.unsupported + self.failed
+        return self.classified + self._copies + self._rewritten + self.unsupported + self.failed
 
     def __call__(self, result: FrameResult) -> None:
         if isinstance(result, ClassifiedFrame):
@@ -114,6 +114,9 @@ class Console:
         elif isinstance(result, Duplicate):
             self._copies += 1
             self._print_duplicate(result)
+        elif isinstance(result, RewrittenFrame):
+            self._rewritten += 1
+            self._print_rewritten(result)
         elif result.status == MediaStatus.UNSUPPORTED:
             self.unsupported += 1
             self._log_failure(logging.INFO, result)
@@ -177,6 +180,7 @@ class Console:
         words += [
             f"{count} {what}"
             for count, what in (
+                (self._rewritten, "with new metadata"),
                 (self.failed, "unreadable"),
                 (self.unsupported, "unsupported"),
                 (self._waiting, "waiting"),
@@ -209,13 +213,21 @@ class Console:
         elif self._logged is not None and (other := self._logged.other_path(duplicate.file)) is not None:
             self._print(f"{self._name(duplicate.file.path)}  same content as {self._name(other)}")
 
+    def _print_rewritten(self, frame: RewrittenFrame) -> None:
+        if self._as_json:
+            self._print_row(frame)
+            return
+        same_time = frame.old_time == frame.new_time
+        time = "" if same_time else f", taken at {frame.new_time}, no longer at {frame.old_time}"
+        self._print(f"{self._name(frame.file.path)}  same frame as before, with new metadata{time}")
+
     def _print(self, line: str) -> None:
         """Print a line for people; programs and the journal have records instead."""
         if not self._as_json and not self._quiet and self._frame_log is None:
             with self.live_line.lifted():
                 self._out.write(line + "\n")
 
-    def _print_row(self, result: ClassifiedFrame | FailedFile) -> None:
+    def _print_row(self, result: ClassifiedFrame | FailedFile | RewrittenFrame) -> None:
         assert self._logged is not None
         row = {
             name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

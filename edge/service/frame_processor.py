@@ -1,5 +1,6 @@
 """One file from its bytes to its result, on a thread of the daemon or in a process of its own."""
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ from edge.capture.files import FileState, file_state, read_bytes
 from edge.database.frame_result import ClassifiedFrame, Conclusion, Duplicate, FailedFile, FrameResult
 from edge.image.decode import HEAD_BYTES, IMAGE_SUFFIXES, MAX_BYTES, BadFrame, decode, digest, recognise
 from edge.image.exif import Exif
+from edge.image.image_digest import has_detail, image_digest
 from edge.image.resize import Pixels
 from edge.image.scene_features import is_infrared, miniature
 from edge.inference.box_classification import BoxPredictions
@@ -29,6 +31,9 @@ class KnownContent(Protocol):
 
     def is_logged(self, digest: str) -> bool:
         """Whether this content needs no classification."""
+
+    def has_image(self, image_digest: str, digest: str) -> bool:
+        """Whether a frame of other content has the same image."""
 
     def logged_at(self, path: str) -> tuple[int, str] | None:
         """Size in bytes and digest of the frame that was logged at this path last."""
@@ -106,7 +111,14 @@ class FrameProcessor:
         prediction = predict(self._models, prepared, self._settings.second_look, least_blank)
         camera = deployment or next(iter(sharing), None)  # outside every period, the zone of the first will do
         conclude = partial(self._conclude, file, image.exif, camera, prepared.whole, prediction)
-        return ClassifiedFrame(file, content, image.width_px, image.height_px, name, conclude)
+        frame = ClassifiedFrame(
+            *(file, content, image.width_px, image.height_px, name, conclude),
+            image_digest=image_digest(data, recognise(data)),
+            image_doubt=image.doubt,
+            pictures=image.pictures,
+        )
+        self._note_detail(frame, data)
+        return frame
 
     def again_after_others(self, frame: ClassifiedFrame, decided: set[str]) -> FrameResult:
         """The frame, or a duplicate where the same content was logged while this frame was in hand.
@@ -116,14 +128,28 @@ class FrameProcessor:
         if frame.digest in decided or self._known.is_logged(frame.digest):
             return Duplicate(frame.file, frame.digest)
         earlier = self._known.logged_at(frame.file.path)
-        if earlier is None or earlier[1] == frame.digest or earlier[0] >= frame.file.bytes:
+        may_have_grown = earlier is not None and earlier[1] != frame.digest and earlier[0] < frame.file.bytes
+        if not may_have_grown and (frame.has_detail is not None or not self._has_image(frame)):
             return frame
         try:
             data = read_bytes(frame.file.path, MAX_BYTES)
         except OSError:
             return frame
-        smaller = self._grown_from(frame.file.path, data) if digest(data) == frame.digest else None
-        return frame if smaller is None else Duplicate(frame.file, frame.digest, smaller)
+        if digest(data) != frame.digest:
+            return frame
+        if may_have_grown and (smaller := self._grown_from(frame.file.path, data)) is not None:
+            return Duplicate(frame.file, frame.digest, smaller)
+        self._note_detail(frame, data)
+        return frame
+
+    def _has_image(self, frame: ClassifiedFrame) -> bool:
+        return self._known.has_image(frame.image_digest, frame.digest)
+
+    def _note_detail(self, frame: ClassifiedFrame, data: bytes) -> None:
+        """Decode every pixel where another row has this image: only with detail it can be the same frame."""
+        if frame.has_detail is None and self._has_image(frame):
+            with suppress(BadFrame):
+                frame.has_detail = has_detail(decode(data).pixels)
 
     def _conclude(
         self,

@@ -50,8 +50,8 @@ class Processor(Protocol):
 class ResultLog(Protocol):
     """What the pipeline needs of the database."""
 
-    def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> None:
-        """Log a group in one transaction. Raises `DatabaseWaits`."""
+    def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> Sequence[FrameResult]:
+        """Log a group in one transaction; gives it as it was logged. Raises `DatabaseWaits`."""
 
     def begin_run(self, models: Models) -> None:
         """Decisions come from `models` from now on. Raises `DatabaseWaits`."""
@@ -131,11 +131,11 @@ class Pipeline:
                     pool = self._go_on_without_workers(pool)
                     group.append(self._wait_for(self._ahead[0][1]))
                 self._ahead.popleft()
-            results = list(self._settled(group))
-            if not self._record(results, stop):
+            logged = self._record(list(self._settled(group)), stop)
+            if logged is None:
                 self._ahead.clear()  # still on the disk, and not in the database: the next start finds them
                 break
-            for result in results:
+            for result in logged:
                 self._hooks.announce(result)
             self._say_alive()
         return pool
@@ -164,28 +164,28 @@ class Pipeline:
                 result = replace(result, final=wait_s is None, retry_after_s=wait_s)
             yield result
 
-    def _record(self, results: list[FrameResult], stop: threading.Event) -> bool:
+    def _record(self, results: list[FrameResult], stop: threading.Event) -> Sequence[FrameResult] | None:
         """Log; while the database cannot be written (disk full, read-only) say so once and wait: frames stay here.
 
-        Gives False when `stop` was set before they were logged.
+        Gives the results as they were logged, `None` when `stop` was set before that.
         """
         complained, pause_s = "", RETRY_FIRST_S
         while results:
             try:
-                self._store.record(results, more_follow=bool(self._ahead))
+                logged = self._store.record(results, more_follow=bool(self._ahead))
             except DatabaseWaits as reason:
                 if str(reason) != complained:
                     log.error("database: %s; frames wait, trying again every %.0f s", reason, RETRY_AT_MOST_S)
                     complained = str(reason)
                 self._say_alive()  # waiting is no hang
                 if stop.wait(pause_s):
-                    return False
+                    return None
                 pause_s = min(2 * pause_s, RETRY_AT_MOST_S)
             else:
                 if complained:
                     log.warning("database: writing again")
-                return True
-        return True
+                return logged
+        return []
 
     def _change_models(self, models: Models) -> None:
         try:

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from edge.capture.files import FileState
 from edge.database.frame_result import ClassifiedFrame, FrameResult
-from edge.database.known_files import CLASSIFIED
+from edge.database.known_files import CLASSIFIED, OTHER_WITH_IMAGE
 from edge.database.schema import open_database
 from edge.service.frame_processor import FrameProcessor
 from edge.service.model_reload import load_models
@@ -42,6 +42,12 @@ class _Committed:
 
     def is_logged(self, digest: str) -> bool:
         return not self._reclassify and self._database.execute(CLASSIFIED, (digest,)).fetchone() is not None
+
+    def has_image(self, image_digest: str, digest: str) -> bool:
+        return (
+            image_digest != ""
+            and self._database.execute(OTHER_WITH_IMAGE, (image_digest, digest)).fetchone() is not None
+        )
 
     def logged_at(self, path: str) -> tuple[int, str] | None:
         return None

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -178,7 +179,7 @@ def test_raw_data_is_named_and_a_jpeg_of_such_a_name_is_decoded() -> None:
 
 
 @pytest.mark.parametrize(("format_", "options"), [("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True}), ("MPO", {})])
-def test_of_several_images_in_a_file_the_first_is_decoded(format_: str, options: dict[str, object]) -> None:
+def test_of_several_images_in_a_file_the_first_is_decoded(format_: str, options: dict[str, Any]) -> None:
     others = [Image.fromarray(255 - scenery()), Image.fromarray(scenery()[::-1])]
     several = frame.decode(encoded(scenery(), format_, save_all=True, append_images=others, **options))
     assert several.pictures == 3

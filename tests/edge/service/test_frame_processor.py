@@ -24,9 +24,13 @@ class Known:
     def __init__(self) -> None:
         self.logged: set[str] = set()
         self.at: dict[str, tuple[int, str]] = {}
+        self.images: set[str] = set()
 
     def is_logged(self, digest: str) -> bool:
         return digest in self.logged
+
+    def has_image(self, image_digest: str, digest: str) -> bool:
+        return image_digest in self.images and digest not in self.logged
 
     def logged_at(self, path: str) -> tuple[int, str] | None:
         return self.at.get(path)

@@ -72,10 +72,11 @@ class MadeLog:
         """Number of results that were logged when a run began."""
         self.refusals = list(refusals)
 
-    def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> None:
+    def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> Sequence[FrameResult]:
         self._refuse()
         self.groups.append(list(results))
         self.more_follow.append(more_follow)
+        return results
 
     def begin_run(self, models: Models) -> None:
         self._refuse()
