@@ -104,8 +104,8 @@ class Frames:
             fits[-1] = [fit for fit in fits[-1] if self._may_be(fit, entry)]
         if not any(fits):
             fits = self._fits_without_roots(names, matches)
-        self._settle(entries, names, fits, matches)
-        self._refuse_shared(entries, equal, matches)
+        claimed = self._settle(entries, names, fits, matches)
+        self._refuse_shared(entries, claimed, equal, matches)
         return matches
 
     def named(self, name: str) -> list[int]:
@@ -169,8 +169,12 @@ class Frames:
 
     def _settle(
         self, entries: Sequence[FileEntry], names: Sequence[Parts], fits: list[list[_Fit]], matches: Matches
-    ) -> None:
-        """Take the one frame that fits; names with folders that fit one frame show the roots for the others."""
+    ) -> dict[int, int]:
+        """Take the one frame that fits; names with folders that fit one frame show the roots for the others.
+
+        Gives the frames that names without a folder fit, although they do not lie in these roots.
+        """
+        claimed: dict[int, int] = {}
         roots = {
             fit.root
             for name, found in zip(names, fits, strict=True)
@@ -181,7 +185,9 @@ class Frames:
             media = {fit.media for fit in found}
             if roots and (len(media) > 1 or len(name) == 1):
                 near = {fit.media for fit in found if fit.root in roots}
-                media = near or (media if len(media) > 1 else set())
+                if not near and len(media) == 1:
+                    claimed[place] = media.pop()
+                media = near or media
             if len(media) > 1:
                 spelled = {m for m in media if self.path_of(m).endswith(entries[place].name.replace("\\", "/"))}
                 media = spelled if len(spelled) == 1 else media
@@ -193,26 +199,37 @@ class Frames:
                     f"{entries[place].name} fits {len(media)} frames ({paths}{', ...' if len(media) > 3 else ''}); give"
                     " the name with its folder"
                 )
+        return claimed
 
-    def _refuse_shared(self, entries: Sequence[FileEntry], equal: Callable[[int, int], bool], matches: Matches) -> None:
-        """Entries that mean the frame of another entry mean none."""
+    def _refuse_shared(
+        self,
+        entries: Sequence[FileEntry],
+        claimed: dict[int, int],
+        equal: Callable[[int, int], bool],
+        matches: Matches,
+    ) -> None:
+        """Entries that mean, or without a folder would mean, the frame of another entry mean none."""
         owners: dict[int, list[int]] = defaultdict(list)
         for place, media in enumerate(matches.media):
             if media is not None:
                 owners[media].append(place)
+        for place, media in claimed.items():
+            owners[media].append(place)
         for media, places in owners.items():
             first, *others = places
+            if not others:
+                continue
             if all(equal(first, other) for other in others):
                 for other in others:
                     matches.media[other] = None
-                    matches.unclear.setdefault(other, "")
+                    matches.unclear[other] = ""
                 continue
-            names = " and ".join(dict.fromkeys(entries[place].name or entries[place].file_name for place in places))
+            names = " and ".join(_described(entries[place]) for place in places)
             for place in places:
                 matches.media[place] = None
                 matches.unclear[place] = (
-                    f"{names} are both the frame {self.path_of(media)}; nothing of them was imported; leave out all but"
-                    " one, or give names with folders"
+                    f"{names} mean the same frame {self.path_of(media)}; nothing of them was imported; leave out all"
+                    " but one, or give names with folders"
                 )
 
     def _deployment_of(self, media: int) -> str | None:
@@ -245,6 +262,11 @@ def _path_parts(entry: FileEntry) -> Parts:
     if entry.name.lower().startswith("file://"):
         return parts_of("/".join(_url_path(entry.name)))
     return parts_of(entry.name or entry.file_name)
+
+
+def _described(entry: FileEntry) -> str:
+    name = entry.name or entry.file_name
+    return f"{name} ({entry.digest})" if entry.digest else name
 
 
 def _without(name: Parts, lead: Parts) -> Parts:
