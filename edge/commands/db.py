@@ -132,24 +132,52 @@ def _retime(arguments: argparse.Namespace) -> int:
 def _add_prune_arguments(parser: argparse.ArgumentParser) -> None:
     rules = PruneRules()
     parser.add_argument("--yes", action="store_true", help="delete; without it the list is shown and nothing deleted")
-    parser.add_argument("--free-bytes", type=int, metavar="N", help="stop when the disk has this much room")
-    parser.add_argument("--older-than-days", type=float, metavar="N", help="only frames received longer ago")
+    parser.add_argument("--free-bytes", type=_whole, metavar="N", help="stop when the disk has this much room")
+    parser.add_argument("--older-than-days", type=_days, metavar="N", help="only frames received longer ago")
     parser.add_argument(
-        "--keep-best", type=int, default=rules.keep_best, metavar="N", help="of each taxon (default %(default)s)"
+        "--keep-best", type=_whole, metavar="N", help=f"keep the best N of each taxon (default {rules.keep_best})"
     )
     parser.add_argument(
         "--rare",
-        type=int,
+        type=_whole,
         default=rules.rare,
         metavar="N",
-        help="keep all unreviewed frames of a taxon with at most N of them (default %(default)s)",
+        help="keep all frames of a taxon with at most N of them (default %(default)s)",
     )
     parser.add_argument("--unknown-too", action="store_true", help="also unreviewed frames whose decision is unknown")
 
 
+def _whole(text: str) -> int:
+    """A number of bytes or frames."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _days(text: str) -> float:
+    """A number of days; no infinity, which would mean every frame or none."""
+    days = float(text)
+    if not 0 <= days <= 100_000:  # nan is neither
+        raise ValueError
+    return days
+
+
+_whole.__name__, _days.__name__ = "whole number", "number of days"  # what argparse calls them
+
+
 def _prune(arguments: argparse.Namespace) -> int:
+    keep_best = arguments.keep_best
+    if arguments.free_bytes is None and arguments.older_than_days is None and keep_best is None:
+        raise SettingsError(
+            "prune needs to know how much: --free-bytes N, --older-than-days N or --keep-best N; nothing was deleted"
+        )
     rules = PruneRules(
-        arguments.keep_best, arguments.rare, arguments.unknown_too, arguments.older_than_days, arguments.free_bytes
+        PruneRules().keep_best if keep_best is None else keep_best,
+        arguments.rare,
+        arguments.unknown_too,
+        arguments.older_than_days,
+        arguments.free_bytes,
     )
     files = file_bytes = failed = 0
     with closing(open_database(arguments.db)) as connection:

@@ -1,6 +1,8 @@
 """Deletion of frames that are logged and not needed, to make room on the disk.
 
-Nothing else in this software deletes a capture. What goes leaves its rows and a tombstone (`pruned`).
+What is rare by any measure stays: what a person named, the best frames of each taxon, its first and last frame at each
+camera, taxa with few frames, undecided frames, and a frame of every taxon that a model thought of. Nothing else in this
+software deletes a capture. What goes leaves its rows and a tombstone (`pruned`).
 """
 
 import os
@@ -15,24 +17,68 @@ from edge.database.known_files import path_value
 from edge.image.decode import MAX_BYTES, digest
 from edge.timestamps import iso_utc, now
 
-# Every logged file that may go, oldest first. A frame is kept when it is among its taxon's best (a person's word
-# counts above any number), when nobody has looked at it and its taxon is rare here, or when nobody has looked at it
-# and the model could not tell what it is.
-_MAY_GO = """
-WITH judged AS (
-    SELECT d.media, d.kind, d.taxon, d.captured_at, d.method = 'human' AS reviewed,
-           row_number() OVER (PARTITION BY d.kind, d.taxon
-                              ORDER BY d.method = 'human' DESC, d.confidence DESC, d.media) AS place,
-           count(*) OVER (PARTITION BY d.kind, d.taxon) AS frames
-    FROM detections d WHERE d.status = 'classified'
+LIKELY = 0.1
+"""A candidate of an undecided frame from this probability on, or its first, may be what the frame shows."""
+
+# What still can be deleted or kept: frames of which a file lies on the disk as it was logged. `label` holds what each
+# of them shows: the lines of a person's act; else the decision of the model that counts, with all bounding boxes of the
+# same answer and of imports.
+_LABELS = """
+CREATE TEMP TABLE decided AS
+SELECT e.id, e.media, e.kind, e.taxon, e.method, e.confidence, e.model, e.configuration, e.revision, e.deployment,
+       coalesce(e.captured_at, m.received_at) AS at
+FROM effective_observation e JOIN media m ON m.id = e.media
+WHERE e.media IN (SELECT media FROM temp.there);
+CREATE TEMP TABLE label AS
+SELECT media, deployment, at, kind, taxon, max(human) AS human, max(confidence) AS confidence FROM (
+    SELECT media, deployment, at, kind, taxon, method = 'human' AS human, coalesce(confidence, 0) AS confidence
+    FROM temp.decided
+    UNION ALL
+    SELECT d.media, d.deployment, d.at, b.kind, b.taxon, 0, coalesce(b.confidence, 0)
+    FROM temp.decided d JOIN observation b ON b.media = d.media AND b.method = 'machine' AND b.subject > 0
+    WHERE d.method = 'machine' AND (b.configuration IS NULL
+        OR (b.model IS d.model AND b.configuration IS d.configuration AND b.revision = d.revision))
+) GROUP BY media, kind, taxon;
+CREATE TEMP TABLE frequency AS SELECT taxon, count(*) AS frames FROM temp.label WHERE kind = 'animal' GROUP BY taxon;
+CREATE INDEX temp.frequency_taxon ON frequency (taxon);
+"""
+_KEPT = """
+CREATE TEMP TABLE kept AS
+-- what a person saw
+SELECT media FROM temp.label WHERE human AND kind <> 'blank'
+UNION -- the best of each taxon
+SELECT media FROM (
+    SELECT media, row_number() OVER (PARTITION BY taxon ORDER BY confidence DESC, media) AS place
+    FROM temp.label WHERE kind = 'animal'
+) WHERE place <= :best
+UNION -- the first and the last of each taxon and camera
+SELECT media FROM (
+    SELECT media, row_number() OVER (PARTITION BY deployment, taxon ORDER BY at, media) AS from_first,
+           row_number() OVER (PARTITION BY deployment, taxon ORDER BY at DESC, media DESC) AS from_last
+    FROM temp.label WHERE kind = 'animal'
+) WHERE from_first = 1 OR from_last = 1
+UNION -- rare taxa
+SELECT l.media FROM temp.label l JOIN temp.frequency f ON f.taxon IS l.taxon
+WHERE l.kind = 'animal' AND f.frames <= :rare
+UNION -- undecided frames
+SELECT media FROM temp.decided WHERE kind = 'unknown' AND method = 'machine' AND NOT :unknown
+UNION -- undecided frames that may show a rare taxon
+SELECT d.media FROM temp.decided d JOIN candidate c ON c.observation = d.id
+LEFT JOIN temp.frequency f ON f.taxon = c.taxon
+WHERE d.kind = 'unknown' AND (c.place = 1 OR c.probability >= :likely) AND coalesce(f.frames, 0) <= :rare
+UNION -- the likeliest frame of each taxon that any model thought of
+SELECT media FROM (
+    SELECT o.media, max(c.probability) FROM candidate c JOIN observation o ON o.id = c.observation
+    WHERE o.media IN (SELECT media FROM temp.there) GROUP BY c.taxon
 )
-SELECT j.media, f.path, f.bytes, f.mtime_ns, m.digest, j.kind, coalesce(j.taxon, j.kind)
-FROM judged j JOIN media m ON m.id = j.media JOIN file f ON f.media = j.media
-WHERE (j.kind <> 'animal' OR j.place > :best)
-  AND (j.reviewed OR j.kind <> 'animal' OR j.frames > :rare)
-  AND (j.reviewed OR j.kind <> 'unknown' OR :unknown)
-  AND (:before IS NULL OR m.received_at < :before)
-ORDER BY j.captured_at, j.media
+"""
+# Every logged file that may go, oldest first.
+_MAY_GO = """
+SELECT d.media, f.path, f.bytes, f.mtime_ns, m.digest, d.kind, coalesce(d.taxon, d.kind)
+FROM temp.decided d JOIN media m ON m.id = d.media JOIN file f ON f.media = d.media
+WHERE d.media NOT IN (SELECT media FROM temp.kept) AND (:before IS NULL OR m.received_at < :before)
+GROUP BY f.path
+ORDER BY d.at, d.media
 """
 _TOMBSTONE = "INSERT INTO pruned (media, path, at, rule) VALUES (?, ?, ?, ?)"
 
@@ -49,6 +95,8 @@ class Candidate:
     kind: str
     label: str
     """Taxon, or the kind where there is none."""
+    newest: int
+    """The newest observation when the list was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +104,9 @@ class PruneRules:
     """Which files may go."""
 
     keep_best: int = 20
-    """So many frames of each taxon are kept: those that a person labelled, then the most confident."""
+    """So many of the most confident frames of each taxon are kept."""
     rare: int = 50
-    """Unreviewed frames of a taxon with at most so many frames are kept."""
+    """Frames of a taxon with at most so many frames are kept."""
     unknown_too: bool = False
     """Whether unreviewed frames whose decision is unknown may go."""
     older_than_days: float | None = None
@@ -98,12 +146,36 @@ def _candidates(connection: sqlite3.Connection, rules: PruneRules) -> Iterator[C
     before = None
     if rules.older_than_days is not None:
         before = iso_utc(now() - timedelta(days=rules.older_than_days))
-    values = {"best": rules.keep_best, "rare": rules.rare, "unknown": rules.unknown_too, "before": before}
-    for media, path, size, mtime_ns, content, kind, label in connection.execute(_MAY_GO, values).fetchall():
-        candidate = Candidate(media, os.fsdecode(path), size, mtime_ns, content, kind, label)
+    values = {"best": rules.keep_best, "rare": rules.rare, "unknown": rules.unknown_too, "likely": LIKELY}
+    _find_files(connection)
+    for statement in filter(None, map(str.strip, _LABELS.split(";"))):
+        connection.execute(statement)
+    connection.execute(_KEPT, values)
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM observation").fetchone()
+    for media, path, size, mtime_ns, content, kind, label in connection.execute(_MAY_GO, {"before": before}).fetchall():
+        candidate = Candidate(media, os.fsdecode(path), size, mtime_ns, content, kind, label, newest)
         seen = file_state(candidate.path)
         if seen is not None and (seen.bytes, seen.mtime_ns) == (size, mtime_ns):
             yield candidate
+
+
+def _find_files(connection: sqlite3.Connection) -> None:
+    """Fill the temporary table `there` with the classified frames of which a file is on the disk as it was logged."""
+    for table in ("there", "decided", "label", "frequency", "kept"):
+        connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+    connection.execute("CREATE TEMP TABLE there (media INTEGER PRIMARY KEY)")
+    logged = connection.execute(
+        "SELECT f.media, f.path, f.bytes, f.mtime_ns FROM file f JOIN media m ON m.id = f.media"
+        " WHERE m.status = 'classified'"
+    )
+    found = set()
+    for media, path, size, mtime_ns in logged:
+        seen = file_state(os.fsdecode(path))
+        if seen is not None and (seen.bytes, seen.mtime_ns) == (size, mtime_ns):
+            found.add(media)
+    connection.execute("BEGIN")
+    connection.executemany("INSERT INTO temp.there VALUES (?)", ((media,) for media in found))
+    connection.execute("COMMIT")
 
 
 def _delete(connection: sqlite3.Connection, candidate: Candidate, rule: str) -> bool:
@@ -111,6 +183,10 @@ def _delete(connection: sqlite3.Connection, candidate: Candidate, rule: str) -> 
     if digest(read_bytes(candidate.path, MAX_BYTES)) != candidate.digest:
         return False  # the same size and time, and not the same frame
     connection.execute("BEGIN IMMEDIATE")
+    newer_label = "SELECT 1 FROM observation WHERE media = ? AND id > ?"
+    if connection.execute(newer_label, (candidate.media, candidate.newest)).fetchone():
+        connection.rollback()
+        return False  # somebody labelled it while this command ran
     tombstone = connection.execute(
         _TOMBSTONE, (candidate.media, path_value(candidate.path), iso_utc(now()), rule)
     ).lastrowid
