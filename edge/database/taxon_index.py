@@ -22,6 +22,11 @@ class Model:
     """`None` when the stored card cannot be read by this software."""
 
     @property
+    def imported(self) -> bool:
+        """Whether it ran elsewhere and its findings were imported."""
+        return self.sha256.startswith("import:")
+
+    @property
     def title(self) -> str:
         return f"{self.name} {self.version}".strip()
 

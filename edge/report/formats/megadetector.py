@@ -81,7 +81,7 @@ def write(study: Study, output: Output) -> Written:
         info = {
             "format_version": FORMAT_VERSION,
             "detector": "edge-classify",
-            "classifier": ", ".join(model.title for model in survey.models),
+            "classifier": ", ".join(model.title for model in survey.models if not model.imported),
             "detector_metadata": {"edge_classify_version": __version__},
         }
         categories = json.dumps(CATEGORIES)

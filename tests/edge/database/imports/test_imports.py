@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,7 +151,7 @@ def test_an_import_that_differs_is_a_revision_and_nothing_is_deleted(tmp_path: P
 def test_boxes_that_an_older_version_imported_are_not_imported_twice(tmp_path: Path) -> None:
     database = ByHand(tmp_path / "d.db")
     frame = database.frame(0, "impala", path="/cap/A/IMG_1.JPG")
-    more = {"model": None, "configuration": None, "box_source": "imported", "classified_by": "md_v5a"}
+    more: dict[str, Any] = {"model": None, "configuration": None, "box_source": "imported", "classified_by": "md_v5a"}
     database.answer(frame, "animal", subject=4, box=(0.1, 0.1, 0.2, 0.2), taxon="Animalia", rank="kingdom", **more)
     outcome = import_file(database.connection, detections(tmp_path, {"file": "A/IMG_1.JPG", "detections": [box()]}))
     assert (outcome.rows, outcome.new_rows) == (1, 0)
