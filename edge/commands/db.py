@@ -1,4 +1,4 @@
-"""`edge-db COMMAND`: back up, salvage, retime, label and prune a database of detections, or import into it."""
+"""`edge-db COMMAND`: back up, salvage, retime, assign, label and prune a database of detections, or import into it."""
 
 import argparse
 import sqlite3
@@ -8,9 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 from edge import __version__
+from edge.commands.db_assign import add_assign_arguments, run_assign
 from edge.commands.db_labels import add_import_arguments, add_label_arguments, run_import, run_label
 from edge.commands.runner import ExitCode, run
 from edge.database.backup import back_up
+from edge.database.corrections.assign import AssignError
 from edge.database.corrections.retime import Correction, RetimeError, retime_deployment
 from edge.database.imports.import_result import ImportProblem
 from edge.database.imports.table_file import BadValue
@@ -24,7 +26,9 @@ from edge.settings import SettingsError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     arguments = _parser().parse_args(argv)
-    return run("edge-db", lambda: _run(arguments), SchemaError, RetimeError, ImportProblem, BadValue, OSError)
+    return run(
+        "edge-db", lambda: _run(arguments), SchemaError, RetimeError, AssignError, ImportProblem, BadValue, OSError
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -58,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     salvage = add("salvage", _salvage, "read what can be read of a damaged database into a new one")
     salvage.add_argument("out", type=Path, metavar="OUT", help="new database; it must not be there yet")
     _add_retime_arguments(add("retime", _retime, "correct the clock of a whole deployment"))
+    add_assign_arguments(add("assign", run_assign, "say which camera frames belong to"))
     _add_prune_arguments(
         add("prune", _prune, "make room: show, and with --yes delete, frames that are logged and not needed")
     )
