@@ -31,6 +31,8 @@ be read (each has its line); 2 wrong use or setup; 130 stopped before all given 
 STOPPING = b"stopping after the frames in hand; once more stops at once\n"
 LISTING_S = 2.0
 """How long an interrupted run may count what is left."""
+IMAGE_DIGESTS_S = 3.0
+"""How long a run may work at the end on what an earlier version did not log yet."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +78,7 @@ def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool
     import msgspec
 
     from edge.commands.runner import ExitCode
+    from edge.database.disk_guard import DatabaseWaits
     from edge.database.store import Store
     from edge.host.systemd_notify import ServiceManager
     from edge.service.console import Console, configure_logging, log
@@ -110,6 +113,9 @@ def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool
                 processor = FrameProcessor(models, settings, store, guard)
                 pipeline = Pipeline(processor, store, settings, guard, Hooks(console))
                 left = _once(paths, store, pipeline, console, stop)
+                if not stop.is_set():
+                    with suppress(DatabaseWaits):
+                        store.work_out_image_digests(IMAGE_DIGESTS_S)
             manager.stopping()
             store.end()
             console.finish(left or "")

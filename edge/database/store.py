@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
+from edge.database.image_digests import SET as SET_IMAGE_DIGEST
+from edge.database.image_digests import ImageDigests
 from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
 from edge.database.recovery import open_or_repair
 from edge.host.status import HostStatus
@@ -111,6 +114,7 @@ class Store:
         self._disk.opened()
         self.settings = without_known_folders(self._connection, self.settings)
         self._clock_rollback = ClockRollback(self._connection)
+        self._image_digests = ImageDigests(self._connection)
         last = self._connection.execute(LAST_RUN).fetchone()
         self.ended_badly = last is not None and last[0] is None
         """Whether the run before this one crashed or lost its power."""
@@ -241,6 +245,23 @@ class Store:
         for line in self._followed.lines():
             log.warning("%s", line)
         self._followed = Followed()
+
+    def work_out_image_digests(self, within_s: float) -> bool:
+        """Give some frames of an earlier version their image digest; False when there is none left to read.
+
+        Raises `DatabaseWaits`.
+        """
+        end = time.monotonic() + within_s
+        while not self._image_digests.is_done and (left_s := end - time.monotonic()) > 0:
+            try:
+                found = self._image_digests.next(left_s)
+            except sqlite3.Error as error:
+                raise DatabaseWaits(f"{self._path}: {error}") from error
+            if found:
+                with self._writing():
+                    self._connection.executemany(SET_IMAGE_DIGEST, found)
+            self._image_digests.written(found)
+        return not self._image_digests.is_done
 
     def free_bytes(self) -> int:
         """Free bytes of the file system that holds the database."""

@@ -74,14 +74,18 @@ def _of_jpeg(data: bytes) -> Iterator[bytes | memoryview]:
 def _chunks(data: bytes, at: int, header: str, trailer: int, wanted: frozenset[bytes]) -> Iterator[memoryview]:
     """The wanted chunks of a PNG or WebP file, without what comes after them."""
     view = memoryview(data)
+    found = False
     while at + 8 <= len(data):
         fields = struct.unpack_from(header, data, at)
         kind, size = fields if isinstance(fields[0], bytes) else fields[::-1]
         if kind in wanted:
+            found = True
             yield view[at : at + 8 + size]
         if kind == b"IEND":
             return
         at += 8 + size + (trailer or size % 2)
+    if not found:
+        raise ValueError("no chunk of an image")
 
 
 def _of_tiff(data: bytes) -> Iterator[bytes | memoryview]:
@@ -91,6 +95,11 @@ def _of_tiff(data: bytes) -> Iterator[bytes | memoryview]:
     with Image.open(io.BytesIO(data)) as image:
         yield struct.pack(">II", *image.size)
         tags = image.tag_v2  # type: ignore[attr-defined]
-        for places, sizes in _TIFF_PLACES:
-            for place, size in zip(tags.get(places, ()), tags.get(sizes, ()), strict=True):
-                yield view[place : place + size]
+        parts = [
+            view[place : place + size]
+            for places, sizes in _TIFF_PLACES
+            for place, size in zip(tags.get(places, ()), tags.get(sizes, ()), strict=True)
+        ]
+    if not parts:
+        raise ValueError("neither strips nor tiles")
+    yield from parts

@@ -24,6 +24,7 @@ from edge.settings import Settings, SettingsError
 log = logging.getLogger(__name__)
 
 GATHER_S = 60.0  # with --power
+_IMAGE_DIGESTS_S = 0.1  # of each half second in which nothing waits
 
 
 class Daemon:
@@ -55,6 +56,7 @@ class Daemon:
         self._reload = threading.Event()
         self._times_opened = store.times_opened
         self._next_heartbeat = 0.0
+        self._image_digests_left = True
 
     def run(self, stop: threading.Event) -> None:
         """Classify what is in the folder and then every new frame, until `stop` is set."""
@@ -82,6 +84,8 @@ class Daemon:
         if time.monotonic() >= self._next_heartbeat:
             self._next_heartbeat = time.monotonic() + self._settings.heartbeat_s
             self._write_heartbeat(waiting)
+        elif waiting == 0 and self._image_digests_left:
+            self._work_out_image_digests()
         if self._model_files.has_changed() or self._reload.is_set():
             self._reload.clear()
             self._model_files.accept()
@@ -92,6 +96,12 @@ class Daemon:
             self._store.heartbeat(read_status(waiting, self._store.free_bytes()))
         except (DatabaseWaits, OSError) as error:
             log.debug("no heartbeat: %s", error)  # frames that wait for the database say it aloud
+
+    def _work_out_image_digests(self) -> None:
+        try:
+            self._image_digests_left = self._store.work_out_image_digests(_IMAGE_DIGESTS_S)
+        except DatabaseWaits as error:
+            log.debug("no image digests: %s", error)
 
     def _change_models(self) -> None:
         """Load the models that are there now; when one of them fails its check, the old ones go on."""

@@ -1,6 +1,7 @@
 """The real command logs a folder, run after run."""
 
 import io
+import logging
 import os
 import shutil
 import sqlite3
@@ -235,3 +236,38 @@ def test_nothing_merges_where_two_rows_have_the_image(tmp_path: Path, run: Run) 
     (tmp_path / "captures" / "a.jpg").write_bytes(rewritten(noisy_jpeg(1), "2018:04:03 15:30:00"))
     run("--time-zone", "UTC")
     assert rows(tmp_path, "SELECT count(*) FROM media") == [(3,)]
+
+
+def test_rows_of_an_earlier_version_get_their_image_digest_from_files_as_they_were_logged(
+    tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    captures = tmp_path / "captures"
+    (captures / "away").mkdir()
+    names = ("as_logged.jpg", "changed.jpg", "gone.jpg", "away/a.jpg", "bitmap.bmp")
+    for number, name in enumerate(names):
+        data = noisy_jpeg(number, WRONG) if name.endswith("jpg") else encoded(np.zeros((9, 9, 3), np.uint8), "BMP")
+        (captures / name).write_bytes(data)
+    run("--time-zone", "UTC")
+    (known,) = rows(tmp_path, "SELECT image_digest FROM media WHERE path LIKE '%as_logged%'")
+    with closing(sqlite3.connect(tmp_path / "d.db")) as connection, connection:
+        connection.execute("UPDATE media SET image_digest = NULL")
+    (captures / "changed.jpg").write_bytes(noisy_jpeg(9))
+    (captures / "gone.jpg").unlink()
+    shutil.move(captures / "away", tmp_path / "elsewhere")
+    caplog.set_level(logging.INFO, "edge.database.image_digests")
+    logging.getLogger("edge.database.image_digests").setLevel(logging.INFO)
+    run("--time-zone", "UTC")
+    found = dict(
+        rows(tmp_path, "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), image_digest FROM media")
+    )
+    assert found["as_logged.jpg"] == known[0]
+    assert (found["gone.jpg"], found["bitmap.bmp"], found["a.jpg"]) == ("", "", None)
+    said = [record.message for record in caplog.records if "image digests" in record.message]
+    assert [message[:40] for message in said] == ["image digests: 1 earlier frames have the"]
+    assert "3 can have none" in said[0]
+    assert "1 wait" in said[0]
+    run("--time-zone", "UTC")  # said once
+    assert len([record for record in caplog.records if "image digests" in record.message]) == 1
+    (captures / "as_logged.jpg").write_bytes(rewritten(noisy_jpeg(0, WRONG), RIGHT))
+    run("--time-zone", "UTC")
+    assert rows(tmp_path, "SELECT count(*) FROM media WHERE path LIKE '%as_logged%'") == [(1,)]
