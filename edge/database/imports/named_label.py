@@ -48,7 +48,8 @@ class TaxonNames:
             rank = "species"
         if rank:
             return HumanLine(Kind.ANIMAL, name[:1].upper() + name[1:], rank)
-        near = get_close_matches(name.lower(), {n.lower(): n for n in self._index.names()}, 3)
+        known = [known.lower() for known in self._index.names()]
+        near = [other for other in known if name.lower() in other.split()][:3] or get_close_matches(name.lower(), known)
         like = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise BadValue(f"no model here knows {name!r}{like}; expected a known name, or a scientific name with its rank")
 
