@@ -104,7 +104,10 @@ def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool
             stop = _stop_on_signals(quiet)
             gc.freeze()  # what is there by now stays; looking through it for garbage would cost each frame 2 % more
             left = None
+            if settings.reclassify and (frames := store.decide_again(stop)):
+                log.info("%d frames decided again from stored probabilities", frames)
             if settings.watch is not None:
+                _tell_what_reports_use(store)
                 from edge.service.daemon import Daemon
 
                 Daemon(settings, store, models, console, manager).run(stop)
@@ -118,12 +121,21 @@ def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool
                         store.work_out_image_digests(IMAGE_DIGESTS_S)
             manager.stopping()
             store.end()
+            if settings.watch is None:  # at the end, so that the number of frames is right
+                _tell_what_reports_use(store)
             console.finish(left or "")
             if left is not None:
                 return ExitCode.INTERRUPTED
             return ExitCode.PROBLEM if console.trouble and settings.watch is None else ExitCode.DONE
         finally:
             store.close()
+
+
+def _tell_what_reports_use(store: "Store") -> None:
+    from edge.service.console import log
+
+    if line := store.difference_from_reports():
+        log.warning("%s", line)
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:

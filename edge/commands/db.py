@@ -10,10 +10,12 @@ from pathlib import Path
 from edge import __version__
 from edge.commands.db_assign import add_assign_arguments, run_assign
 from edge.commands.db_labels import add_import_arguments, add_label_arguments, run_import, run_label
+from edge.commands.db_use_model import add_use_model_arguments, run_use_model
 from edge.commands.runner import ExitCode, run
 from edge.database.backup import back_up
 from edge.database.corrections.assign import AssignError
 from edge.database.corrections.retime import Correction, RetimeError, retime_deployment
+from edge.database.decisions.model_choice import ModelChoiceError
 from edge.database.imports.import_result import ImportProblem
 from edge.database.imports.table_file import BadValue
 from edge.database.prune import PruneRules, prune
@@ -27,7 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     arguments = _parser().parse_args(argv)
     return run(
-        "edge-db", lambda: _run(arguments), SchemaError, RetimeError, AssignError, ImportProblem, BadValue, OSError
+        "edge-db",
+        lambda: _run(arguments),
+        SchemaError,
+        RetimeError,
+        AssignError,
+        ModelChoiceError,
+        ImportProblem,
+        BadValue,
+        OSError,
     )
 
 
@@ -63,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     salvage.add_argument("out", type=Path, metavar="OUT", help="new database; it must not be there yet")
     _add_retime_arguments(add("retime", _retime, "correct the clock of a whole deployment"))
     add_assign_arguments(add("assign", run_assign, "say which camera frames belong to"))
+    add_use_model_arguments(add("use-model", run_use_model, "say whose decisions count, and work out events anew"))
     _add_prune_arguments(
         add("prune", _prune, "make room: show, and with --yes delete, frames that are logged and not needed")
     )

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from edge.database.corrections.capture_times import correct_field
 from edge.database.corrections.rewritten_files import BY, note_rewritten, row_of_same_image
 from edge.database.corrections.rewritten_files import FIELD as DIGEST
 from edge.database.corrections.sites import Followed, Sites, without_known_folders
+from edge.database.decisions.decide_again import DecideAgain
+from edge.database.decisions.model_choice import describe_difference
 from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper
@@ -224,6 +227,38 @@ class Store:
         self._followed.shared |= followed.shared
         return [result for result, _ in logged]
 
+    def decide_again(self, stop: threading.Event) -> int:
+        """Decide from stored probabilities what other settings of the same model answered; gives the frames' number.
+
+        What needs the image is left to the pipeline.
+        """
+        again = DecideAgain(
+            self._connection,
+            self._model,
+            self._configuration,
+            self._models.card,
+            self._models.decider,
+            self.settings.sources,
+        )
+        number = 0
+        try:
+            for answers in again.answers():
+                with self._writing() as events:
+                    for answer in answers:
+                        self._decision(answer.media, answer.decision, None, answer.crop, answer.log_probabilities)
+                    waiting = events.update([answer.media for answer in answers], BACKLOG_S)
+                events.committed(waiting)
+                number += len(answers)
+                if stop.is_set():
+                    break
+        except DatabaseWaits as error:
+            log.error("database: %s; the other frames are decided again from their images", error)
+        return number
+
+    def difference_from_reports(self) -> str | None:
+        """One line when the decisions of this run are not those that reports use."""
+        return describe_difference(self._connection, self._model, self._configuration)
+
     def heartbeat(self, status: HostStatus) -> None:
         """Log that the device is alive. Raises `DatabaseWaits`."""
         synchronised = None if status.clock_synchronised is None else int(status.clock_synchronised)
@@ -365,13 +400,22 @@ class Store:
         if not self._pinned:
             self._write(FIRST_PIN, self._model, self._configuration, iso_utc(now()))
         concluded = frame.conclusion
-        decision = concluded.decision
-        crop = concluded.crop if decision.kind not in (Kind.BLANK, Kind.UNKNOWN) else None
-        self._observation(media, 0, decision, concluded.count, crop, BoxSource.ATTENTION, concluded.log_probabilities)
+        self._decision(media, concluded.decision, concluded.count, concluded.crop, concluded.log_probabilities)
         for number, subject in enumerate(concluded.subjects, 1):
             self._observation(
                 media, number, subject.decision, 1, subject.box, BoxSource.DETECTOR, subject.log_probabilities
             )
+
+    def _decision(
+        self,
+        media: int,
+        decision: Decision,
+        count: int | None,
+        crop: Box | None,
+        log_probabilities: NDArray[np.float32] | None,
+    ) -> None:
+        shown = crop if decision.kind not in (Kind.BLANK, Kind.UNKNOWN) else None
+        self._observation(media, 0, decision, count, shown, BoxSource.ATTENTION, log_probabilities)
 
     def _observation(
         self,

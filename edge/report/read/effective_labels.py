@@ -47,6 +47,8 @@ class EffectiveLabels:
     people: NDArray[np.int32]
     boxed: bool
     """Whether a detector or a person drew any bounding box."""
+    stand_ins: int = 0
+    """Frames that the pinned model and configuration did not answer: they show the newest other answer."""
 
     @classmethod
     def none(cls) -> "EffectiveLabels":
@@ -54,7 +56,9 @@ class EffectiveLabels:
 
     def moved(self, by: int) -> "EffectiveLabels":
         """The same when the frames stand `by` places further on."""
-        return EffectiveLabels(_moved(self.records, by), _moved(self.pairs, by), self.people + np.int32(by), self.boxed)
+        return EffectiveLabels(
+            _moved(self.records, by), _moved(self.pairs, by), self.people + np.int32(by), self.boxed, self.stand_ins
+        )
 
     @classmethod
     def stacked(cls, parts: Sequence["EffectiveLabels"]) -> "EffectiveLabels":
@@ -63,6 +67,7 @@ class EffectiveLabels:
             _stacked(Pairs, [part.pairs for part in parts]),
             joined([part.people for part in parts], np.int32),
             any(part.boxed for part in parts),
+            sum(part.stand_ins for part in parts),
         )
 
 
@@ -155,7 +160,7 @@ def choose(
     model_place = np.full(max(models, default=0) + 2, -1, np.int32)
     for id_, place in models.items():
         model_place[id_] = place
-    machine = _machine(rows, preferred, model_place)
+    machine, pinned = _machine(rows, preferred, model_place)
     human, drawn = _human(observations.human_lines, media, taxon_index)
     reviewed = np.zeros(len(media), bool)
     reviewed[human.frame] = True
@@ -166,7 +171,11 @@ def choose(
         )
     )
     return EffectiveLabels(
-        counted, _pairs(human, machine), _people(rows, human, reviewed), drawn or bool(rows.box.any())
+        counted,
+        _pairs(human, machine),
+        _people(rows, human, reviewed),
+        drawn or bool(rows.box.any()),
+        0 if preferred.model is None or preferred.only else int((~pinned & ~reviewed[machine.frame]).sum()),
     )
 
 
@@ -197,9 +206,9 @@ def _rows(observations: Observations, media: NDArray[np.int64], preferred: Prefe
     return rows if known.all() else rows.take(known)
 
 
-def _machine(rows: _Rows, preferred: Preferred, model_place: Array) -> Records:
+def _machine(rows: _Rows, preferred: Preferred, model_place: Array) -> tuple[Records, Array]:
     """One record for each frame that a model classified, with the number of its bounding boxes: of people or vehicles
-    where the decision is one, else of animals.
+    where the decision is one, else of animals. Also gives bool[N]: whether the pinned model and configuration decided.
     """
     whole = rows.subject == 0
     if preferred.only:
@@ -207,7 +216,7 @@ def _machine(rows: _Rows, preferred: Preferred, model_place: Array) -> Records:
     decisions = rows.take(whole)
     decisions = decisions.take(np.lexsort((decisions.id, decisions.own, decisions.pinned, decisions.frame)))
     decisions = decisions.take(_last_of_each(decisions.frame))
-    return Records(
+    records = Records(
         decisions.frame,
         decisions.id,
         decisions.kind,
@@ -219,6 +228,7 @@ def _machine(rows: _Rows, preferred: Preferred, model_place: Array) -> Records:
         model_place[decisions.model],
         *_no_events(len(decisions)),
     )
+    return records, decisions.pinned
 
 
 def _superseded(rows: _Rows) -> Array:

@@ -77,6 +77,11 @@ def load(
     deployments = _deployments(places, overrides or {}, time_zone)
     for zone in sorted(places.unknown_zones):
         warn(f"the time zone {zone!r} of the database is not known here and is not used; --time-zone sets another")
+    if stand_ins := sum(part.labels.stand_ins for part in parts):
+        warn(
+            f"{stand_ins} frame{'s were' if stand_ins > 1 else ' was'} not answered by the pinned model and"
+            " configuration; the newest other answer stands in (`edge-db use-model` pins another)"
+        )
     survey = _merge(tuple(paths), parts, deployments, taxon_index, models, frozenset(places.prompt))
     return select(survey, selection, taxon_index)
 
