@@ -61,7 +61,10 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True) 
     version = version_of(connection, path)
     if version == NEWEST:
         return
-    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    from sqlite_utils import Database  # a fifth of a second that a database which is up to date does not need
+
+    database = Database(connection)
+    if version == 0 and database.table_names():
         raise SchemaError(f"{path} is a database of something else; choose another file with --db")
     if version > 0 and keep_copy:
         _keep_copy(connection, path)
@@ -69,18 +72,12 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True) 
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
         for step in range(version, NEWEST):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with database.atomic():
                 for statement in _statements(MIGRATIONS[step]):
                     connection.execute(statement)
                 if step == 1:
                     _translate_settings(connection)
                 connection.execute(f"PRAGMA user_version = {step + 1}")
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
     finally:
         connection.execute("PRAGMA foreign_keys = ON")
 

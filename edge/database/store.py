@@ -35,6 +35,7 @@ from edge.database.image_digests import SET as SET_IMAGE_DIGEST
 from edge.database.image_digests import ImageDigests
 from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
 from edge.database.recovery import open_or_repair
+from edge.database.transaction import writing
 from edge.host.status import HostStatus
 from edge.image.box import Box
 from edge.inference.decision import Decision
@@ -133,7 +134,7 @@ class Store:
             raise DatabaseWaits(f"{self._path}: {error}") from error
 
     def _begin_run(self, models: Models) -> None:
-        with self._transaction():
+        with writing(self._connection):
             sha256, card = models.classifier.sha256, models.card
             self._write(NEW_MODEL, sha256, card.name, card.version, card.to_json())
             (model,) = self._connection.execute("SELECT id FROM model WHERE sha256 = ?", (sha256,)).fetchone()
@@ -160,7 +161,7 @@ class Store:
         """Note that the run ended as it should; without that, the next one tries what was in hand with care."""
         assert self._events is not None
         try:
-            with self._transaction():
+            with writing(self._connection):
                 waiting = self._events.update(at_once=True)
                 self._write(END_RUN, iso_utc(now()), self._run)
             self._events.committed(waiting)
@@ -466,7 +467,7 @@ class Store:
             self._disk.demand_room()
             assert self._events is not None
             try:
-                with self._transaction():
+                with writing(self._connection):
                     yield self._events
             except sqlite3.DatabaseError as error:
                 if type(error) is not sqlite3.DatabaseError:
@@ -482,18 +483,6 @@ class Store:
         self._disk.closed()  # so that a failure here leads here again
         self._run = None  # it is not in the file that is there now
         self._open()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.commit()
-        except BaseException:
-            # After some errors (a full disk) SQLite has rolled back by itself.
-            if self._connection.in_transaction:
-                self._connection.rollback()
-            raise
 
 
 def _settings_json(settings: Settings, models: Models) -> str:

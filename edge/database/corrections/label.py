@@ -9,7 +9,7 @@ from edge.database.imports.file_matching import Frames
 from edge.database.imports.human_acts import HumanLine, save_act
 from edge.database.imports.named_label import TaxonNames
 from edge.database.imports.table_file import BadValue
-from edge.database.imports.transaction import writing
+from edge.database.transaction import writing
 from edge.vocabulary import Kind
 
 _COUNTS = "SELECT kind, taxon, number, classified_by FROM effective_observation WHERE media = ? ORDER BY line, id"

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from edge.database.configuration import Document
 from edge.database.events.grouping import DEFAULT_RULES, Deciders, Event, EventMember, Grouper, Rules, copied_together
 from edge.database.taxon_index import TaxonIndex, read_models
+from edge.database.transaction import writing
 from edge.inference.decision import Decider
 from edge.timestamps import iso_utc
 from edge.vocabulary import Method
@@ -84,7 +84,7 @@ def update_events(
     (reports work those out, where there is memory enough). Call it inside the transaction that changed the frames, or
     outside of one (it makes its own).
     """
-    with _transaction(connection):
+    with writing(connection):
         grouper = grouper or make_grouper(connection, deciders, rules)
         changed = list(media)
         held = _held(connection, _OF_FRAMES, (json.dumps(changed),))
@@ -149,7 +149,7 @@ def rebuild_events(
     connection: sqlite3.Connection, deciders: Deciders | None = None, rules: Rules = DEFAULT_RULES
 ) -> int:
     """Make all events anew, as after a change of the rules or of clocks; gives their number."""
-    with _transaction(connection):
+    with writing(connection):
         connection.execute("DELETE FROM event_media")
         connection.execute("DELETE FROM event")
         number = 0
@@ -299,20 +299,6 @@ def _row(deployment: str | None, event_: Event, frames: int) -> tuple[str | int 
         *(_text(min(times)), _text(max(times)), frames, event_.count, event_.confidence, event_.reason),
         Method.HUMAN if event_.human else Method.MACHINE,
     )
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    if connection.in_transaction:
-        yield
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def _shift(text: str, seconds: int) -> str:

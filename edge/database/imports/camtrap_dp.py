@@ -15,8 +15,8 @@ from edge.database.imports.file_matching import FileEntry, Frames
 from edge.database.imports.human_acts import HumanLine, save_act
 from edge.database.imports.import_result import ImportProblem, ImportResult
 from edge.database.imports.table_file import BadValue, Table, TableRow, count_of, read_table
-from edge.database.imports.transaction import writing
 from edge.database.taxon_index import TaxonIndex, read_models
+from edge.database.transaction import writing
 from edge.host.text_file import decoded
 from edge.inference.taxonomy import ROOT_NAME
 from edge.vocabulary import Kind, Method

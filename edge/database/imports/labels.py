@@ -12,7 +12,7 @@ from edge.database.imports.human_acts import HumanLine, save_act
 from edge.database.imports.import_result import ImportProblem, ImportResult
 from edge.database.imports.named_label import TaxonNames
 from edge.database.imports.table_file import BadValue, Table, TableRow, count_of, read_table
-from edge.database.imports.transaction import writing
+from edge.database.transaction import writing
 from edge.host.text_file import read_text
 from edge.vocabulary import Kind
 

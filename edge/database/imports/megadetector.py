@@ -9,7 +9,7 @@ from edge.database.imports.detections import BadRow, imported_boxes, kind_called
 from edge.database.imports.file_matching import FileEntry, Frames
 from edge.database.imports.import_result import ImportProblem, ImportResult
 from edge.database.imports.machine_answer import ImportedRow, imported_model, save_answer
-from edge.database.imports.transaction import writing
+from edge.database.transaction import writing
 from edge.timestamps import iso_utc, now
 
 

@@ -10,7 +10,7 @@ from edge.database.imports.detections import BadRow, confidence_of, imported_box
 from edge.database.imports.file_matching import FileEntry, Frames
 from edge.database.imports.import_result import ImportProblem, ImportResult
 from edge.database.imports.machine_answer import ImportedModel, ImportedRow, imported_model, save_answer
-from edge.database.imports.transaction import writing
+from edge.database.transaction import writing
 from edge.inference.taxonomy import ROOT_NAME
 from edge.timestamps import iso_utc, now
 from edge.vocabulary import DecisionReason, Kind
