@@ -3,6 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+FUTURE_ALLOWANCE = timedelta(hours=26)
+"""How far a camera may be ahead of a right clock: one set to the other end of the world is no doubt by itself."""
+
 
 def zone_named(name: str) -> ZoneInfo:
     """The time zone called `name`. Raises `ValueError` in one line."""

@@ -14,7 +14,15 @@ from edge.commands.db_use_model import add_use_model_arguments, run_use_model
 from edge.commands.runner import ExitCode, run
 from edge.database.backup import back_up
 from edge.database.corrections.assign import AssignError
-from edge.database.corrections.retime import Correction, RetimeError, retime_deployment
+from edge.database.corrections.retime import (
+    Correction,
+    RetimeError,
+    deployment_named,
+    describe_clock,
+    retime_deployment,
+    seconds_in_words,
+    undo_retime,
+)
 from edge.database.decisions.model_choice import ModelChoiceError
 from edge.database.imports.import_result import ImportProblem
 from edge.database.imports.table_file import BadValue
@@ -109,9 +117,13 @@ def _refuse_to_overwrite(out: Path) -> None:
 
 
 def _add_retime_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--deployment", required=True, metavar="ID")
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--shift", metavar="TIME", help="such as +1h, -2d3h, +45m10s (write --shift=-2d3h)")
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument("--deployment", metavar="ID", help="alone it shows the times, their doubts and earlier retimes")
+    whose.add_argument("--no-deployment", action="store_true", help="the frames without a deployment")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--shift", metavar="TIME", help="such as +1h, -2d3h, +45m10s (write --shift=-2d3h); 0s: they are right"
+    )
     how.add_argument(
         "--anchor",
         nargs=2,
@@ -119,28 +131,46 @@ def _add_retime_arguments(parser: argparse.ArgumentParser) -> None:
         help="a frame's file name or media id, and when it was really taken: '2024-05-01 13:45:10', in the"
         " deployment's zone unless it has an offset",
     )
+    how.add_argument("--undo", type=int, metavar="N", help="give the frames that retime N moved their former times")
     parser.add_argument("--from", dest="first", metavar="TIME", help="only frames logged at or after this (UTC)")
     parser.add_argument("--until", dest="last", metavar="TIME", help="only frames logged at or before this (UTC)")
-    parser.add_argument("--files-too", action="store_true", help="also frames without EXIF, whose time is the file's")
+    parser.add_argument("--files-too", action="store_true", help="also frames whose time is the file's or an edit's")
     parser.add_argument("--note", metavar="TEXT", help="why, for those who read the database later")
+    parser.add_argument("--by", metavar="NAME", help="who corrects (default: the login name)")
 
 
 def _retime(arguments: argparse.Namespace) -> int:
-    correction = Correction(
-        arguments.deployment,
-        arguments.shift,
-        arguments.anchor and tuple(arguments.anchor),
-        arguments.first,
-        arguments.last,
-        arguments.files_too,
-        arguments.note,
-    )
+    name, unnamed = arguments.deployment, arguments.no_deployment
+    if arguments.undo is None and name is None and not unnamed:
+        raise SettingsError("whose clock? give --deployment ID or --no-deployment")
+    if arguments.undo is not None and (name is not None or unnamed):
+        raise SettingsError("--undo N takes no deployment: the retime names it")
     with closing(open_database(arguments.db)) as connection:
-        done = retime_deployment(connection, correction)
-    sign = "-" if done.shift_s > 0 else ""
+        if arguments.undo is not None:
+            done = undo_retime(connection, arguments.undo, arguments.by, arguments.note)
+        else:
+            name = name if name is None else deployment_named(connection, arguments.db, name)
+            if arguments.shift is None and arguments.anchor is None:
+                print(*describe_clock(connection, name), sep="\n")
+                return ExitCode.DONE
+            done = retime_deployment(
+                connection,
+                Correction(
+                    name,
+                    arguments.shift,
+                    arguments.anchor and tuple(arguments.anchor),
+                    arguments.first,
+                    arguments.last,
+                    arguments.files_too,
+                    arguments.note,
+                    arguments.by,
+                ),
+            )
+    left = f", {done.left} left for their file told another time since" if done.left else ""
     print(
-        f"{arguments.deployment}: {done.frames} frames moved by {done.shift_s:+,.0f} s, {done.events} events worked out"
-        f" anew; undo with --shift={sign}{abs(done.shift_s):g}s"
+        f"{done.deployment or 'frames without a deployment'}: {done.frames} frames moved by"
+        f" {seconds_in_words(done.shift)}{left}, {done.events} events worked out anew; this is retime {done.id}"
+        f" (--undo={done.id}); undo with --shift={seconds_in_words(-done.shift)}"
     )
     return ExitCode.DONE
 

@@ -195,10 +195,14 @@ CREATE TABLE correction (        -- every value that was set right afterwards
     media INTEGER REFERENCES media (id) ON DELETE CASCADE, deployment TEXT,
     field TEXT NOT NULL, old TEXT, new TEXT,
     at TEXT NOT NULL, "by" TEXT NOT NULL, note TEXT,
-    undoes INTEGER REFERENCES correction (id)
+    undoes INTEGER REFERENCES correction (id),
+    retime INTEGER               -- the row of `retime` that moved the frame
 );
 CREATE INDEX correction_media ON correction (media, field);
 CREATE INDEX correction_digest ON correction (old) WHERE field = 'digest';
+CREATE INDEX correction_retime ON correction (retime) WHERE retime IS NOT NULL;
+CREATE INDEX media_zone ON media (deployment, time_zone);
+CREATE INDEX media_future ON media (captured_at) WHERE instr(clock_doubt, 'future') > 0;
 CREATE TABLE embedding (         -- features of a decision's crops, where they are stored
     id INTEGER PRIMARY KEY,
     observation INTEGER NOT NULL REFERENCES observation (id) ON DELETE CASCADE,

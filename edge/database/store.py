@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from edge.capture.files import FileState
 from edge.database.clock_rollback import ClockRollback
 from edge.database.configuration import configuration_of, save_configuration
-from edge.database.corrections.capture_times import correct_field
+from edge.database.corrections.audit import Change, write_changes
+from edge.database.corrections.capture_times import follow_zones, judge_future
 from edge.database.corrections.rewritten_files import BY, note_rewritten, row_of_same_image
 from edge.database.corrections.rewritten_files import FIELD as DIGEST
 from edge.database.corrections.sites import Followed, Sites, without_known_folders
@@ -29,7 +30,7 @@ from edge.database.decisions.decide_again import DecideAgain
 from edge.database.decisions.model_choice import describe_difference
 from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
-from edge.database.events.table import make_grouper
+from edge.database.events.table import make_grouper, update_events
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
 from edge.database.image_digests import SET as SET_IMAGE_DIGEST
 from edge.database.image_digests import ImageDigests
@@ -43,7 +44,7 @@ from edge.inference.predictor import Models
 from edge.settings import Settings
 from edge.timestamps import iso_utc, now
 from edge.version import __version__
-from edge.vocabulary import BoxSource, ClockDoubt, Kind
+from edge.vocabulary import BoxSource, Kind
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,8 @@ WHERE id = ?
 """
 CLASSIFIED_FRAME = """
 UPDATE media SET path = ?, digest = ?, bytes = ?, width_px = ?, height_px = ?, captured_at = ?, captured_at_raw = ?,
-    time_zone = ?, clock_doubt = ?, status = 'classified', reason = NULL, attempts = attempts + 1,
-    deployment = coalesce(?, deployment), infrared = ?, scene = ?, image_digest = ?, image_doubt = ?, pictures = ?
+    time_zone = ?, clock_doubt = ?, time_source = ?, deployment = coalesce(?, deployment), status = 'classified',
+    reason = NULL, attempts = attempts + 1, infrared = ?, scene = ?, image_digest = ?, image_doubt = ?, pictures = ?
 WHERE id = ?
 """
 GREW = "UPDATE media SET digest = ?, bytes = ? WHERE id = ?"
@@ -156,6 +157,11 @@ class Store:
         if self._events is None:
             self._events = EventSchedule(self._connection, grouper, self.ended_badly)
         self._events.grouper = grouper
+        with self._transaction():
+            moved = follow_zones(self._connection, self.settings.deployments, self.settings.time_zone)
+            judge_future(self._connection)
+            if moved:
+                update_events(self._connection, moved, grouper=grouper)
 
     def end(self) -> None:
         """Note that the run ended as it should; without that, the next one tries what was in hand with care."""
@@ -272,6 +278,8 @@ class Store:
                 # something else: a card that is out for a moment.
                 if not os.path.lexists(path) and os.path.isdir(os.path.dirname(path)):
                     self._write(FORGET_PLACEHOLDER, media)
+            if status.clock_synchronised:
+                judge_future(self._connection, status.at)
             waiting = events.update()
         events.committed(waiting)
         self._tell_what_followed()
@@ -360,31 +368,27 @@ class Store:
             row = self._connection.execute(CLASSIFIED, (result.grown_from,)).fetchone()
             if row is not None:
                 self._write(GREW, result.digest, result.file.bytes, row[0])
-                correct_field(self._connection, row[0], DIGEST, row[1], result.digest, BY, "the file grew on")
+                change = Change(row[0], DIGEST, row[1], result.digest)
+                write_changes(self._connection, [change], BY, "the file grew on")
                 return row[0], result.digest, row[2]
         return row
 
     def _rewritten(self, media: int, frame: ClassifiedFrame) -> RewrittenFrame:
         """The logged frame `media`, in whose file metadata was rewritten, with an answer of this model."""
-        done = note_rewritten(self._connection, media, frame, self._doubts(frame))
+        # Files are corrected one after the other: the order of their names says nothing of the clock meanwhile.
+        done = note_rewritten(self._connection, media, frame)
         if not self._known.has_answer(media):
             self._observe(media, frame)
         return RewrittenFrame(frame.file, frame.digest, done.old_time, done.new_time)
 
-    def _doubts(self, frame: ClassifiedFrame) -> tuple[ClockDoubt, ...]:
-        """Doubts about a frame's time, those included that come from the times of others."""
-        captured = frame.conclusion.captured
-        if self._clock_rollback.runs_backwards(path_value(frame.file.path), iso_utc(captured.at), captured):
-            return (*captured.doubts, ClockDoubt.BACKWARDS)
-        return captured.doubts
-
     def _classified(self, path: str | bytes, media: int, frame: ClassifiedFrame) -> None:
-        captured = frame.conclusion.captured
+        deployment = self._sites.chosen(media, frame.deployment, frame.file.path)
+        captured = self._clock_rollback.judged(path, frame.conclusion.captured, deployment)
         self._write(
             CLASSIFIED_FRAME,
             *(path, frame.digest, frame.file.bytes, frame.width_px, frame.height_px),
-            *(iso_utc(captured.at), captured.raw or None, captured.zone, ",".join(self._doubts(frame)) or None),
-            self._sites.chosen(media, frame.deployment, frame.file.path),
+            *(iso_utc(captured.at), captured.raw or None, captured.zone, ",".join(captured.doubts) or None),
+            *(captured.source or None, deployment),
             *(int(frame.conclusion.infrared), frame.conclusion.scene.tobytes(), frame.image_digest),
             *(frame.image_doubt, frame.pictures if frame.pictures > 1 else None, media),
         )

@@ -4,9 +4,10 @@ A JPEG as cameras write it is read in microseconds; whatever is unusual in any w
 """
 
 import io
+import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edge.image.jpeg_segments import APP1, UnusualJpeg, segments
@@ -17,10 +18,20 @@ Folder = dict[int, str | int]
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/"
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _ASCII, _SHORT, _LONG = 2, 3, 4
-_INNER, _ORIENTATION = 0x8769, 0x0112
-_MAKE, _MODEL, _DATE_TIME = 0x010F, 0x0110, 0x0132
-_DATE_TIME_ORIGINAL, _SUB_SECONDS, _OFFSET_ORIGINAL = 0x9003, 0x9291, 0x9011
-_TAGS = frozenset({_ORIENTATION, _MAKE, _MODEL, _DATE_TIME, _DATE_TIME_ORIGINAL, _SUB_SECONDS, _OFFSET_ORIGINAL})
+_INNER, _GPS, _ORIENTATION, _MAKE, _MODEL = 0x8769, 0x8825, 0x0112, 0x010F, 0x0110
+_ORIGINAL, _DIGITIZED, _CHANGED = (0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012), (0x0132, 0x9290, 0x9010)
+"""A time, its fraction of a second and its offset from UTC: when the frame was taken, digitised, last changed."""
+_GPS_TIME, _GPS_DATE = 7, 29
+_SOFTWARE = (0x0131, 0x000B)
+_TAGS = frozenset({_GPS, _ORIENTATION, _MAKE, _MODEL, *_ORIGINAL, *_DIGITIZED, *_CHANGED, *_SOFTWARE})
+_EDITORS = re.compile(
+    r"adobe|photo|lightroom|gimp|picasa|google|microsoft|windows|paint|acdsee|irfanview|xnview|faststone|digikam"
+    r"|darktable|rawtherapee|capture one|affinity|pixelmator|magick|exiftool|exiv2|snapseed|aperture|luminar|corel"
+    r"|shotwell|canva|edit|viewer|resiz|convert",
+    re.IGNORECASE,
+)
+"""Programs that change images; a camera's own software is named by its version."""
+_XMP_EDIT = re.compile(rb"xmp:ModifyDate|xmp:CreatorTool|xmpMM:History|xmp:MetadataDate|photoshop:")
 PARSER_ERRORS = (
     *(OSError, ValueError, SyntaxError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError),
     *(RecursionError, NotImplementedError, MemoryError, Warning, struct.error, zlib.error),
@@ -44,7 +55,7 @@ class Exif:
     """The few fields that a record needs, as the camera wrote them; empty when absent."""
 
     date_time_original: str = ""
-    """`YYYY:MM:DD HH:MM:SS`, in the camera's own time."""
+    """When the frame was taken, in the camera's own time; `YYYY:MM:DD HH:MM:SS` in the usual form."""
     sub_seconds: str = ""
     offset: str = ""
     """Offset of `date_time_original` from UTC as `+HH:MM`, when the camera knows it."""
@@ -52,6 +63,14 @@ class Exif:
     """Make and model."""
     orientation: int = 1
     """1..8, EXIF's numbers for the ways to turn an image upright."""
+    digitized: tuple[str, str, str] = ("", "", "")
+    """When the image was digitised: time, fraction of a second, offset. Cameras write the time of capture."""
+    changed: tuple[str, str, str] = ("", "", "")
+    """The same of the tag DateTime: when the file was last changed, at first by the camera itself."""
+    edited: bool = False
+    """Whether a program that changes images says that it wrote the file; looked at only where `changed` may count."""
+    gps_time: str = ""
+    """`YYYY:MM:DD HH:MM:SS` in UTC, from the satellites; read only where the file tells no other time."""
 
 
 class UnusualExif(ValueError):
@@ -61,9 +80,16 @@ class UnusualExif(ValueError):
 def read_jpeg_exif(data: bytes) -> Exif:
     """EXIF of a JPEG, by the short way where it can be used."""
     try:
-        return _exif(*read_folders(data, _TAGS))
+        outer, inner = read_folders(data, _TAGS)
     except UnusualExif:
         return read_exif(data)
+    taken = _text(inner, _ORIGINAL[0]) or _text(outer, _ORIGINAL[0])
+    if _tells(taken):
+        return _exif(outer, inner, taken)
+    if _GPS in outer:
+        return read_exif(data)
+    app1 = (data[one.content : one.end] for one in segments(data) if one.marker == APP1)
+    return _exif(outer, inner, taken, next((content for content in app1 if content.startswith(_XMP)), b""))
 
 
 def read_exif(data: bytes) -> Exif:
@@ -73,7 +99,11 @@ def read_exif(data: bytes) -> Exif:
     try:
         with Image.open(io.BytesIO(data)) as image:
             tags = image.getexif()
-            return _exif(tags, tags.get_ifd(_INNER))
+            xmp = image.info.get("xmp", b"")
+            xmp = xmp if isinstance(xmp, bytes) else str(xmp).encode("utf-8", "replace")
+            inner = tags.get_ifd(_INNER)
+            taken = _text(inner, _ORIGINAL[0]) or _text(tags, _ORIGINAL[0])
+            return _exif(tags, inner, taken, xmp, lambda: tags.get_ifd(_GPS))
     except PARSER_ERRORS:
         return Exif()
 
@@ -126,15 +156,43 @@ def _read_folder(block: bytes, order: str, at: int, wanted: frozenset[int]) -> F
     return found
 
 
-def _exif(tags: Mapping[int, object], inner: Mapping[int, object]) -> Exif:
+def _exif(
+    tags: Mapping[int, object],
+    inner: Mapping[int, object],
+    taken: str,
+    xmp: bytes = b"",
+    gps: Callable[[], Mapping[int, object]] = dict,
+) -> Exif:
     orientation = _tag(tags, _ORIENTATION)
+    known = _tells(taken)
+    software = "" if known else " ".join(_text(tags, tag) for tag in _SOFTWARE)
     return Exif(
-        date_time_original=_text(inner, _DATE_TIME_ORIGINAL) or _text(tags, _DATE_TIME),
-        sub_seconds=_text(inner, _SUB_SECONDS),
-        offset=_text(inner, _OFFSET_ORIGINAL),
+        date_time_original=taken,
+        sub_seconds=_text(inner, _ORIGINAL[1]),
+        offset=_text(inner, _ORIGINAL[2]),
         camera=" ".join(filter(None, (_text(tags, _MAKE), _text(tags, _MODEL)))),
         orientation=orientation if isinstance(orientation, int) and orientation in FLIPS else 1,
+        digitized=(_text(inner, _DIGITIZED[0]), _text(inner, _DIGITIZED[1]), _text(inner, _DIGITIZED[2])),
+        changed=(_text(tags, _CHANGED[0]), _text(inner, _CHANGED[1]), _text(inner, _CHANGED[2])),
+        edited=not known and (_EDITORS.search(software) is not None or _XMP_EDIT.search(xmp) is not None),
+        gps_time="" if known else _gps_time(gps),
     )
+
+
+def _tells(text: str) -> bool:
+    """Whether a text can be a time, and not the zeros and blanks of a clock that was never set."""
+    return text[:2] in ("19", "20")
+
+
+def _gps_time(read: Callable[[], Mapping[int, object]]) -> str:
+    try:
+        gps = read()
+        parts = gps.get(_GPS_TIME)
+        if not isinstance(parts, tuple) or len(parts) != 3 or not (date := _text(gps, _GPS_DATE)):
+            return ""
+        return f"{date} {int(parts[0]):02}:{int(parts[1]):02}:{int(parts[2]):02}"
+    except PARSER_ERRORS:
+        return ""
 
 
 def _tag(tags: Mapping[int, object], tag: int) -> object:
@@ -149,4 +207,4 @@ def _text(tags: Mapping[int, object], tag: int) -> str:
     value = _tag(tags, tag)
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
-    return value.replace("\0", " ").strip() if isinstance(value, str) else ""
+    return value.strip("\0 ").partition("\0")[0].strip() if isinstance(value, str) else ""

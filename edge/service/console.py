@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Protocol, TextIO
 
-from edge.capture.capture_time import CaptureTime
+from edge.capture.capture_time import CaptureTime, read_time
 from edge.capture.files import FileState
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
 from edge.host.journald import FRAME_FAILED, JournalHandler, fields, is_journal
@@ -257,9 +257,9 @@ def _in_words(decision: Decision) -> str:
 
 def _as_the_camera_wrote(captured: CaptureTime) -> str:
     """The time that is burnt into the frame; the file's, in the host's zone, when there is none."""
-    if ClockDoubt.NO_EXIF in captured.doubts:
-        return captured.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    return captured.raw[:10].replace(":", "-") + captured.raw[10:19]
+    file_s_own = {ClockDoubt.NO_EXIF, ClockDoubt.UNREADABLE_TIME} & set(captured.doubts)
+    read = None if file_s_own else read_time(captured.raw)
+    return f"{captured.at.astimezone() if read is None else read.local:%Y-%m-%d %H:%M:%S}"
 
 
 def _duration(seconds: float) -> str:

@@ -8,12 +8,14 @@ import sqlite3
 from dataclasses import dataclass
 
 from edge.capture.capture_time import CaptureTime
-from edge.database.corrections.capture_times import NewTime, correct_field, set_capture_time
+from edge.database.corrections.audit import SOFTWARE, Change, write_changes
+from edge.database.corrections.capture_times import set_capture_time
 from edge.database.frame_result import ClassifiedFrame
 from edge.database.known_files import path_value
+from edge.timestamps import iso_utc
 from edge.vocabulary import ClockDoubt
 
-BY = "edge-classify"
+BY = SOFTWARE
 FIELD = "digest"
 _NOTE = "metadata was rewritten in the file"
 _SAME_IMAGE = """
@@ -58,25 +60,19 @@ def row_of_same_image(connection: sqlite3.Connection, frame: ClassifiedFrame) ->
     return None
 
 
-def note_rewritten(
-    connection: sqlite3.Connection, media: int, frame: ClassifiedFrame, doubts: tuple[ClockDoubt, ...]
-) -> Rewritten:
-    """The row `media` is at the file's new bytes from now on, with the time that the file tells now.
-
-    `doubts` about that time are those that the database adds to the file's own included.
-    """
+def note_rewritten(connection: sqlite3.Connection, media: int, frame: ClassifiedFrame) -> Rewritten:
+    """The row `media` is at the file's new bytes from now on, with the time that the file tells now."""
+    captured = frame.conclusion.captured
     digest, old_time, raw, zone = connection.execute(_NOW, (media,)).fetchone()
     several = frame.pictures if frame.pictures > 1 else None
     connection.execute(
         _REWRITTEN, (path_value(frame.file.path), frame.digest, frame.file.bytes, frame.image_doubt, several, media)
     )
-    correct_field(connection, media, FIELD, digest, frame.digest, BY, _NOTE)
-    captured = frame.conclusion.captured
+    write_changes(connection, [Change(media, FIELD, digest, frame.digest)], BY, _NOTE)
     if not _tells_another_time(captured, raw, zone):
         return Rewritten(media, old_time, old_time)
-    new = NewTime.of(captured, doubts)
-    set_capture_time(connection, media, new, BY, "the time was corrected in the file")
-    return Rewritten(media, old_time, new.captured_at)
+    set_capture_time(connection, media, captured, BY, "the time was corrected in the file")
+    return Rewritten(media, old_time, iso_utc(captured.at))
 
 
 def _has_name_and_camera(frame: ClassifiedFrame, path: str, deployment: str | None) -> bool:

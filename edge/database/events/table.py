@@ -32,7 +32,7 @@ WHERE deployment IS ? AND captured_at > ? AND captured_at <= ? AND kind <> 'blan
 _MEMBERS = """
 SELECT e.media, CAST(strftime('%s', e.captured_at) AS INTEGER), e.kind, e.taxon, e.rank, e.common_name, sum(e.number),
        e.confidence, e.reason, e.method = 'human', e.model, e.configuration, e.log_probabilities,
-       coalesce(',' || e.clock_doubt || ',' LIKE '%,no_exif,%', 0), min(e.id)
+       coalesce(instr(e.clock_doubt, 'no_exif') + instr(e.clock_doubt, 'unreadable_time') > 0, 0), min(e.id)
 FROM effective_observation e
 WHERE e.deployment IS ? AND e.captured_at >= ? AND e.captured_at <= ? AND e.kind <> 'blank'
 GROUP BY e.media, e.kind, e.taxon, e.rank ORDER BY 2, 1, 15

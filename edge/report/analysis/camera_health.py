@@ -1,5 +1,6 @@
 """Problems of cameras and devices: silence, blank frames, flash, moved cameras, clocks, disks, unreadable files."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -26,6 +27,8 @@ STORM_BLANK_SHARE = 0.8
 FRAMES_FOR_NIGHT_CHECK = 50
 NIGHT_SHARE_LOST = 0.1
 DISK_WARNING_DAYS = 30
+ROOM_BYTES = 20_000_000_000
+"""What the advice on a full disk asks for."""
 UNREADABLE_SHARE = 0.05
 DRIFT_S = 600
 
@@ -54,12 +57,12 @@ def find_problems(study: Study) -> list[Finding]:
         if watch is None:
             continue
         found += _device_gaps(study, place)
-        found += _clock(watch)
+        found += _clock(study, place, watch)
         believable = watch.believable()
         for check in (_silences, _storms, _nights):
             found += check(believable)
         found += [_changed(deployment.name, change) for change in changes.get(place, [])]
-    found += [*_disks(study), *_files(study), *_drifts(study)]
+    found += [*_disks(study), *_files(study), *_drifts(study), *_devices_behind(study)]
     return sorted(found, key=lambda f: (not f.lasting, f.where, f.first_day))
 
 
@@ -225,7 +228,8 @@ def _is_night(watch: _Watch) -> NDArray[np.bool_]:
     return np.asarray(((hour - set_[place] - half_an_hour) % 24) < ((rise - set_)[place] % 24 - 2 * half_an_hour))
 
 
-def _clock(watch: _Watch) -> Iterator[Finding]:
+def _clock(study: Study, place: int, watch: _Watch) -> Iterator[Finding]:
+    shown = f"`{_retime_command(study, place)}` shows them and how to move or confirm them"
     for doubt, words, text in (
         (ClockDoubt.BEFORE_2005, "dated before 2005", "was the clock reset?"),
         (ClockDoubt.FUTURE, "dated in the future", "was the clock set wrongly?"),
@@ -234,7 +238,7 @@ def _clock(watch: _Watch) -> Iterator[Finding]:
     ):
         doubtful = (watch.doubt & doubt_bit(doubt)) != 0
         if doubtful.any():
-            yield _clock_finding(watch, doubtful, words, f"{text} `edge-db retime` shifts them", bool(doubtful[-1]))
+            yield _clock_finding(watch, doubtful, words, f"{text} {shown}", bool(doubtful[-1]))
     for doubt, words, text in (
         (ClockDoubt.EDITED, "with only the time of an edit", "were they changed by other software?"),
         (ClockDoubt.UNREADABLE_TIME, "with a time that is not understood", "their own time is that of the file"),
@@ -253,7 +257,7 @@ def _clock(watch: _Watch) -> Iterator[Finding]:
         mask = np.zeros(len(watch.at), bool)
         mask[part] = True
         if _years_apart(watch, mask):
-            text = "was the clock reset? `edge-db retime` shifts them, or start and end in the configuration tell"
+            text = f"was the clock reset? {shown}; or start and end in the configuration tell"
             yield _clock_finding(watch, mask, "far from this camera's others", text, False)
         else:
             yield _clock_finding(watch, mask, "with the file's time, outside the camera's period", "copied?", False)
@@ -284,6 +288,30 @@ def _years_apart(watch: _Watch, mask: NDArray[np.bool_]) -> int:
     return round(apart / (365.25 * DAY_S)) if apart > LEAP_S else 0
 
 
+def _retime_command(study: Study, place: int) -> str:
+    """The command that shows a deployment's times, as a shell takes it."""
+    survey = study.survey
+    databases = np.unique(survey.frames.database[survey.frames.deployment == place])
+    deployment = survey.deployments[place]
+    whose = ["--deployment", deployment.name] if deployment.named else ["--no-deployment"]
+    return shlex.join(["edge-db", "retime", "--db", str(survey.paths[int(databases[0])]), *whose])
+
+
+def _devices_behind(study: Study) -> Iterator[Finding]:
+    """Devices whose own clock was behind that of right cameras."""
+    for path, number, beats in zip(
+        study.survey.paths, study.survey.device_behind, study.survey.heartbeats, strict=False
+    ):
+        if number:
+            day = int(beats.at[-1]) // DAY_S if len(beats.at) else 0
+            kept = ", which nothing keeps right," if (beats.clock_synchronised == 0).any() else ""
+            text = (
+                f"its clock{kept} was behind when {number} frames came; their cameras' times are taken as right:"
+                " `edge-doctor` says what keeps a clock"
+            )
+            yield Finding(f"device of {path.name}", "clock", text, day, day, False)
+
+
 def _changed(name: str, change: Change) -> Finding:
     at = day_name(change.day * DAY_S)
     text = {
@@ -306,8 +334,9 @@ def _disks(study: Study) -> Iterator[Finding]:
         if days < DISK_WARNING_DAYS:
             full = day_name(int(at[-1] + days * DAY_S))
             day = int(at[-1]) // DAY_S
+            command = shlex.join(["edge-db", "prune", "--db", str(path), "--free-bytes", str(ROOM_BYTES)])
             text = f"the disk will be full about {full} ({free[-1] / 1e9:.1f} GB left, {-slope / 1e9:.2f} GB a day)"
-            yield Finding(f"device of {path.name}", "disk", f"{text}: `edge-db prune` makes room", day, day, True)
+            yield Finding(f"device of {path.name}", "disk", f"{text}: `{command}` shows what could go", day, day, True)
 
 
 def _files(study: Study) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from edge.report.output import Progress
 from edge.report.read.believable_times import outside_period
 from edge.report.read.columns import joined
 from edge.report.read.deployment import Deployment, utc_seconds
+from edge.report.read.device_clock import not_in_future
 from edge.report.read.effective_labels import EffectiveLabels, read_observations
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import NO_TIME, to_local
@@ -34,6 +35,9 @@ from edge.report.read.survey import (
 )
 from edge.report.read.two_readers import connect_with_help
 from edge.vocabulary import ClockDoubt
+
+FILES_OWN_TIME = doubt_bit(ClockDoubt.NO_EXIF) | doubt_bit(ClockDoubt.UNREADABLE_TIME)
+"""Doubts of frames whose only time is that of their file."""
 
 
 def load(
@@ -132,7 +136,9 @@ def _merge(
     deployment = joined([part.deployment for part in parts], np.int32)
     at = joined([part.at for part in parts], np.int64)
     doubt = joined([part.doubt for part in parts], np.int16)
-    undated = ((doubt & doubt_bit(ClockDoubt.NO_EXIF)) != 0) & (at != NO_TIME)
+    undated = ((doubt & FILES_OWN_TIME) != 0) & (at != NO_TIME)
+    come = not_in_future(at, doubt, deployment, [part.heartbeats for part in parts])
+    doubt = np.where(come, doubt & ~np.int16(doubt_bit(ClockDoubt.FUTURE)), doubt)
     copied = copied_together(deployment, at, undated) | _without_exif_among_others(deployment, undated)
     at = np.where(copied, NO_TIME, at)
     local = np.full(len(at), NO_TIME, np.int64)
@@ -175,6 +181,7 @@ def _merge(
         status_counts=dict(counts),
         copied_together=int(copied.sum()),
         live=live,
+        device_behind=tuple(int(mine.sum()) for mine in np.split(come, starts[1:-1])),
         duplicates=duplicates,
     )
     return rearranged(survey, order)

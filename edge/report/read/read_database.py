@@ -1,5 +1,6 @@
 """Read one detections database: columns of its frames, the labels that count, and its deployments."""
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -52,6 +53,12 @@ class Part:
     counts: dict[tuple[str, str], int]
 
 
+def _name_of_offset(name: str) -> str:
+    """The zone of an offset from UTC in whole hours, which frames that tell their offset have; other names stay."""
+    hours = re.fullmatch(r"([-+])(\d\d):?00", name)
+    return name if hours is None else f"Etc/GMT{'-' if hours[1] == '+' else '+'}{int(hours[2])}"
+
+
 @dataclass(slots=True)
 class Places:
     """The deployments of all databases, numbered, with the time zones of their frames."""
@@ -68,7 +75,7 @@ class Places:
     def zone_named(self, name: str | None) -> ZoneInfo | None:
         """The zone that a database names; `None` for none and for one that is not known here."""
         try:
-            return zone_named(name) if name else None
+            return zone_named(_name_of_offset(name)) if name else None
         except ValueError:
             self.unknown_zones.add(str(name))
             return None

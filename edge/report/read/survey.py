@@ -186,6 +186,8 @@ class Survey:
     """Deployments whose frames arrive within a day, so that heartbeats say when their cameras were working."""
     boxed: bool = False
     """Whether a detector or a person drew any bounding box."""
+    device_behind: tuple[int, ...] = ()
+    """For each database, how many frames its device took for future ones because its own clock was behind."""
     duplicates: int = 0
     """Frames found in more than one database and counted once."""
 

@@ -57,35 +57,6 @@ def test_salvage_of_a_healthy_database_loses_nothing(folder: Path) -> None:
         assert rows(new, sql) == rows(folder / "d.db", sql), table
 
 
-def test_a_shift_moves_every_frame_and_can_be_undone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    db = folder / "d.db"
-    before = rows(db, "SELECT id, captured_at, clock_doubt FROM media ORDER BY id")
-    assert edge_db(["retime", "--db", str(db), "--deployment", "ridge", "--shift", "+5200d1h30m"]) == 0
-    moved = rows(db, "SELECT min(captured_at), max(captured_at) FROM media")
-    assert moved == [("2024-03-27T22:30:00.000Z", "2024-03-28T18:00:00.000Z")]
-    events = rows(db, "SELECT min(start), sum(media_count) FROM event")
-    assert events[0][0] > "2024"
-    assert rows(db, "SELECT captured_at_raw FROM media ORDER BY id LIMIT 1") == [("2010:01:01 00:00:00",)]
-    assert edge_db(["retime", "--db", str(db), "--deployment", "ridge", "--shift=-5200d1h30m", "--note", "undone"]) == 0
-    assert rows(db, "SELECT id, captured_at, clock_doubt FROM media ORDER BY id") == before
-    audit = rows(db, "SELECT deployment, shift_s, note FROM retime")
-    assert audit == [("ridge", 449285400.0, None), ("ridge", -449285400.0, "undone")]
-
-
-def test_an_anchor_says_when_one_frame_was_really_taken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    db = folder / "d.db"
-    arguments = ["retime", "--db", str(db), "--deployment", "ridge", "--anchor", "IMG_0004.JPG"]
-    assert edge_db([*arguments, "2024-05-01 12:00:00", "--from", "2009-12-31T22:00"]) == 0
-    (at,) = rows(db, "SELECT captured_at FROM media WHERE path LIKE '%IMG_0004.JPG'")
-    assert at == ("2024-05-01T09:00:00.000Z",)  # noon in Nairobi
-    (first,) = rows(db, "SELECT captured_at FROM media WHERE path LIKE '%IMG_0000.JPG'")
-    assert first == ("2009-12-31T21:00:00.000Z",)  # before --from
-    for wrong in (["IMG_9999.JPG", "2024-05-01 12:00:00"], ["IMG_0004.JPG", "noon"]):
-        assert edge_db([*arguments[:-1], *wrong]) == 2
-    assert edge_db(["retime", "--db", str(db), "--deployment", "ridge", "--shift", "soon"]) == 2
-    assert len(rows(db, "SELECT * FROM retime")) == 1
-
-
 def test_pruning_shows_first_and_keeps_the_best_and_the_rare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     db = folder / "d.db"
     frames = set(folder.glob("IMG_*"))

@@ -145,6 +145,7 @@ def test_a_frame_whose_clock_was_corrected_in_its_file_keeps_its_row_and_its_lab
     expected = [
         ("digest", digest(noisy_jpeg(1, WRONG)), digest(path.read_bytes()), "edge-classify"),
         ("captured_at", wrong, right, "edge-classify"),
+        ("captured_at_raw", WRONG, RIGHT, "edge-classify"),
     ]
     assert rows(tmp_path, 'SELECT field, old, new, "by" FROM correction ORDER BY id') == expected
     assert rows(tmp_path, "SELECT start FROM event") == [(right,)]
