@@ -157,7 +157,7 @@ class Store:
         if self._events is None:
             self._events = EventSchedule(self._connection, grouper, self.ended_badly)
         self._events.grouper = grouper
-        with self._transaction():
+        with writing(self._connection):
             moved = follow_zones(self._connection, self.settings.deployments, self.settings.time_zone)
             judge_future(self._connection)
             if moved:

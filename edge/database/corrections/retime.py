@@ -3,8 +3,6 @@
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +11,7 @@ from edge.capture.capture_time import EARLIEST_PLAUSIBLE
 from edge.database.corrections.audit import Change, login_name, write_changes
 from edge.database.corrections.capture_times import judge_future
 from edge.database.events.table import update_events
+from edge.database.transaction import writing
 from edge.timestamps import FUTURE_ALLOWANCE, iso_utc, now, zone_named
 from edge.vocabulary import ClockDoubt
 
@@ -99,7 +98,7 @@ class Correction:
 def retime_deployment(connection: sqlite3.Connection, correction: Correction) -> Retimed:
     """Move the frames of a deployment in one transaction. Raises `RetimeError`."""
     name = correction.deployment
-    with _transaction(connection):
+    with writing(connection):
         judge_future(connection)
         if correction.anchor is not None:
             shift = _anchored(connection, name, *correction.anchor)
@@ -132,7 +131,7 @@ def undo_retime(connection: sqlite3.Connection, id_: int, by: str | None = None,
 
     Frames whose file told another time since stay as they are.
     """
-    with _transaction(connection):
+    with writing(connection):
         row = connection.execute(_RETIME, (id_,)).fetchone()
         if row is None:
             raise RetimeError(f"there is no retime {id_}; `edge-db retime --deployment ID` lists them")
@@ -176,7 +175,7 @@ def describe_clock(connection: sqlite3.Connection, deployment: str | None) -> li
 
     Raises `RetimeError`.
     """
-    with _transaction(connection):
+    with writing(connection):
         judge_future(connection)
     name = _in_words(deployment)
     number, first, last = connection.execute(_SPAN, (deployment,)).fetchone()
@@ -266,17 +265,6 @@ def _doubts(before: str | None, moved: datetime, confirmed: bool) -> str | None:
     if not confirmed and moved > now() + FUTURE_ALLOWANCE:
         kept.append(ClockDoubt.FUTURE)
     return ",".join(kept) or None
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
 
 
 def _in_words(deployment: str | None) -> str:
