@@ -42,7 +42,7 @@ _LEAST_SHIFT = 15.0  # grey levels
 _LEAST_PART = 0.05  # of the image before and after the place
 _FROM_EDGE = 0.04  # of the width: an edit begins at an edge
 _IN_ITS_ROW = 0.1  # of the shift: how far both parts of the row may be from what they belong to
-_ALIKE, _LEAST_ALIKE = 0.3, 0.95  # of the shift; of the image
+_ALIKE, _LEAST_ALIKE = 0.3, 0.9  # of the shift; of each of both parts
 _LEAST_LEVELS = 6.0
 
 
@@ -75,16 +75,21 @@ def _is_shifted_from_one_place(means: NDArray[np.float32], thumbnail: Pixels, hi
     row, column = divmod(place, columns)
     before, after = float(np.median(difference[:place])), float(np.median(difference[place:]))
     shift = abs(after - before)
-    if shift < _LEAST_SHIFT or not _LEAST_PART < place / difference.size < 1 - _LEAST_PART / 2:
+    if shift < _LEAST_SHIFT or not _LEAST_PART < place / difference.size < 1 - _LEAST_PART:
         return False
     if not _FROM_EDGE < column / columns < 1 - _FROM_EDGE:
         return False
-    left, right = difference[row * columns : place], difference[place : (row + 1) * columns]
-    if max(abs(float(np.median(left)) - before), abs(float(np.median(right)) - after)) > _IN_ITS_ROW * shift:
+    if not 0 < row < rows - 1:
+        return False
+    # The left part changes below this row, the right part with it: a step in the grid of what is coded together.
+    grid = difference.reshape(rows, columns)
+    parts = [(grid[row, :column], before), (grid[row - 1, column:], before)]
+    parts += [(grid[row, column:], after), (grid[row + 1, :column], after)]
+    if max(abs(float(np.median(part)) - level) for part, level in parts) > _IN_ITS_ROW * shift:
         return False
     rest = np.concatenate((difference[:place] - before, difference[place:] - after)).reshape(rows, columns)
     alike = np.abs(cv2.blur(rest.astype(np.float32), (5, 5))) < max(_LEAST_LEVELS, _ALIKE * shift)
-    return float(alike.mean()) >= _LEAST_ALIKE
+    return min(float(alike.ravel()[:place].mean()), float(alike.ravel()[place:].mean())) >= _LEAST_ALIKE
 
 
 def _largest_change(values: NDArray[np.float32]) -> int:
