@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.capture.files import FileState
-from edge.database.clock_rollback import ClockRollback
 from edge.database.configuration import configuration_of, save_configuration
 from edge.database.corrections.audit import Change, write_changes
 from edge.database.corrections.capture_times import follow_zones, judge_future
+from edge.database.corrections.clock_order import ClockOrder
 from edge.database.corrections.rewritten_files import BY, note_rewritten, row_of_same_image
 from edge.database.corrections.rewritten_files import FIELD as DIGEST
 from edge.database.corrections.sites import Followed, Sites, without_known_folders
@@ -118,7 +118,7 @@ class Store:
         self._connection = open_or_repair(self._path)
         self._disk.opened()
         self.settings = without_known_folders(self._connection, self.settings)
-        self._clock_rollback = ClockRollback(self._connection)
+        self._clock_order = ClockOrder(self._connection)
         self._image_digests = ImageDigests(self._connection)
         last = self._connection.execute(LAST_RUN).fetchone()
         self.ended_badly = last is not None and last[0] is None
@@ -383,7 +383,7 @@ class Store:
 
     def _classified(self, path: str | bytes, media: int, frame: ClassifiedFrame) -> None:
         deployment = self._sites.chosen(media, frame.deployment, frame.file.path)
-        captured = self._clock_rollback.judged(path, frame.conclusion.captured, deployment)
+        captured = self._clock_order.judged(path, frame.conclusion.captured, deployment)
         self._write(
             CLASSIFIED_FRAME,
             *(path, frame.digest, frame.file.bytes, frame.width_px, frame.height_px),

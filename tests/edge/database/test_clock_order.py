@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from edge.capture.capture_time import capture_time
-from edge.database.clock_rollback import ClockRollback
+from edge.database.corrections.clock_order import ClockOrder
 from edge.database.schema import open_database
 from edge.image.exif import Exif
 from edge.timestamps import iso_utc
@@ -30,11 +30,11 @@ class Camera:
     def __post_init__(self) -> None:
         self.database = open_database(self.path)
         self.database.execute("INSERT INTO deployment (id) VALUES ('ridge')")
-        self.order = ClockRollback(self.database)
+        self.order = ClockOrder(self.database)
 
     def log(self, path: str, taken: str) -> None:
         if self.restarts:
-            self.order = ClockRollback(self.database)
+            self.order = ClockOrder(self.database)
         captured = self.order.judged(path, capture_time(Exif(taken), 0.0, self.zone, NOW), self.deployment)
         at, doubts = iso_utc(captured.at), ",".join(captured.doubts) or None
         media = self.database.execute(

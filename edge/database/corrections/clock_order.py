@@ -60,7 +60,7 @@ class _Frame:
     doubt: str
 
 
-class ClockRollback:
+class ClockOrder:
     """Compares each frame with those of smaller numbers in its folder; the database is the memory."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
