@@ -15,9 +15,10 @@ Row = tuple[Any, ...]
 
 # In an order in which every row finds what it refers to; events are worked out anew.
 _TABLES = {
-    "deployment": "rowid", "model": "id", "run": "id", "media": "id", "observation": "id",
-    "file": "path", "heartbeat": "at", "pruned": "rowid", "retime": "rowid",
+    "deployment": "rowid", "model": "id", "configuration": "id", "run": "id", "media": "id", "observation": "id",
+    "file": "path", "heartbeat": "at", "pruned": "rowid", "retime": "rowid", "pin": "id", "correction": "id",
 }  # fmt: skip
+_SINCE_VERSION_2 = ("configuration", "pin", "correction")
 # A column whose text is long lies on pages of its own; the row is worth having without it.
 _BULKY = {"model": ("card", "{}"), "run": ("settings", "{}")}
 _CHUNK = 500
@@ -31,9 +32,16 @@ DELETE FROM media WHERE status = 'classified' AND id NOT IN (SELECT media FROM o
 DELETE FROM observation WHERE media NOT IN (SELECT id FROM media);
 DELETE FROM candidate WHERE observation NOT IN (SELECT id FROM observation);
 DELETE FROM file WHERE media NOT IN (SELECT id FROM media);
+UPDATE observation SET configuration = 1 WHERE configuration IS NULL AND method = 'machine' AND run NOT NULL;
 UPDATE run SET model = (SELECT min(id) FROM model) WHERE model NOT IN (SELECT id FROM model);
 UPDATE observation SET model = NULL WHERE model NOT IN (SELECT id FROM model);
 UPDATE observation SET run = NULL WHERE run NOT IN (SELECT id FROM run);
+UPDATE observation SET configuration = 1 WHERE configuration NOT IN (SELECT id FROM configuration);
+UPDATE run SET configuration = 1 WHERE configuration IS NULL OR configuration NOT IN (SELECT id FROM configuration);
+DELETE FROM pin WHERE model NOT IN (SELECT id FROM model) OR configuration NOT IN (SELECT id FROM configuration);
+INSERT INTO pin (model, configuration, at, "by") SELECT model, configuration, started_at, 'edge-classify' FROM run
+    WHERE NOT EXISTS (SELECT 1 FROM pin) ORDER BY id DESC LIMIT 1;
+DELETE FROM correction WHERE media NOT IN (SELECT id FROM media);
 UPDATE media SET deployment = NULL WHERE deployment NOT IN (SELECT id FROM deployment);
 """
 
@@ -62,7 +70,10 @@ def salvage(damaged: Path, into: sqlite3.Connection) -> Salvaged:
         into.execute("PRAGMA foreign_keys = OFF")
         try:
             into.execute("BEGIN IMMEDIATE")
+            (version,) = source.execute("PRAGMA user_version").fetchone()
             for table, key in _TABLES.items():
+                if version == 1 and table in _SINCE_VERSION_2:
+                    continue
                 gaps += _copy(source, into, table, key)
             gaps += _copy_candidates(source, into)
             for statement in filter(None, map(str.strip, _UNDO_HALVES.split(";"))):

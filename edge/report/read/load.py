@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +26,7 @@ from edge.report.read.device_clock import not_in_future
 from edge.report.read.effective_labels import EffectiveLabels, read_observations
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import NO_TIME, to_local
+from edge.report.read.places_apart import tell_apart
 from edge.report.read.read_database import Part, Places, read_database
 from edge.report.read.survey import (
     CLASSIFIED,
@@ -55,7 +57,7 @@ def load(
     Raises `ReportError` for a path that is no detections database.
     """
     taxon_index, models, places = TaxonIndex(), list[Model](), Places()
-    parts = []
+    parts, names = [], tell_apart(paths, warn)
     for number, path in enumerate(paths):
         progress(f"reading {path.name}" + (f" ({number + 1} of {len(paths)})" if len(paths) > 1 else ""))
         with connect_with_help(path, read_observations) as (connection, observations):
@@ -66,6 +68,7 @@ def load(
                         observations,
                         path,
                         len(paths) > 1,
+                        {name: told for (of, name), told in names.items() if of == path},
                         taxon_index,
                         models,
                         places,
@@ -78,7 +81,11 @@ def load(
                 raise ReportError(
                     f"{path}: {error}; is it a detections database? `edge-db salvage` mends one"
                 ) from error
-    deployments = _deployments(places, overrides or {}, time_zone)
+    overrides = dict(overrides or {})
+    for (_, name), told in names.items():  # the configuration's place of a name is not that of several cameras
+        if name in overrides and told not in overrides:
+            overrides[told] = msgspec.structs.replace(overrides[name], id=told, latitude=None, longitude=None)
+    deployments = _deployments(places, overrides, time_zone)
     for zone in sorted(places.unknown_zones):
         warn(f"the time zone {zone!r} of the database is not known here and is not used; --time-zone sets another")
     if stand_ins := sum(part.labels.stand_ins for part in parts):

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ def read_database(
     observations: Callable[[], Observations],
     path: Path,
     several: bool,
+    names: Mapping[str, str],
     taxon_index: TaxonIndex,
     models: list[Model],
     places: Places,
@@ -99,7 +100,8 @@ def read_database(
     """Read the database through a connection that sees one state of it; `observations` gives its observations.
 
     Its taxa, models and deployments are added to `taxon_index`, `models` and `places`. One of `several` databases
-    names its unnamed frames after its file, and keeps digests to find the same frame in another.
+    names its unnamed frames after its file, and keeps digests to find the same frame in another. `names` holds the
+    deployments that are called otherwise than here, for another database has one of that name elsewhere.
     """
     own_models = read_models(connection)
     codes = {}
@@ -117,6 +119,7 @@ def read_database(
     ):
         own = places.zone_named(zone)
         here = own or ZoneInfo("UTC")
+        name = names.get(name, name)
         read = Deployment(
             name, latitude, longitude, here, own is not None, utc_seconds(start, here), utc_seconds(end, here, end=True)
         )
@@ -125,7 +128,7 @@ def read_database(
     unnamed = path.stem if several else "unnamed"
     while unnamed in places.known and places.known[unnamed].named:
         unnamed += "-unnamed"
-    part = _read_media(connection, several, unnamed, places)
+    part = _read_media(connection, several, {**names, "": unnamed}, places)
     events = read_events(connection)  # while the other process still reads observations
     part.labels = choose(observations(), part.media, codes, _preferred(connection, own_models, selection), taxon_index)
     records, frames = part.labels.records, len(part.media)
@@ -148,7 +151,7 @@ def read_database(
     return part
 
 
-def _read_media(connection: sqlite3.Connection, several: bool, unnamed: str, places: Places) -> Part:
+def _read_media(connection: sqlite3.Connection, several: bool, names: Mapping[str, str], places: Places) -> Part:
     has_infrared = any(row[1] == "infrared" for row in connection.execute("PRAGMA table_info(media)"))
     key = key_of("deployment", "time_zone", "clock_doubt", "status", "reason", "infrared" if has_infrared else "NULL")
     digest = "coalesce(digest, '')" if several else "NULL"  # only needed to find the same frame in another database
@@ -161,19 +164,19 @@ def _read_media(connection: sqlite3.Connection, several: bool, unnamed: str, pla
     counts: Counter[tuple[str, str]] = Counter()
     for text, number in zip(codes.codes, np.bincount(coded, minlength=len(codes.codes)).tolist(), strict=True):
         name, zone, _, status, reason, _ = key_parts(text)
-        if not name and unnamed not in places.known:
-            places.known[unnamed] = Deployment(unnamed, named=False)
-        places.zones[name or unnamed, zone] += number
+        if not name and names[name] not in places.known:
+            places.known[names[name]] = Deployment(names[name], named=False)
+        places.zones[names.get(name, name), zone] += number
         counts[status, reason] += number
     for name in sorted({key_parts(text)[0] for text in codes.codes}):
         delays = [delay for (delay,) in connection.execute(_DELAYS, (name or None,))]
         if delays and sum(delay < PROMPT_S for delay in delays) > len(delays) / 2:
-            places.prompt.add(name or unnamed)
+            places.prompt.add(names.get(name, name))
     nothing = Heartbeats(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
     return Part(
         ids,
         digests,
-        codes.table(lambda parts: places.code(parts[0] or unnamed), np.int32)[coded],
+        codes.table(lambda parts: places.code(names.get(parts[0], parts[0])), np.int32)[coded],
         at,
         codes.table(lambda parts: STATUSES.index(parts[3]), np.int8)[coded],
         codes.table(lambda parts: doubt_bits(parts[2]), np.int16)[coded],

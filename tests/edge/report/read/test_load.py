@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from edge import settings
 from edge.database.events.grouping import Rules
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
@@ -130,3 +131,26 @@ def test_what_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("this is a text, longer than the header of a database is" * 5)
     with pytest.raises(ReportError, match="is it a detections database"):
         load([tmp_path / "text.db"])
+
+
+def test_one_name_at_two_places_is_two_cameras(tmp_path: Path) -> None:
+    lines: list[str] = []
+    for number, latitude in enumerate((-1.5, -1.5005, -1.6, None)):  # 56 m, then 11 km
+        (tmp_path / str(number)).mkdir()
+        database = ByHand(tmp_path / str(number) / "detections.db")
+        database.deployment("cam1", latitude=latitude, longitude=36.5)
+        database.frame(number, "lion", camera="cam1")
+    paths = [tmp_path / str(number) / "detections.db" for number in range(4)]
+    zone = {"cam1": settings.Deployment(id="cam1", latitude=-1.5, longitude=36.5, time_zone="Africa/Nairobi")}
+    survey = load(paths, overrides=zone, warn=lines.append)
+    found = {d.name: (d.latitude, d.zone.key) for d in survey.deployments}
+    nairobi = "Africa/Nairobi"
+    assert found == {
+        "cam1 (0)": (-1.5, nairobi), "cam1 (2)": (-1.6, nairobi), "cam1 (3)": (None, nairobi)
+    }  # fmt: skip
+    assert lines == [
+        "'cam1' stands at places 11,119 m apart in these databases and is told apart: 'cam1 (0)', 'cam1 (2)',"
+        " 'cam1 (3)'"
+    ]
+    assert [d.name for d in load(paths[:2]).deployments] == ["cam1"]
+    assert [d.name for d in load(paths[:1] + paths[3:]).deployments] == ["cam1"]
