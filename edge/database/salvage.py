@@ -42,6 +42,7 @@ DELETE FROM pin WHERE model NOT IN (SELECT id FROM model) OR configuration NOT I
 INSERT INTO pin (model, configuration, at, "by") SELECT model, configuration, started_at, 'edge-classify' FROM run
     WHERE NOT EXISTS (SELECT 1 FROM pin) ORDER BY id DESC LIMIT 1;
 DELETE FROM correction WHERE media NOT IN (SELECT id FROM media);
+UPDATE correction SET undoes = NULL WHERE undoes NOT IN (SELECT id FROM correction);
 UPDATE media SET deployment = NULL WHERE deployment NOT IN (SELECT id FROM deployment);
 """
 
@@ -145,7 +146,7 @@ def _copy(source: sqlite3.Connection, into: sqlite3.Connection, table: str, key:
     """Copy one table; gives the number of stretches that could not be read."""
     columns = _shared_columns(source, into, table)
     if not columns:
-        return 1
+        return int(table not in _SINCE_VERSION_2)
     names = ", ".join(f'"{column}"' for column in columns)
     insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"
     gaps = 0

@@ -52,10 +52,11 @@ def test_a_backup_holds_what_only_the_log_holds(folder: Path, capsys: pytest.Cap
 def test_salvage_of_a_healthy_database_loses_nothing(folder: Path) -> None:
     new = folder / "new.db"
     assert edge_db(["assign", "--db", str(folder / "d.db"), "hill", "--of", "ridge", "--new", "--yes"]) == 0
+    assert edge_db(["retime", "--db", str(folder / "d.db"), "--deployment", "hill", "--shift=+1h"]) == 0
     assert edge_db(["salvage", "--db", str(folder / "d.db"), str(new)]) == 0
     for table in (
         *("media", "observation", "candidate", "file", "run", "deployment"),
-        *("configuration", "pin", "correction"),
+        *("configuration", "pin", "correction", "retime"),
     ):
         sql = f"SELECT * FROM {table} ORDER BY 1, 2"
         assert rows(new, sql) == rows(folder / "d.db", sql), table
