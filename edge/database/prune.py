@@ -14,6 +14,7 @@ from shutil import disk_usage
 
 from edge.capture.files import file_state, read_bytes
 from edge.database.known_files import path_value
+from edge.database.transaction import writing
 from edge.image.decode import MAX_BYTES, digest
 from edge.timestamps import iso_utc, now
 
@@ -182,15 +183,12 @@ def _delete(connection: sqlite3.Connection, candidate: Candidate, rule: str) -> 
     """Delete one file that still holds what was logged; the tombstone is on the disk before the file goes."""
     if digest(read_bytes(candidate.path, MAX_BYTES)) != candidate.digest:
         return False  # the same size and time, and not the same frame
-    connection.execute("BEGIN IMMEDIATE")
-    newer_label = "SELECT 1 FROM observation WHERE media = ? AND id > ?"
-    if connection.execute(newer_label, (candidate.media, candidate.newest)).fetchone():
-        connection.rollback()
-        return False  # somebody labelled it while this command ran
-    tombstone = connection.execute(
-        _TOMBSTONE, (candidate.media, path_value(candidate.path), iso_utc(now()), rule)
-    ).lastrowid
-    connection.commit()
+    with writing(connection):
+        newer_label = "SELECT 1 FROM observation WHERE media = ? AND id > ?"
+        if connection.execute(newer_label, (candidate.media, candidate.newest)).fetchone():
+            return False  # somebody labelled it while this command ran
+        values = (candidate.media, path_value(candidate.path), iso_utc(now()), rule)
+        tombstone = connection.execute(_TOMBSTONE, values).lastrowid
     try:
         os.unlink(candidate.path)
     except OSError:

@@ -1,5 +1,6 @@
 """Opening the detections database: pragmas, migration to the newest schema, and a copy of the file before it."""
 
+import itertools
 import json
 import os
 import sqlite3
@@ -10,6 +11,7 @@ from shutil import disk_usage
 
 from edge.database.configuration import of_old_run, save_configuration
 from edge.database.migrations import MIGRATIONS
+from edge.database.transaction import writing
 
 JOURNAL_LIMIT_BYTES = 64_000_000  # a slow reader lets the log grow; afterwards it gives the space back
 NEWEST = len(MIGRATIONS)
@@ -72,7 +74,9 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True) 
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
         for step in range(version, NEWEST):
-            with database.atomic():
+            with writing(connection), database.atomic():
+                if version_of(connection, path) > step:
+                    continue  # another process did it meanwhile
                 for statement in _statements(MIGRATIONS[step]):
                     connection.execute(statement)
                 if step == 1:
@@ -85,7 +89,8 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True) 
 def copy_database(source: sqlite3.Connection, out: Path) -> None:
     """Copy the database as it is at one moment into the file `out`, complete or not at all."""
     part = out.with_name(out.name + ".part")
-    part.unlink(missing_ok=True)
+    for end in ("", "-journal", "-wal", "-shm"):  # what a killed process left
+        Path(f"{part}{end}").unlink(missing_ok=True)
     with closing(sqlite3.connect(part)) as copy:
         source.backup(copy)
         # One file without companions, so that copying it further loses nothing.
@@ -93,13 +98,52 @@ def copy_database(source: sqlite3.Connection, out: Path) -> None:
     with part.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(part, out)
+    folder = os.open(out.absolute().parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the database before it is changed; a copy that is there already stays, for it is the older one."""
+    """Copy the database before it is changed.
+
+    A copy with the same rows is there already when a process was killed while it changed the database. One with other
+    rows is of an earlier change that was taken back, and moves aside. The write lock keeps another process from doing
+    the same meanwhile.
+    """
     copy = path.with_name(f"{path.name}.before-{NEWEST}")
-    if copy.exists():
-        return
+    with writing(connection):
+        if version_of(connection, path) == NEWEST:
+            return
+        _refuse_without_room(connection, path)
+        new = copy.with_name(f"{copy.name}.new")
+        # A connection that holds the write lock cannot be copied from.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
+            copy_database(source, new if copy.exists() else copy)
+        if new.exists():
+            if _same_pages(new, copy):
+                new.unlink()
+            else:
+                numbers = (copy.with_name(f"{copy.name}.{number}") for number in itertools.count(1))
+                os.replace(copy, next(name for name in numbers if not name.exists()))
+                os.replace(new, copy)
+
+
+def _same_pages(first: Path, second: Path) -> bool:
+    """Whether two copies hold the same, but for the counters in their headers of 100 bytes."""
+    if first.stat().st_size != second.stat().st_size:
+        return False
+    with first.open("rb") as one, second.open("rb") as other:
+        one.seek(100)
+        other.seek(100)
+        while block := one.read(1 << 20):
+            if block != other.read(1 << 20):
+                return False
+    return True
+
+
+def _refuse_without_room(connection: sqlite3.Connection, path: Path) -> None:
     (pages,), (page_bytes,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
     needed = 3 * pages * page_bytes  # the copy, the wider table, and the log of the change
     free = disk_usage(path.absolute().parent).free
@@ -108,7 +152,6 @@ def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has to be brought to schema {NEWEST}, which needs {needed:,} bytes beside it for a copy and for"
             f" the change; {free:,} are free; make room on its disk and start again"
         )
-    copy_database(connection, copy)
 
 
 def _statements(script: str) -> Iterator[str]:
