@@ -56,7 +56,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         connection.execute("INSERT INTO candidate SELECT id, 1, 'Mammalia', 'class', 0.5 FROM observation")
         connection.executemany(
-            "INSERT INTO event (id, kind, start, \"end\", media_count, method)"
+            'INSERT INTO event (id, kind, start, "end", media_count, method)'
             " VALUES (?, 'animal', '', '', 1, 'machine')",
             numbers[::7],
         )
