@@ -1,8 +1,13 @@
-"""Frames whose time lies outside the period of their camera, and so counts in no rate and no effort.
+"""Whose time is believed: frames outside the period of their camera, and frames dated later than their device's clock.
+
+What lies outside counts in no rate and no effort.
 
 A period that a person gave decides. What nobody gave is taken from the frames with a believable clock; among them the
 times from EXIF come before those of files, and a leap of more than a year between two frames of one camera parts them:
 the part with the most frames counts, for no camera that stands at one place is silent for so long and then goes on.
+
+A device without a clock of its own begins every day at the hour of its last power cut. What it says of the future is
+judged again here, by the clock of the machine that makes the report where that is kept right.
 """
 
 from collections.abc import Sequence
@@ -10,12 +15,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.host.status import clock_synchronised
 from edge.report.read.deployment import Deployment
 from edge.report.read.local_time import DAY_S, NO_TIME, Seconds
-from edge.report.read.survey import WRONG_CLOCK, doubt_bit
+from edge.report.read.survey import WRONG_CLOCK, Flags, Heartbeats, doubt_bit
+from edge.timestamps import FUTURE_ALLOWANCE, now
 from edge.vocabulary import ClockDoubt
 
 LEAP_S = 366 * DAY_S
+_FUTURE = doubt_bit(ClockDoubt.FUTURE)
 
 
 def outside_period(
@@ -45,6 +53,31 @@ def outside_period(
         if last != NO_TIME:
             outside[here] |= times > last
     return outside
+
+
+def not_in_future(
+    at: Seconds, doubt: NDArray[np.int16], deployment: NDArray[np.int32], heartbeats: list[Heartbeats]
+) -> Flags:
+    """bool[N]: frames that their device called future, and whose time has come or may have come.
+
+    A machine that is known to run free cannot tell. Then a frame is believed unless it lies a leap after every other
+    frame of its camera, after what its devices knew when their clocks were right, and after this machine's clock.
+    """
+    doubtful = (doubt & _FUTURE) != 0
+    if not doubtful.any():
+        return np.asarray(doubtful)
+    present = now().timestamp()
+    if clock_synchronised() is not False:
+        return np.asarray(doubtful & (at <= present + FUTURE_ALLOWANCE.total_seconds()))
+    right = [int(beats.at[beats.clock_synchronised == 1].max(initial=NO_TIME)) for beats in heartbeats]
+    known = max(right, default=NO_TIME)
+    believed = np.zeros(len(at), bool)
+    for place in np.unique(deployment[doubtful]).tolist():
+        here = deployment == place
+        others = at[here & (at != NO_TIME) & ((doubt & WRONG_CLOCK) == 0)]
+        latest = max(known, int(others.max(initial=NO_TIME)))
+        believed |= here & (latest == NO_TIME or at <= max(latest, present) + LEAP_S)
+    return np.asarray(doubtful & believed)
 
 
 def _main_part(times: Seconds) -> tuple[int, int]:

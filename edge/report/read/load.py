@@ -19,10 +19,9 @@ from edge.database.events.grouping import DEFAULT_RULES, Rules, copied_together
 from edge.database.taxon_index import Model, TaxonIndex
 from edge.report.errors import ReportError
 from edge.report.output import Progress
-from edge.report.read.believable_times import outside_period
+from edge.report.read.believable_times import not_in_future, outside_period
 from edge.report.read.columns import joined
 from edge.report.read.deployment import Deployment, utc_seconds
-from edge.report.read.device_clock import not_in_future
 from edge.report.read.effective_labels import EffectiveLabels, read_observations
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import NO_TIME, to_local

@@ -20,7 +20,7 @@ from edge.database.corrections.capture_times import judge_future, set_capture_ti
 from edge.database.corrections.retime import parse_shift, seconds_in_words
 from edge.database.schema import open_database
 from edge.image.exif import Exif
-from edge.report.read import device_clock
+from edge.report.read import believable_times
 from tests.support.made_images import noisy_jpeg
 from tests.support.signal_handlers import keep_signals
 
@@ -261,7 +261,7 @@ class Clock:
 
     def show(self, moment: str, synchronised: bool | None) -> None:
         at = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-        for module in (capture_times, device_clock):
+        for module in (capture_times, believable_times):
             self._patch.setattr(module, "now", lambda: at)
             self._patch.setattr(module, "clock_synchronised", lambda: synchronised)
 
