@@ -23,6 +23,8 @@ from edge.database.configuration import configuration_of, save_configuration
 from edge.database.corrections.audit import Change, write_changes
 from edge.database.corrections.capture_times import follow_zones, judge_future
 from edge.database.corrections.clock_order import ClockOrder
+from edge.database.corrections.image_digests import SET as SET_IMAGE_DIGEST
+from edge.database.corrections.image_digests import ImageDigests
 from edge.database.corrections.rewritten_files import BY, note_rewritten, row_of_same_image
 from edge.database.corrections.rewritten_files import FIELD as DIGEST
 from edge.database.corrections.sites import Followed, Sites, without_known_folders
@@ -32,8 +34,6 @@ from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper, update_events
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
-from edge.database.image_digests import SET as SET_IMAGE_DIGEST
-from edge.database.image_digests import ImageDigests
 from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
 from edge.database.recovery import open_or_repair
 from edge.database.transaction import writing

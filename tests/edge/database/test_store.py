@@ -255,8 +255,8 @@ def test_rows_of_an_earlier_version_get_their_image_digest_from_files_as_they_we
     (captures / "changed.jpg").write_bytes(noisy_jpeg(9))
     (captures / "gone.jpg").unlink()
     shutil.move(captures / "away", tmp_path / "elsewhere")
-    caplog.set_level(logging.INFO, "edge.database.image_digests")
-    logging.getLogger("edge.database.image_digests").setLevel(logging.INFO)
+    caplog.set_level(logging.INFO, "edge.database.corrections.image_digests")
+    logging.getLogger("edge.database.corrections.image_digests").setLevel(logging.INFO)
     run("--time-zone", "UTC")
     found = dict(
         rows(tmp_path, "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), image_digest FROM media")
