@@ -114,7 +114,7 @@ def test_mutated_frames(frames: list[bytes], report: Callable[[Tally], None]) ->
         slowest_s = max(slowest_s, time.process_time() - began)
         if decoded is None:
             if way in (_flip, _zeros) and _passes_decoder(mutant):
-                seen[f"{way.__name__} refused by its thumbnail"] += 1
+                seen[f"{way.__name__} refused by signs of damage"] += 1
             continue
         seen[f"{way.__name__} accepted"] += 1
         assert _END in mutant
@@ -128,7 +128,7 @@ def test_mutated_frames(frames: list[bytes], report: Callable[[Tally], None]) ->
     words = [
         f"{name}: {seen[f'{key} accepted']} of {seen[f'{key} accepted'] + seen[f'{key} refused']} accepted, "
         f"{seen[f'{key} accepted and changed']} of them visibly changed, "
-        f"{seen[f'{key} refused by its thumbnail']} refused by the thumbnail alone"
+        f"{seen[f'{key} refused by signs of damage']} refused by signs of damage alone"
         for name, key in (("bit flips", "_flip"), ("zeroed blocks", "_zeros"))
     ]
     report(Tally("mutated JPEGs", INPUTS, INPUTS, 0, 0, f"slowest {1000 * slowest_s:.0f} ms; {'; '.join(words)}"))
