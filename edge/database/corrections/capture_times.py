@@ -89,8 +89,8 @@ def read_again_in_zone(
         of_the_zone = {ClockDoubt.ZONE_ASSUMED, ClockDoubt.DST_GAP, ClockDoubt.DST_REPEAT}
         kept = ",".join(word for word in ClockDoubt if word in (doubts - of_the_zone) | set(new_doubts)) or None
         updates.append((moment, zone, kept, media))
-        changes.append(Change(media, "captured_at", at, moment))
-        changes.append(Change(media, "time_zone", before, zone))
+        same = moment == at
+        changes.append(Change(media, "time_zone", before, zone) if same else Change(media, "captured_at", at, moment))
     connection.executemany(_NEW_ZONE, updates)
     write_changes(connection, changes, SOFTWARE, f"the camera's time, read in {zone}")
     return ReadAgain(tuple(update[3] for update in updates), left)

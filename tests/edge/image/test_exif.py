@@ -2,6 +2,7 @@
 
 import random
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,55 @@ def test_real_frames_read_as_by_pillow(field_frames: list[Path]) -> None:
     for path in field_frames:
         data = path.read_bytes()
         assert read_jpeg_exif(data) == read_exif(data), path.name
+
+
+Tags = Mapping[int, object]
+
+
+def jpeg_with(outer: Tags, inner: Tags | None = None, gps: Tags | None = None, xmp: str = "") -> bytes:
+    exif = Image.Exif()
+    for tag, value in outer.items():
+        exif[tag] = value
+    exif.get_ifd(0x8769).update(inner or {})
+    exif.get_ifd(0x8825).update(gps or {})
+    data = encoded(scenery(), exif=exif)
+    if not xmp:
+        return data
+    content = b"http://ns.adobe.com/xap/1.0/\0" + xmp.encode()
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + data[2:]
+
+
+EDIT, TAKEN = "2024:11:12 10:00:00", "2017:05:16 17:48:24"
+
+
+@pytest.mark.parametrize(
+    ("data", "tag", "edited"),
+    [
+        (jpeg_with({0x0132: EDIT}, {0x9003: TAKEN}), "date_time_original", False),
+        (jpeg_with({0x0132: EDIT, 0x9003: TAKEN}), "date_time_original", False),  # in the wrong folder
+        (jpeg_with({0x0132: EDIT, 0x0131: "Adobe Photoshop 25.0"}, {0x9004: TAKEN}), "digitized", True),
+        (jpeg_with({0x0132: EDIT, 0x0131: "Ver 1.02", 0x0112: 1}), "changed", False),
+        (jpeg_with({0x0132: EDIT, 0x0131: "GIMP 2.10.34"}), "changed", True),
+        (jpeg_with({0x0132: EDIT, 0x000B: "digiKam-8.1.0"}), "changed", True),
+        (jpeg_with({0x0132: EDIT, 0x0112: 1}, xmp="<x xmp:ModifyDate='2024-11-12'/>"), "changed", True),
+        (jpeg_with({0x0132: EDIT, 0x0112: 1}, xmp="<x dc:creator='Ana'/>"), "changed", False),
+    ],
+)
+def test_the_times_that_a_file_tells(data: bytes, tag: str, edited: bool) -> None:
+    exif = read_jpeg_exif(data)
+    assert exif == read_exif(data)
+    told = {"date_time_original": exif.date_time_original, "digitized": exif.digitized[0], "changed": exif.changed[0]}
+    assert told[tag] == (EDIT if tag == "changed" else TAKEN)
+    assert exif.edited == edited
+
+
+def test_the_time_of_satellites_is_read_where_no_other_is_told() -> None:
+    gps = {29: "2017:05:16", 7: (14.0, 48.0, 24.0)}
+    assert read_jpeg_exif(jpeg_with({}, {}, gps)).gps_time == "2017:05:16 14:48:24"
+    assert read_jpeg_exif(jpeg_with({}, {0x9003: "0000:00:00 00:00:00"}, gps)).gps_time == "2017:05:16 14:48:24"
+    assert read_jpeg_exif(jpeg_with({}, {0x9003: TAKEN}, gps)).gps_time == ""
+    assert read_jpeg_exif(jpeg_with({}, {}, {29: "2017:05:16"})).gps_time == ""
+
+
+def test_text_after_the_end_of_a_text_is_no_part_of_it() -> None:
+    assert read_jpeg_exif(jpeg_with({}, {0x9003: f"{TAKEN}\0rest"})).date_time_original == TAKEN

@@ -1,5 +1,6 @@
 """Each fault is put into a healthy camera, and found; the healthy camera has none."""
 
+import shlex
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.commands.db import main as edge_db
 from edge.commands.report import main
 from edge.report.analysis.camera_health import find_problems
 from edge.report.analysis.study import Study
@@ -101,5 +103,7 @@ def test_disk_that_fills_and_device_that_was_silent(tmp_path: Path) -> None:
                 (iso_utc(START + timedelta(hours=hour)), 80_000_000_000 - hour * 100_000_000),
             )
     assert sorted(topics(database)) == [("disk", True), ("silence", False)]
+    (advice,) = [finding.text for finding in find_problems(Study(load([database.path]))) if finding.topic == "disk"]
+    assert edge_db(shlex.split(advice.split("`")[1])[1:]) == 0
     effort = Study(load([database.path])).efforts[0]
     assert (effort.trap_nights, len(effort.active)) == (DAYS - 2, DAYS)
