@@ -21,11 +21,10 @@ from edge.report.errors import ReportError
 from edge.report.output import Progress
 from edge.report.read.believable_times import not_in_future, outside_period
 from edge.report.read.columns import joined
-from edge.report.read.deployment import Deployment, utc_seconds
+from edge.report.read.deployment import Deployment, tell_apart, utc_seconds
 from edge.report.read.effective_labels import EffectiveLabels, read_observations
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import NO_TIME, to_local
-from edge.report.read.places_apart import tell_apart
 from edge.report.read.read_database import Part, Places, read_database
 from edge.report.read.survey import (
     CLASSIFIED,
