@@ -27,8 +27,8 @@ from edge.database.decisions.model_choice import ModelChoiceError
 from edge.database.imports.import_result import ImportProblem
 from edge.database.imports.table_file import BadValue
 from edge.database.prune import PruneRules, prune
-from edge.database.recovery import find_damage
-from edge.database.salvage import salvage
+from edge.database.repair.recovery import find_damage
+from edge.database.repair.salvage import salvage
 from edge.database.schema import SchemaError, open_database
 from edge.settings import SettingsError
 
@@ -105,8 +105,7 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 def _salvage(arguments: argparse.Namespace) -> int:
     _refuse_to_overwrite(arguments.out)
-    with closing(open_database(arguments.out)) as fresh:
-        report = salvage(arguments.db, fresh)
+    report = salvage(arguments.db, arguments.out)
     print(f"{arguments.out}: {report}")
     return ExitCode.PROBLEM if report.gaps else ExitCode.DONE
 

@@ -21,7 +21,7 @@ class SchemaError(RuntimeError):
     """The database is not one that this software can use."""
 
 
-def open_database(path: Path | str, read_only: bool = False) -> sqlite3.Connection:
+def open_database(path: Path | str, read_only: bool = False, keep_copy: bool = True) -> sqlite3.Connection:
     """Open, and unless `read_only` create or migrate, a detections database.
 
     Readers never block the writer and are never blocked (write-ahead log); a commit is on the disk when it returns
@@ -37,7 +37,7 @@ def open_database(path: Path | str, read_only: bool = False) -> sqlite3.Connecti
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
-            migrate(connection, Path(path))
+            migrate(connection, Path(path), keep_copy)
     except BaseException:
         connection.close()
         raise
@@ -55,13 +55,20 @@ def version_of(connection: sqlite3.Connection, path: Path | str) -> int:
     return int(version)
 
 
-def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True) -> None:
-    """Bring the database to the newest version, one transaction for each step.
+def create_database(path: Path, version: int) -> sqlite3.Connection:
+    """Create a database of an older or the newest version."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate(connection, path, newest=version)
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True, newest: int = NEWEST) -> None:
+    """Bring the database to the version `newest`, one transaction for each step.
 
     An older software refuses the newer schema, so a copy of the file as it was stays beside it (`NAME.before-VERSION`).
     """
     version = version_of(connection, path)
-    if version == NEWEST:
+    if version >= newest:
         return
     from sqlite_utils import Database  # a fifth of a second that a database which is up to date does not need
 
@@ -73,7 +80,7 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True) 
     # A table is replaced by a wider one: the rows that refer to it must not be deleted with the narrow one.
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
-        for step in range(version, NEWEST):
+        for step in range(version, newest):
             with writing(connection), database.atomic():
                 if version_of(connection, path) > step:
                     continue  # another process did it meanwhile

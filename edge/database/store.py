@@ -35,7 +35,7 @@ from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper, update_events
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
 from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
-from edge.database.recovery import open_or_repair
+from edge.database.repair.recovery import open_or_repair
 from edge.database.transaction import writing
 from edge.host.status import HostStatus
 from edge.image.box import Box

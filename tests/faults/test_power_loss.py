@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge.commands.classify import main
-from edge.database.recovery import find_damage
+from edge.database.repair.recovery import find_damage
 from edge.database.schema import open_database
 from tests.support.daemon_process import DaemonProcess, Tally, digest
 from tests.support.power_loss import Wreck, read_trace, strace, wrecks

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from edge.commands.classify import main
-from edge.database.recovery import find_damage
+from edge.database.repair.recovery import find_damage
 from edge.database.schema import open_database
 from edge.image.decode import digest
 from tests.support.made_images import encoded, noisy_jpeg

@@ -5,7 +5,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from edge.database.salvage import salvage
+from edge.database.repair.salvage import salvage
 from edge.database.schema import SchemaError, open_database
 from edge.timestamps import now
 
@@ -74,11 +74,7 @@ def _repair(path: Path) -> Path:
     young, ready = _beside(path, ".salvaging"), _beside(path, ".salvaged")
     for companion in COMPANIONS:
         Path(f"{young}{companion}").unlink(missing_ok=True)
-    with_rows = open_database(young)
-    try:
-        report = salvage(path, with_rows)
-    finally:
-        with_rows.close()
+    report = salvage(path, young)
     log.error("database: %s", report)
     _sync(young)
     os.replace(young, ready)

@@ -9,7 +9,9 @@ from shutil import copyfile, rmtree
 from typing import Any
 
 from edge.database.events.table import rebuild_events
-from edge.database.schema import open_database
+from edge.database.repair.lost_schema import restore_schema
+from edge.database.schema import NEWEST, create_database, open_database
+from edge.database.transaction import writing
 
 Row = tuple[Any, ...]
 
@@ -17,14 +19,16 @@ Row = tuple[Any, ...]
 _TABLES = {
     "deployment": "rowid", "model": "id", "configuration": "id", "run": "id", "media": "id", "observation": "id",
     "file": "path", "heartbeat": "at", "pruned": "rowid", "retime": "rowid", "pin": "id", "correction": "id",
+    "embedding": "id",
 }  # fmt: skip
-_SINCE_VERSION_2 = ("configuration", "pin", "correction")
+_NEEDED = ("model", "run", "media", "observation")
+"""Tables that have rows in every database with frames."""
 # A column whose text is long lies on pages of its own; the row is worth having without it.
 _BULKY = {"model": ("card", "{}"), "run": ("settings", "{}")}
 _CHUNK = 500
 _LONGEST_GAP = 5_000_000
-_INTERIOR = 5  # a b-tree page whose cells lead to other pages
-# A frame is logged with its observation or not at all, and nothing refers to what was lost.
+# A frame is logged with its observation or not at all. What rows refer to and cannot be read gets an empty row, so that
+# it stays known which decisions are of the same model, and which frames of the same camera.
 _UNDO_HALVES = """
 DELETE FROM media WHERE status = 'classified' AND (length(digest) <> 40 OR digest IS NULL);
 DELETE FROM observation WHERE media NOT IN (SELECT id FROM media);
@@ -32,18 +36,31 @@ DELETE FROM media WHERE status = 'classified' AND id NOT IN (SELECT media FROM o
 DELETE FROM observation WHERE media NOT IN (SELECT id FROM media);
 DELETE FROM candidate WHERE observation NOT IN (SELECT id FROM observation);
 DELETE FROM file WHERE media NOT IN (SELECT id FROM media);
-UPDATE observation SET configuration = 1 WHERE configuration IS NULL AND method = 'machine' AND run NOT NULL;
-UPDATE run SET model = (SELECT min(id) FROM model) WHERE model NOT IN (SELECT id FROM model);
-UPDATE observation SET model = NULL WHERE model NOT IN (SELECT id FROM model);
+INSERT INTO model (id, sha256, name, version, card) SELECT model, 'lost ' || model, 'lost', '', '{}'
+    FROM (SELECT model FROM observation UNION SELECT model FROM run)
+    WHERE model NOTNULL AND model NOT IN (SELECT id FROM model);
 UPDATE observation SET run = NULL WHERE run NOT IN (SELECT id FROM run);
-UPDATE observation SET configuration = 1 WHERE configuration NOT IN (SELECT id FROM configuration);
-UPDATE run SET configuration = 1 WHERE configuration IS NULL OR configuration NOT IN (SELECT id FROM configuration);
-DELETE FROM pin WHERE model NOT IN (SELECT id FROM model) OR configuration NOT IN (SELECT id FROM configuration);
+INSERT INTO deployment (id) SELECT DISTINCT deployment FROM media
+    WHERE deployment NOTNULL AND deployment NOT IN (SELECT id FROM deployment);
+"""
+_UNDO_HALVES_2 = """
+INSERT INTO configuration (id, digest, document) SELECT configuration, 'lost ' || configuration, '{}'
+    FROM (SELECT configuration FROM observation UNION SELECT configuration FROM run UNION SELECT configuration FROM pin)
+    WHERE configuration NOTNULL AND configuration NOT IN (SELECT id FROM configuration);
+INSERT INTO model (id, sha256, name, version, card) SELECT DISTINCT model, 'lost ' || model, 'lost', '', '{}'
+    FROM pin WHERE model NOT IN (SELECT id FROM model);
 INSERT INTO pin (model, configuration, at, "by") SELECT model, configuration, started_at, 'edge-classify' FROM run
-    WHERE NOT EXISTS (SELECT 1 FROM pin) ORDER BY id DESC LIMIT 1;
+    WHERE configuration NOTNULL AND NOT EXISTS (SELECT 1 FROM pin) ORDER BY id LIMIT 1;
+DELETE FROM observation WHERE withdraws NOT IN (SELECT id FROM observation);
+DELETE FROM observation WHERE withdraws NOT IN (SELECT id FROM observation);
+UPDATE observation SET revises = NULL WHERE revises NOT IN (SELECT id FROM observation);
+DELETE FROM candidate WHERE observation NOT IN (SELECT id FROM observation);
+DELETE FROM embedding WHERE observation NOT IN (SELECT id FROM observation);
+DELETE FROM stale WHERE media NOT IN (SELECT id FROM media) OR model NOT IN (SELECT id FROM model)
+    OR configuration NOT IN (SELECT id FROM configuration);
 DELETE FROM correction WHERE media NOT IN (SELECT id FROM media);
 UPDATE correction SET undoes = NULL WHERE undoes NOT IN (SELECT id FROM correction);
-UPDATE media SET deployment = NULL WHERE deployment NOT IN (SELECT id FROM deployment);
+UPDATE retime SET undoes = NULL WHERE undoes NOT IN (SELECT id FROM retime);
 """
 
 
@@ -63,32 +80,44 @@ class Salvaged:
         )
 
 
-def salvage(damaged: Path, into: sqlite3.Connection) -> Salvaged:
-    """Copy every readable row of the database at `damaged` (which is only read) into an empty one of ours."""
+def salvage(damaged: Path, out: Path) -> Salvaged:
+    """Copy every readable row of the database at `damaged` (which is only read) into the new database `out`.
+
+    Rows of an older version are copied as they are, and then migrated.
+    """
     gaps = 0
     with _readable(damaged) as path, closing(_read_only(path)) as source:
         source.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        into.execute("PRAGMA foreign_keys = OFF")
-        try:
-            into.execute("BEGIN IMMEDIATE")
-            (version,) = source.execute("PRAGMA user_version").fetchone()
-            for table, key in _TABLES.items():
-                if version == 1 and table in _SINCE_VERSION_2:
-                    continue
-                gaps += _copy(source, into, table, key)
-            gaps += _copy_candidates(source, into)
-            for statement in filter(None, map(str.strip, _UNDO_HALVES.split(";"))):
-                into.execute(statement)
-            into.commit()
-        except BaseException:
-            into.rollback()
-            raise
-        finally:
-            into.execute("PRAGMA foreign_keys = ON")
-    rebuild_events(into)
-    frames = into.execute("SELECT count(*) FROM media WHERE status = 'classified'").fetchone()[0]
-    people = into.execute("SELECT count(*) FROM observation WHERE method = 'human'").fetchone()[0]
+        version = _version(source)
+        with closing(create_database(out, version)) as into:
+            into.execute("PRAGMA foreign_keys = OFF")
+            with writing(into):
+                if version > 1:
+                    into.execute("DELETE FROM configuration")  # the damaged database has its own
+                for table, key in _TABLES.items():
+                    gaps += _copy(source, into, table, key)
+                gaps += _copy_by_owner(source, into, "candidate", "observation", "SELECT id FROM observation")
+                if version > 1:
+                    gaps += _copy_by_owner(source, into, "stale", "media", "SELECT DISTINCT media FROM observation")
+                for statement in (_UNDO_HALVES + (_UNDO_HALVES_2 if version > 1 else "")).split(";"):
+                    into.execute(statement)
+    with closing(open_database(out, keep_copy=False)) as into:
+        rebuild_events(into)
+        frames = into.execute("SELECT count(*) FROM media WHERE status = 'classified'").fetchone()[0]
+        people = into.execute("SELECT count(*) FROM observation WHERE method = 'human'").fetchone()[0]
     return Salvaged(frames, people, gaps)
+
+
+def _version(source: sqlite3.Connection) -> int:
+    """Version of the schema, by the columns: the number in the header may be what is damaged."""
+    for table, column in (("observation", "act"), ("media", "image_digest")):
+        try:
+            columns = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
+        except sqlite3.DatabaseError:
+            continue
+        if columns:
+            return 2 if column in columns else 1
+    return NEWEST
 
 
 @contextmanager
@@ -107,35 +136,12 @@ def _readable(damaged: Path) -> Iterator[Path]:
             for end in ("", "-wal"):
                 if (part := Path(f"{damaged}{end}")).exists():
                     copyfile(part, f"{copy}{end}")
-            _graft_schema(copy, folder / "empty.db")
+            restore_schema(copy)
             yield copy
         finally:
             rmtree(folder, ignore_errors=True)
     else:
         yield damaged
-
-
-def _graft_schema(path: Path, empty: Path) -> None:
-    """Overwrite the pages that describe the tables with those of an empty database.
-
-    Every database of ours is made by the same statements in the same order, so its tables begin on the same pages.
-    The format: https://www.sqlite.org/fileformat2.html, sections 1.3 (header) and 1.6 (b-tree pages).
-    """
-    with closing(open_database(empty)) as fresh:
-        fresh.execute("PRAGMA journal_mode = DELETE")
-    pages = bytearray(empty.read_bytes())
-    size = int.from_bytes(pages[16:18], "big")
-    schema = {1}
-    if pages[100] == _INTERIOR:
-        cells = range(112, 112 + 2 * int.from_bytes(pages[103:105], "big"), 2)
-        children = [int.from_bytes(pages[at : at + 2], "big") for at in cells]
-        schema |= {int.from_bytes(pages[at : at + 4], "big") for at in (*children, 108)}
-    with path.open("r+b") as file:
-        count = max(path.stat().st_size // size, len(pages) // size)
-        pages[28:40] = count.to_bytes(4, "big") + bytes(8)  # the size in pages, no free ones
-        for number in sorted(schema):
-            file.seek((number - 1) * size)
-            file.write(pages[(number - 1) * size : number * size])
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
@@ -146,7 +152,7 @@ def _copy(source: sqlite3.Connection, into: sqlite3.Connection, table: str, key:
     """Copy one table; gives the number of stretches that could not be read."""
     columns = _shared_columns(source, into, table)
     if not columns:
-        return int(table not in _SINCE_VERSION_2)
+        return int(table in _NEEDED)
     names = ", ".join(f'"{column}"' for column in columns)
     insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"
     gaps = 0
@@ -176,15 +182,17 @@ def _shared_columns(source: sqlite3.Connection, into: sqlite3.Connection, table:
     return [column for column in wanted if column in there]
 
 
-def _copy_candidates(source: sqlite3.Connection, into: sqlite3.Connection) -> int:
+def _copy_by_owner(source: sqlite3.Connection, into: sqlite3.Connection, table: str, owner: str, owners: str) -> int:
+    """Copy a table whose key begins with the row that owns its rows; gives the number of owners that were in vain."""
+    names = _shared_columns(source, into, table)
+    if not names:
+        return 0
+    columns, marks = ", ".join(names), ", ".join("?" * len(names))
     gaps = 0
-    for (observation,) in into.execute("SELECT id FROM observation").fetchall():
+    for (id_,) in into.execute(owners).fetchall():
         try:
-            rows = source.execute(
-                "SELECT observation, place, taxon, rank, probability FROM candidate WHERE observation = ?",
-                (observation,),
-            ).fetchall()
-            into.executemany("INSERT OR IGNORE INTO candidate VALUES (?, ?, ?, ?, ?)", rows)
+            rows = source.execute(f"SELECT {columns} FROM {table} WHERE {owner} = ?", (id_,)).fetchall()
+            into.executemany(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", rows)
         except (sqlite3.DatabaseError, UnicodeEncodeError):
             gaps += 1
     return gaps
