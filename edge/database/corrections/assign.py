@@ -22,6 +22,7 @@ from edge.database.corrections.sites import (
 )
 from edge.database.events.schedule import LONGEST_STRETCH
 from edge.database.events.table import move_events
+from edge.database.transaction import writing
 from edge.settings import nearest
 from edge.timestamps import iso_utc, now, zone_named
 
@@ -124,8 +125,7 @@ def assign(
     """Assign frames to a deployment in one transaction; `new` makes it. Raises `AssignError`."""
     if by.strip() in ("", AUTOMATIC):
         raise AssignError(f"--by is {by!r}: expected the name of a person")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with writing(connection):
         known = [name for (name,) in connection.execute("SELECT id FROM deployment")]
         if deployment not in known:
             if not new or not deployment.strip() or not deployment.isprintable():
@@ -140,17 +140,12 @@ def assign(
         if not values:
             raise AssignError(f"these frames were all assigned to {deployment} already")
         done = _write(connection, values, {}, by, note)
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
     return done
 
 
 def undo_assignment(connection: sqlite3.Connection, number: int, by: str, note: str | None) -> Assigned:
     """Undo what `assign` wrote, or an undo, by its number. Raises `AssignError`."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with writing(connection):
         batch = connection.execute(_BATCH, (number,)).fetchall()
         if not batch or batch[0][2] == AUTOMATIC:
             raise AssignError(
@@ -167,10 +162,6 @@ def undo_assignment(connection: sqlite3.Connection, number: int, by: str, note: 
             for media, undone_row in undoes.items()
         }
         done = _write(connection, at_last, undoes, by, note)
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
     return done
 
 

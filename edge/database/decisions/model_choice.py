@@ -5,6 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from edge.database.events.table import rebuild_events
+from edge.database.transaction import writing
 from edge.timestamps import iso_utc, now
 
 _PINNED = "SELECT model, configuration FROM pin ORDER BY id DESC LIMIT 1"
@@ -80,8 +81,7 @@ def use_model(connection: sqlite3.Connection, name: str, configuration: int | No
 
     `name` is `name@version`, a name, or the beginning of the SHA-256. Raises `ModelChoiceError`.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with writing(connection):
         models = known_models(connection)
         model = _matching(models, name)
         used = [number for (number, _) in connection.execute(_USED, (model,))]
@@ -94,10 +94,6 @@ def use_model(connection: sqlite3.Connection, name: str, configuration: int | No
         connection.execute(_PIN, (model, chosen, iso_utc(now()), by))
         events = rebuild_events(connection)
         (frames,) = connection.execute(_ANSWERED, (model, chosen)).fetchone()
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
     document = _document(connection, chosen)
     words = f"{_shortest(models, model)}, configuration {chosen} ({document})"
     return Pinned(words, frames, tuple(number for number in used if number != chosen), events)
