@@ -139,8 +139,7 @@ def assign(
         values = {id_: deployment for id_ in ids if id_ not in settled}
         if not values:
             raise AssignError(f"these frames were all assigned to {deployment} already")
-        done = _write(connection, values, {}, by, note)
-    return done
+        return _write(connection, values, {}, by, note)
 
 
 def undo_assignment(connection: sqlite3.Connection, number: int, by: str, note: str | None) -> Assigned:
@@ -161,8 +160,7 @@ def undo_assignment(connection: sqlite3.Connection, number: int, by: str, note: 
             media: _value_after([*rows[media], Assignment(-1, undone_row, None, None, by)])
             for media, undone_row in undoes.items()
         }
-        done = _write(connection, at_last, undoes, by, note)
-    return done
+        return _write(connection, at_last, undoes, by, note)
 
 
 def _write(
