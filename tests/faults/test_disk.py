@@ -171,7 +171,7 @@ def test_a_database_removed_or_replaced_by_a_backup_while_in_use(
     "damage",
     [
         pytest.param("header", marks=pytest.mark.faults_long),
-        pytest.param("half", marks=pytest.mark.faults_long),
+        pytest.param("cut off", marks=pytest.mark.faults_long),
         "pages",
     ],
 )
@@ -197,8 +197,8 @@ def test_a_damaged_database_is_set_aside_and_salvaged(
     pages = range(4096 * 8, len(content), 4096 * 17)
     if damage == "header":
         content[:100] = bytes(100)
-    elif damage == "half":
-        content = content[: len(content) // 2]
+    elif damage == "cut off":
+        content = content[: len(content) * 3 // 4]  # the first half of so small a file holds hardly any row
     else:
         for start in pages:
             content[start : start + 4096] = random.Random(start).randbytes(4096)
@@ -217,6 +217,6 @@ def test_a_damaged_database_is_set_aside_and_salvaged(
     lost, twice = len(whole - set(machine)), len(machine) - len(set(machine))
     saved = re.search(r"(\d+) frames and \d+ observations by people were saved", daemon.log)
     assert saved is not None
-    assert int(saved[1]) > {"header": 149, "half": 10, "pages": 50}[damage]
+    assert int(saved[1]) > {"header": 149, "cut off": 10, "pages": 50}[damage]
     note = f"{saved[1]} of {len(whole)} frames and {people} of 12 observations by people saved, the rest seen again"
     report(Tally(f"database damaged ({damage})", 1, int(not lost + twice), lost, twice, note))
