@@ -3,11 +3,14 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+from edge.capture.capture_time import capture_time, read_time
 from edge.image.box import Box
 from edge.image.decode import decode
+from edge.image.exif import Exif
 from edge.inference.attention_crop import decode_side_px
 from edge.inference.frame_classification import classify_frames, network_input
 from edge.inference.model import Model
@@ -83,7 +86,7 @@ def predict_frames(
         prepared = [network_input(model, decoded)]
         (whole,) = classify_frames(model, prepared, with_crop=False)
         (combined,) = classify_frames(model, prepared)
-        at = _camera_time(decoded.exif.date_time_original)
+        at = _camera_clock(decoded.exif)
         predictions.append(
             FramePrediction(
                 frame,
@@ -138,12 +141,10 @@ def _holds_centre(crop: Box, box: Box) -> bool:
     return crop.x <= x <= crop.x + crop.width and crop.y <= y <= crop.y + crop.height
 
 
-def _camera_time(text: str) -> datetime | None:
-    """EXIF's time by the camera's own clock, as the times of a manifest are."""
-    try:
-        return datetime.strptime(text, "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007
-    except ValueError:
-        return None
+def _camera_clock(exif: Exif) -> datetime | None:
+    """What the camera's clock showed, without a zone, by the device's reader; `None` when it showed no time."""
+    read = read_time(capture_time(exif, 0, ZoneInfo("UTC"), datetime.now(UTC)).raw)
+    return read.local if read else None
 
 
 def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
