@@ -5,7 +5,7 @@ import stat as stat_module
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from errno import EISDIR
+from errno import EINVAL, EISDIR, ELOOP
 from itertools import islice
 
 from edge.image.decode import IMAGE_SUFFIXES
@@ -22,6 +22,8 @@ _PASSED_OVER_FOLDERS = frozenset(
     }
 )
 """Folders of systems and network drives, which hold what was deleted, thumbnails and snapshots."""
+_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+"""To enter a folder takes no right to list it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +72,44 @@ def file_state(path: str) -> FileState | None:
 
 def read_bytes(path: str, limit: int) -> bytes:
     """Read at most `limit` bytes of a regular file. Raises `OSError`; never waits for the other end of a pipe."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        status = os.fstat(handle)
-        if not stat_module.S_ISREG(status.st_mode):
-            raise OSError(f"{path} is no regular file any more")
+    with os.fdopen(open_regular(path), "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
         parts: list[bytes] = []
         # One byte more shows whether the file has grown; a buffer of `limit` bytes would be allocated for each file.
-        while limit > 0 and (part := file.read(min(limit, status.st_size + 1))):
+        while limit > 0 and (part := file.read(min(limit, size + 1))):
             parts.append(part)
             limit -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def open_regular(path: str, folder: int | None = None) -> int:
+    """A handle for reading a regular file, in the folder of that handle if there is one. Raises `OSError`.
+
+    No link is followed, nothing is waited for, and no device is opened: to open some is to set them off.
+    """
+    kind = stat_module.S_IFMT(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode)
+    if kind in (stat_module.S_IFREG, stat_module.S_IFLNK):  # that it is a link is what `open` says
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=folder)
+        if stat_module.S_ISREG(os.fstat(handle).st_mode):
+            return handle
+        os.close(handle)
+    raise OSError(EINVAL, "it is no regular file any more", path)
+
+
+def open_folder(path: str) -> int:
+    """A handle of a folder to which no link leads, at no place of its path. Raises `OSError` (ELOOP for a link)."""
+    handle = os.open("/", _FOLDER)
+    for part in path.split("/"):
+        if part in ("", os.curdir):
+            continue
+        outer = handle
+        try:
+            if part == os.pardir or stat_module.S_ISLNK(os.stat(part, dir_fd=outer, follow_symlinks=False).st_mode):
+                raise OSError(ELOOP, "a link leads to it now", path)
+            handle = os.open(part, _FOLDER, dir_fd=outer)
+        finally:
+            os.close(outer)
+    return handle
 
 
 def files_below(

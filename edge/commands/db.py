@@ -26,7 +26,7 @@ from edge.database.corrections.retime import (
 from edge.database.decisions.model_choice import ModelChoiceError
 from edge.database.imports.import_result import ImportProblem
 from edge.database.imports.table_file import BadValue
-from edge.database.prune import PruneRules, prune
+from edge.database.prune import MOST, PruneRules, prune
 from edge.database.repair.recovery import find_damage
 from edge.database.repair.salvage import salvage
 from edge.database.schema import SchemaError, open_database
@@ -178,7 +178,7 @@ def _add_prune_arguments(parser: argparse.ArgumentParser) -> None:
     rules = PruneRules()
     parser.add_argument("--yes", action="store_true", help="delete; without it the list is shown and nothing deleted")
     parser.add_argument("--free-bytes", type=_whole, metavar="N", help="stop when the disk has this much room")
-    parser.add_argument("--older-than-days", type=_days, metavar="N", help="only frames received longer ago")
+    parser.add_argument("--older-than-days", type=_days, metavar="N", help="only frames taken and received longer ago")
     parser.add_argument(
         "--keep-best", type=_whole, metavar="N", help=f"keep the best N of each taxon (default {rules.keep_best})"
     )
@@ -195,7 +195,7 @@ def _add_prune_arguments(parser: argparse.ArgumentParser) -> None:
 def _whole(text: str) -> int:
     """A number of bytes or frames."""
     number = int(text)
-    if number < 0:
+    if not 0 <= number < MOST:
         raise ValueError
     return number
 

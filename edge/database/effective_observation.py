@@ -50,6 +50,17 @@ def decision_of(media: str) -> str:
     return _MACHINE.format(media=media).replace("SELECT p.id", "SELECT p.model, p.configuration, p.revision", 1)
 
 
+def shows_people(media: str) -> str:
+    """SQL for whether a frame shows a person or a vehicle: by those who reviewed it, else by any model or bounding box.
+
+    One model that saw a person is enough, whichever counts: what is shown by mistake cannot be taken back.
+    """
+    act = _ACT.format(media=media)
+    return f"""EXISTS (
+        SELECT 1 FROM observation s WHERE s.media = {media} AND s.kind IN ('human', 'vehicle')
+        AND iif({act} IS NULL, s.method = 'machine', s.method = 'human' AND s.withdraws IS NULL AND s.act = {act}))"""
+
+
 _OF_DECISION = "b.kind = iif(o.kind IN ('human', 'vehicle'), o.kind, 'animal')"
 _OWN_BOXES = f"""(
     SELECT count(*) FROM observation b

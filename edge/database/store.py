@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from edge.database.decisions.model_choice import describe_difference
 from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper, update_events
+from edge.database.frame_files import FrameAway, FrameContent, FrameFiles, real_roots
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
 from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
 from edge.database.repair.recovery import open_or_repair
@@ -92,7 +93,7 @@ HEARTBEAT = """
 INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronised) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (at) DO NOTHING
 """
-NEWEST_FRAMES = "SELECT path FROM media WHERE status = 'classified' ORDER BY id DESC LIMIT ?"
+NEWEST_FRAMES = "SELECT id FROM media WHERE status = 'classified' ORDER BY id DESC LIMIT ?"
 PENDING = "SELECT id, path FROM media WHERE status = 'pending'"
 
 
@@ -107,6 +108,7 @@ class Store:
         self._path = path.resolve()  # a link leads to the files that lie beside the database
         self.settings = settings
         """As given, but for sources that lie in a known deployment's folder."""
+        self._roots = real_roots(settings.sources)
         self._models = models
         self._run: int | None = None
         self._disk = DiskGuard(self._path, settings.min_free_bytes)
@@ -141,7 +143,12 @@ class Store:
             (model,) = self._connection.execute("SELECT id FROM model WHERE sha256 = ?", (sha256,)).fetchone()
             configuration = save_configuration(self._connection, configuration_of(self.settings, models))
             run = self._write(
-                NEW_RUN, iso_utc(now()), __version__, model, configuration, _settings_json(self.settings, models)
+                NEW_RUN,
+                iso_utc(now()),
+                __version__,
+                model,
+                configuration,
+                _settings_json(self.settings, models, self._roots),
             )
             self._pinned = self._connection.execute("SELECT 1 FROM pin").fetchone() is not None
             if self._run is not None:
@@ -211,10 +218,12 @@ class Store:
         cursor = self._connection.execute(DETECTION, (path_value(file.path),))
         return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
 
-    def newest_frames(self, count: int) -> list[str]:
-        """Paths of the frames that were classified last."""
-        rows = self._connection.execute(NEWEST_FRAMES, (count,)).fetchall()
-        return [os.fsdecode(path) for (path,) in rows]
+    def newest_frames(self, count: int) -> Iterator[FrameContent]:
+        """Those of the frames that were classified last whose files are still there."""
+        files = FrameFiles(self._connection)
+        for (media,) in self._connection.execute(NEWEST_FRAMES, (count,)).fetchall():
+            with suppress(FrameAway):
+                yield files.read(media, people=True)
 
     def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> list[FrameResult]:
         """Log a group of frames in one transaction, on the disk when this returns. Raises `DatabaseWaits`.
@@ -489,8 +498,8 @@ class Store:
         self._open()
 
 
-def _settings_json(settings: Settings, models: Models) -> str:
-    document = msgspec.to_builtins(settings, enc_hook=str)
+def _settings_json(settings: Settings, models: Models, roots: dict[str, str]) -> str:
+    document = msgspec.to_builtins(settings, enc_hook=str) | {"roots": roots}
     if models.detector is not None:
         document["detector_sha256"] = models.detector.model.sha256
     return json.dumps(document, sort_keys=True)

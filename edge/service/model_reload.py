@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from edge.capture.files import file_state, read_bytes
-from edge.image.decode import MAX_BYTES, BadFrame, DecodedFrame, decode
+from edge.capture.files import file_state
+from edge.database.frame_files import FrameContent
+from edge.image.decode import BadFrame, DecodedFrame, decode
 from edge.image.exif import Exif
 from edge.inference.decision import Decider
 from edge.inference.detector import Detector
@@ -50,19 +52,16 @@ def choose_models(settings: Settings) -> Models:
     return models
 
 
-def check_models(models: Models, frames: Sequence[str]) -> None:
-    """Classify frames (paths) that were classified before, and two made images. Raises `ModelError`.
+def check_models(models: Models, frames: Iterable[FrameContent]) -> None:
+    """Classify frames that were classified before, and two made images. Raises `ModelError`.
 
     A sound classifier gives each of them probabilities, and not the same ones to all; a sound detector gives scores.
     """
     model = models.classifier
     images = [_made_image(seed) for seed in range(2)]
-    for path in frames:
-        try:
-            data = read_bytes(path, MAX_BYTES)
-            images.append(decode(data, models.decode_side_px, path))
-        except (OSError, BadFrame):
-            continue  # moved away since
+    for frame in frames:
+        with suppress(BadFrame):
+            images.append(decode(frame.data, models.decode_side_px, frame.path))
     logs = []
     for image in images:
         try:

@@ -1,14 +1,15 @@
 """Databases of a few frames, each written down in the test that needs it."""
 
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge.database.schema import open_database
+from edge.image.decode import digest
 from edge.inference.taxonomy import Taxon
 from edge.timestamps import iso_utc
 from tests.support.made_survey import CARD
@@ -68,18 +69,24 @@ class ByHand:
     def frame(
         self, seconds: float | None, what: str, confidence: float = 0.9, camera: str | None = None, **columns: Any
     ) -> int:
-        """A classified frame `seconds` after `START`, answered `what` (a common name or a kind); gives its id."""
+        """A classified frame `seconds` after `START`, answered `what` (a common name or a kind); gives its id.
+
+        Where there is a file at `path`, it is the one that was logged.
+        """
         self._frames += 1
         at = None if seconds is None else iso_utc(START + timedelta(seconds=seconds))
-        content = columns.get("content", f"{self.path.name} {self._frames}")
         path = columns.get("path", f"/frames/{camera or 'x'}/IMG_{self._frames:04d}.JPG")
+        content = columns.get("content", f"{self.path.name} {self._frames}").encode()
+        if "content" not in columns and os.path.isfile(path):
+            content = Path(path).read_bytes()
         media = int(
             self.connection.execute(
                 "INSERT INTO media (path, digest, bytes, captured_at, time_zone, clock_doubt, received_at, status, "
-                "deployment, infrared, scene) VALUES (?, ?, 1, ?, ?, ?, ?, 'classified', ?, ?, ?)",
+                "deployment, infrared, scene) VALUES (?, ?, ?, ?, ?, ?, ?, 'classified', ?, ?, ?)",
                 (
                     path,
-                    blake2b(content.encode(), digest_size=20).hexdigest(),
+                    digest(content),
+                    len(content),
                     at,
                     self.zone,
                     columns.get("doubt"),

@@ -10,15 +10,15 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-from edge.capture.files import file_state, read_bytes
-from edge.image.decode import BadFrame, digest, recognise
+from edge.database.frame_files import FrameAway, FrameFiles
+from edge.image.decode import BadFrame, recognise
 from edge.image.image_digest import NO_DIGEST, image_digest
 
 log = logging.getLogger(__name__)
 
 _PORTION = 8  # frames whose digests are written in one transaction
 _WITHOUT = """
-SELECT id, digest, bytes, path FROM media
+SELECT id, digest, path FROM media
 WHERE image_digest IS NULL AND status = 'classified' AND id > ? ORDER BY id LIMIT ?
 """
 _PATHS = "SELECT path FROM file WHERE media = ?"
@@ -44,10 +44,10 @@ class ImageDigests:
         end = time.monotonic() + within_s
         found: list[Found] = []
         rows = self.connection.execute(_WITHOUT, (self._last, _PORTION)).fetchall()
-        for media, content, size, path in rows:
+        for media, content, path in rows:
             self._last = media
             paths = dict.fromkeys([path, *(other for (other,) in self.connection.execute(_PATHS, (media,)))])
-            result = _read([os.fsdecode(one) for one in paths], content, size)
+            result = _image_digest(FrameFiles(self.connection), [os.fsdecode(one) for one in paths], content)
             if result is None:
                 self._away += 1
             else:
@@ -69,16 +69,12 @@ class ImageDigests:
             )
 
 
-def _read(paths: list[str], content: str, size: int) -> str | None:
+def _image_digest(files: FrameFiles, paths: list[str], content: str) -> str | None:
     """The image digest by the first file that still holds the content; `None` while a folder is not there."""
-    for path in paths:
-        state = file_state(path)
-        if state is None or state.bytes != size:
-            continue
-        try:
-            data = read_bytes(path, size)
-            if digest(data) == content:
-                return image_digest(data, recognise(data, path))
-        except (OSError, BadFrame):
-            continue
-    return NO_DIGEST if all(os.path.isdir(os.path.dirname(path)) for path in paths) else None
+    try:
+        data = files.first_with(content, paths).data
+        return image_digest(data, recognise(data))
+    except FrameAway:
+        return NO_DIGEST if all(files.has_folder(path) for path in paths) else None
+    except BadFrame:
+        return NO_DIGEST

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.database.events.grouping import Rules
+from edge.database.frame_files import FrameAway, FrameFiles
 from edge.image.decode import BadFrame, decode
 from edge.report.analysis.events import frame_bursts
 from edge.report.read.connection import connect
@@ -82,14 +83,16 @@ class Gallery:
         return self._shown[frame]
 
     def _make(self, frame: int) -> Thumbnail:
-        path = frame_paths(self._survey, [frame])[frame]
+        name = frame_paths(self._survey, [frame])[frame].name
         try:
-            image = decode(path.read_bytes(), HEIGHT_PX, path.name)
-        except OSError:
-            return Thumbnail("", "the frame is no longer where it was", path.name)
+            with connect(self._survey.paths[self._survey.frames.database[frame]]) as connection:
+                found = FrameFiles(connection).read(int(self._survey.frames.media[frame]))
+            image = decode(found.data, HEIGHT_PX, name)
+        except FrameAway as away:
+            return Thumbnail("", str(away), name)
         except BadFrame as error:
-            return Thumbnail("", f"the frame cannot be read now ({error.reason})", path.name)
-        return Thumbnail(_jpeg_address(image.pixels), "", path.name)
+            return Thumbnail("", f"the frame cannot be read now ({error.reason})", name)
+        return Thumbnail(_jpeg_address(image.pixels), "", name)
 
 
 def frame_paths(survey: Survey, frames: Iterable[int]) -> dict[int, Path]:
