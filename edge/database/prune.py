@@ -1,6 +1,6 @@
 """Deletion of frames that are logged and not needed, to make room on the disk.
 
-What is rare by any measure stays: what a person looked at, the best frames of each taxon, its first and last frame at
+What is rare by any measure stays: what a person reviewed, the best frames of each taxon, its first and last frame at
 each camera, taxa with few frames, undecided frames, and a frame of every taxon that a model thought of. Nothing else in
 this software deletes a capture. What goes leaves its rows and a tombstone (`pruned`).
 """
@@ -49,7 +49,7 @@ CREATE INDEX temp.frequency_taxon ON frequency (taxon);
 """
 _KEPT = """
 CREATE TEMP TABLE kept AS
--- what a person looked at, though they took it back
+-- what a person reviewed, also where it was withdrawn
 SELECT media FROM observation WHERE method = 'human'
 UNION -- no animal by the decision, and one by a bounding box or an import: nobody knows yet
 SELECT d.media FROM temp.decided d JOIN temp.label l ON l.media = d.media

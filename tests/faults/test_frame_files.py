@@ -47,7 +47,7 @@ def frame_path(camera: Camera, media: int) -> Path:
 
 
 def other_content(path: Path) -> None:
-    """A picture of a person of the same size and time."""
+    """An image of a person of the same size and time."""
     status = path.stat()
     path.write_bytes(PERSON[: status.st_size].ljust(status.st_size, b"\0"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -358,7 +358,7 @@ def test_an_import_that_was_corrected_neither_protects_nor_makes_common(camera: 
     assert not set(rare) & camera.may_go(PruneRules(keep_best=0, rare=50, unknown_too=True))
 
 
-def test_what_people_looked_at_stays_whatever_was_taken_back(camera: Camera) -> None:
+def test_reviewed_frames_stay_whatever_was_withdrawn(camera: Camera) -> None:
     database = camera.database
     database.answer(2, "leopard", by="Ana")
     database.answer(2, "blank", by="Ben")
