@@ -13,6 +13,7 @@ from edge.database.events.grouping import Rules
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
 from edge.report.output import Output, Progress
+from edge.report.processes import no_garbage_collection
 from edge.report.read.connection import find_databases
 from edge.report.read.coordinate_obscuring import obscure
 from edge.report.read.filters import Selection, moment
@@ -36,8 +37,9 @@ def _report(chosen: Format, arguments: argparse.Namespace) -> ExitCode:
     if chosen.target != "stdout" and arguments.out is None:
         raise ReportError(f"`edge-report {chosen.name}` needs --out PATH")
     output = Output(arguments.out, _progress(arguments))
-    study = _study(arguments, output)
-    written = chosen.write(study, output, arguments)
+    with no_garbage_collection():
+        study = _study(arguments, output)
+        written = chosen.write(study, output, arguments)
     if output.path is not None and not arguments.quiet:
         output.warn(f"wrote {output.path} ({written.contents})")
     filters = study.selection.describe()

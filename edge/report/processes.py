@@ -1,5 +1,6 @@
 """Worker processes for long reports."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,20 @@ def forking() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield multiprocessing.get_context("fork")
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Leave Python's search for reference cycles out: rows by the million hold none, and looking through them took a
+    quarter of the processor time of a long report.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def ignore_ctrl_c() -> None:

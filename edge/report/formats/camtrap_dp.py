@@ -21,7 +21,7 @@ from edge.report.formats.camtrap_dp_metadata import (
 from edge.report.formats.csv import ColumnFile, csv_lines
 from edge.report.formats.observation_table import CHUNK, DOUBT_TEXTS
 from edge.report.formats.parallel_chunks import in_chunks
-from edge.report.formats.public_paths import PublicPaths, media_type
+from edge.report.formats.public_paths import PublicPaths, media_types
 from edge.report.output import Output, Written, counted, replacing, utf8
 from edge.report.read.columns import column_names
 from edge.report.read.details import Details, HumanLine, picked
@@ -87,10 +87,9 @@ def _write_package(study: Study, folder: Path, output: Output) -> int:
         """Of both tables, for some frames."""
         frame = frames[part]
         seen = details.media(frame)
-        first, last = np.searchsorted(study.survey.records.frame[records], [frame[0], frame[-1] + 1])
-        digests = [seen[at][1] for at in np.searchsorted(frame, study.survey.records.frame[records[first:last]])]
         media = _media_columns(study, paths, frame, seen)
-        observations = _observation_columns(study, details, records[first:last], digests, blank_event)
+        first, last = np.searchsorted(study.survey.records.frame[records], [frame[0], frame[-1] + 1])
+        observations = _observation_columns(study, details, records[first:last], frame, media, blank_event)
         return utf8(csv_lines(media, MEDIA)), utf8(csv_lines(observations, OBSERVATIONS))
 
     with (
@@ -166,10 +165,7 @@ def _media_columns(
 ) -> dict[str, Any]:
     frames = study.survey.frames
     methods = study.project.capture_method
-    public = [
-        paths.public(path, deployment)
-        for (path, _), deployment in zip(seen, frames.deployment[frame].tolist(), strict=True)
-    ]
+    public = paths.public_names(seen, frames.deployment[frame])
     doubts = frames.doubt[frame]
     return {
         "mediaID": [digest for _, digest in seen],
@@ -179,19 +175,25 @@ def _media_columns(
         "filePath": public,
         "filePublic": "false",
         "fileName": [path.rpartition("/")[2] for path in public],
-        "fileMediatype": [media_type(path) for path in public],
+        "fileMediatype": media_types(public),
         "mediaComments": [f"clock doubt: {text}" if text else None for text in picked(DOUBT_TEXTS, doubts)],
     }
 
 
 def _observation_columns(
-    study: Study, details: Details, part: NDArray[np.int64], media: list[str], blank_event: NDArray[np.int64]
+    study: Study,
+    details: Details,
+    part: NDArray[np.int64],
+    frames_listed: NDArray[np.int32],
+    media_columns: dict[str, Any],
+    blank_event: NDArray[np.int64],
 ) -> dict[str, Any]:
-    """`media` holds the digest of each record's frame."""
+    """`part` are the records of the frames that `media_columns` lists."""
     survey = study.survey
     records, frames = survey.records, survey.frames
     frame = records.frame[part]
-    stamps = _stamps(frames.at[frame], frames.local[frame])
+    place = np.searchsorted(frames_listed, frame)
+    media, stamps = picked(media_columns["mediaID"], place), picked(media_columns["timestamp"], place)
     event = study.events.of_record[part]
     blank = blank_event[frame]
     events = [

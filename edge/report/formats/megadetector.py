@@ -5,10 +5,10 @@ Frames without a detector's boxes get one box: the attention crop, else the whol
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +19,7 @@ from edge.report.formats.observation_table import CHUNK
 from edge.report.formats.parallel_chunks import in_chunks
 from edge.report.formats.public_paths import PublicPaths
 from edge.report.output import Output, Written, counted, utf8
-from edge.report.read.details import Details
+from edge.report.read.details import Details, picked
 from edge.report.read.local_time import NO_TIME, local_text
 from edge.report.read.survey import ANIMAL, BLANK, CLASSIFIED, KINDS, UNREADABLE, Survey
 from edge.vocabulary import Kind, MediaStatus
@@ -28,7 +28,25 @@ FORMAT_VERSION = "1.6"
 CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle", "4": "unknown"}
 _CATEGORY_OF_KIND: dict[str, str] = {Kind.ANIMAL: "1", Kind.HUMAN: "2", Kind.VEHICLE: "3", Kind.UNKNOWN: "4"}
 WHOLE_FRAME = (0.0, 0.0, 1.0, 1.0)
-_encode = json.JSONEncoder(ensure_ascii=False).encode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Detection(msgspec.Struct):
+    """One bounding box with what it shows."""
+
+    category: str
+    conf: float
+    bbox: tuple[float, ...]
+    classifications: list[tuple[str, float]] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Image(msgspec.Struct):
+    """One file: its detections, or why it could not be read."""
+
+    file: str
+    datetime: str | msgspec.UnsetType
+    failure: str | msgspec.UnsetType
+    detections: list[_Detection] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +93,7 @@ def write(study: Study, output: Output) -> Written:
         )
 
     def images(details: Details, part: slice) -> bytes:
-        return utf8(",\n".join(_images(study, details, classes, paths, wanted[part])))
+        return b",\n".join(map(_encode, _images(study, details, classes, paths, wanted[part])))
 
     with output.binary() as file:
         info = {
@@ -99,85 +117,100 @@ def write(study: Study, output: Output) -> Written:
 
 def _images(
     study: Study, details: Details, classes: _Classes, paths: PublicPaths, frame: NDArray[np.int32]
-) -> Iterator[str]:
-    """JSON texts of some frames that have a decision or a failure."""
+) -> list[_Image]:
+    """Some frames that have a decision or a failure."""
     records, frames = study.survey.records, study.survey.frames
-    names = [
-        paths.public(path, deployment)
-        for (path, _), deployment in zip(details.media(frame), frames.deployment[frame].tolist(), strict=True)
+    names = paths.public_names(details.media(frame), frames.deployment[frame])
+    texts = local_text(frames.local[frame])
+    dated = (frames.at[frame] != NO_TIME).tolist()
+    times = [
+        text.replace("-", ":", 2).replace("T", " ") if known else msgspec.UNSET
+        for text, known in zip(texts, dated, strict=True)
     ]
-    times = local_text(frames.local[frame])
     boxes = details.boxes(frame)
     firsts = np.searchsorted(records.frame, frame, side="left")
     lasts = np.searchsorted(records.frame, frame, side="right")
     decisions = _Decisions.of(study, details, classes, int(firsts[0]), int(lasts[-1]))
     unreadable = frames.status[frame] == UNREADABLE
     failures = iter(details.fetch("media", f"coalesce(reason, '{MediaStatus.UNREADABLE}')", frame[unreadable]))
-    dated = (frames.at[frame] != NO_TIME).tolist()
-    spans = zip(firsts.tolist(), lasts.tolist(), strict=True)
-    for i, ((first, last), failed) in enumerate(zip(spans, unreadable.tolist(), strict=True)):
-        taken = f'"datetime":"{times[i].replace("-", ":", 2).replace("T", " ")}",' if dated[i] else ""
-        if failed:
-            rest = f'"failure":{_encode(next(failures)[0])},"detections":null'
-        else:
-            found = [d for record in range(first, last) for d in decisions.detections(record, boxes[i])]
-            rest = f'"detections":[{",".join(found)}]'
-        yield f'{{"file":{_encode(names[i])},{taken}{rest}}}'
+    spans = zip(firsts.tolist(), lasts.tolist(), unreadable.tolist(), strict=True)
+    return [
+        _Image(names[i], times[i], next(failures)[0], None)
+        if failed
+        else _Image(
+            names[i],
+            times[i],
+            msgspec.UNSET,
+            [found for record in range(first, last) for found in decisions.detections(record, boxes[i])],
+        )
+        for i, (first, last, failed) in enumerate(spans)
+    ]
 
 
+@dataclass(frozen=True, slots=True)
 class _Decisions:
-    """Decisions of a run of records, with their candidates and crops."""
+    """Decisions of a run of records, with their candidates and crops; numbers have four decimals."""
 
-    def __init__(self, study: Study, classes: _Classes) -> None:
-        self._study = study
-        self._classes = classes
-        self._names = [taxon.scientific_name for taxon in study.survey.taxa]
-        self._candidates: dict[int, list[tuple[str, float]]] = {}
-        self._crops: dict[int, tuple[float, ...]] = {}
+    start: int
+    """Place of the first record of the run; the lists begin there."""
+    kind: list[int]
+    human: list[bool]
+    confidence: list[float]
+    named: list[str | None]
+    """Category of the taxon that was decided on."""
+    candidates: dict[int, list[tuple[str, float]]]
+    """Categories and probabilities by record, the most probable first."""
+    crops: dict[int, tuple[float, ...]]
 
     @classmethod
     def of(cls, study: Study, details: Details, classes: _Classes, start: int, end: int) -> "_Decisions":
-        decisions = cls(study, classes)
         records = study.survey.records
-        part = start + np.flatnonzero((records.kind[start:end] != BLANK) & ~records.human[start:end])
+        kind, human = records.kind[start:end], records.human[start:end]
+        part = start + np.flatnonzero((kind != BLANK) & ~human)
+        candidates: dict[int, list[tuple[str, float]]] = {}
         for record, taxon, probability in details.candidates(part):
-            decisions._candidates.setdefault(record, []).append((taxon, probability))
-        shown = details.fetch(
-            "observation", "box_x, box_y, box_width, box_height", records.frame[part], records.observation[part]
+            candidates.setdefault(record, []).append((classes.ids[taxon], round(probability, 4)))
+        columns = "round(box_x, 4), round(box_y, 4), round(box_width, 4), round(box_height, 4)"
+        shown = details.fetch("observation", columns, records.frame[part], records.observation[part])
+        taxa = [classes.ids[taxon.scientific_name] for taxon in study.survey.taxa]
+        confidence = np.round(records.confidence[start:end].astype(np.float64), 4)
+        return cls(
+            start,
+            kind.tolist(),
+            human.tolist(),
+            np.where(human, 1.0, np.nan_to_num(confidence)).tolist(),
+            picked([*taxa, None], np.where(kind == ANIMAL, records.taxon[start:end], -1)),
+            candidates,
+            {record: box[:4] for record, box in zip(part.tolist(), shown, strict=True) if box[0] is not None},
         )
-        decisions._crops = {
-            record: box[:4] for record, box in zip(part.tolist(), shown, strict=True) if box[0] is not None
-        }
-        return decisions
 
-    def detections(self, record: int, boxes: list[tuple[Any, ...]]) -> list[str]:
-        """JSON texts of the detections of one record."""
-        records, ids = self._study.survey.records, self._classes.ids
-        kind, human = int(records.kind[record]), bool(records.human[record])
+    def detections(self, record: int, boxes: list[tuple[Any, ...]]) -> list[_Detection]:
+        """Detections of one record."""
+        at = record - self.start
+        kind, human, confidence = self.kind[at], self.human[at], self.confidence[at]
         if kind == BLANK:
             return []
-        confidence = 1.0 if human else float(records.confidence[record])
-        confidence = 0.0 if confidence != confidence else confidence
         named: dict[str, float] = {}
-        if kind == ANIMAL and records.taxon[record] >= 0:
-            named[ids[self._names[records.taxon[record]]]] = confidence
-        for name, probability in self._candidates.get(record, ()):
-            named.setdefault(ids[name], probability)
-        ordered = sorted(named.items(), key=lambda pair: -pair[1])
-        classified = ",".join([f'["{id_}",{_number(p)}]' for id_, p in ordered])
-        extra = f',"classifications":[{classified}]' if classified else ""
+        if own := self.named[at]:
+            named[own] = confidence
+        for id_, probability in self.candidates.get(record, ()):
+            named.setdefault(id_, probability)
+        classified = sorted(named.items(), key=lambda pair: -pair[1]) or msgspec.UNSET
         category = _CATEGORY_OF_KIND[KINDS[kind]]
         # A person gives one record for each taxon; a model gives one for the frame, and boxes of other kinds beside it.
-        drawn = [b for b in boxes if bool(b[0]) == human and (not human or b[1] == KINDS[kind])]
-        found = [(_CATEGORY_OF_KIND[b[1]], 1.0 if b[7] is None else float(b[7]), b[3:7]) for b in drawn]
-        if all(other != category for other, _, _ in found):
-            found.insert(0, (category, confidence, self._crops.get(record, WHOLE_FRAME)))
-        return [
-            f'{{"category":"{other}","conf":{_number(sure)},"bbox":[{",".join(map(_number, box))}]'
-            f"{extra if other == category else ''}}}"
-            for other, sure, box in found
+        found = [
+            _Detection(_CATEGORY_OF_KIND[b[1]], 1.0 if b[7] is None else _rounded(b[7]), tuple(map(_rounded, b[3:7])))
+            for b in boxes
+            if bool(b[0]) == human and (not human or b[1] == KINDS[kind])
         ]
+        mine = [detection for detection in found if detection.category == category]
+        if not mine:
+            mine = [_Detection(category, confidence, self.crops.get(record, WHOLE_FRAME))]
+            found = mine + found
+        for detection in mine:
+            detection.classifications = classified
+        return found
 
 
-def _number(value: float) -> str:
-    return repr(round(float(value), 4))
+def _rounded(value: float) -> float:
+    return round(float(value), 4)

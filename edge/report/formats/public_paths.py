@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge.report.analysis.study import Study
 from edge.report.read.details import Details
 
@@ -21,6 +24,10 @@ class PublicPaths:
         root = details.common_folder(failures_too)
         return cls(f"{root.rstrip('/')}/" if root else "", tuple(d.name for d in study.survey.deployments))
 
+    def public_names(self, seen: list[tuple[str, str]], deployments: NDArray[np.int32]) -> list[str]:
+        """The public name of each of some frames, given as `Details.media` gives them."""
+        return [self.public(path, place) for (path, _), place in zip(seen, deployments.tolist(), strict=True)]
+
     def public(self, path: str, deployment: int) -> str:
         """A relative path that no standard objects to: no leading dot, slash or tilde, no two dots in a row."""
         below = path[len(self.root) :] if self.root and path.startswith(self.root) else path.rpartition("/")[2]
@@ -32,9 +39,11 @@ class PublicPaths:
         return below
 
 
-def media_type(path: str) -> str:
-    """`image/jpeg` and the like, by the suffix."""
-    return _TYPES.get(path[-5:].rpartition(".")[2].lower(), "image/jpeg")
+def media_types(paths: list[str]) -> list[str]:
+    """`image/jpeg` and the like, by the suffixes."""
+    ends = [path[-5:] for path in paths]
+    types = {end: _TYPES.get(end.rpartition(".")[2].lower(), "image/jpeg") for end in set(ends)}
+    return [types[end] for end in ends]
 
 
 _TYPES = {"png": "image/png", "tif": "image/tiff", "tiff": "image/tiff", "bmp": "image/bmp", "webp": "image/webp"}

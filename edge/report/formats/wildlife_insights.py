@@ -71,7 +71,7 @@ def _images(study: Study, details: Details, paths: PublicPaths, project: str, pa
         "project_id": project,
         "deployment_id": picked([d.name for d in survey.deployments], deployment),
         "image_id": [digest for _, digest in seen],
-        "location": [paths.public(path, d) for (path, _), d in zip(seen, deployment.tolist(), strict=True)],
+        "location": paths.public_names(seen, deployment),
         "identified_by": details.classified_by(part),
         "class": of_taxon([t.class_ for t in survey.taxa]),
         "order": of_taxon([t.order for t in survey.taxa]),
