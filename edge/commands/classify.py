@@ -84,7 +84,8 @@ def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool
     from edge.service.console import Console, configure_logging, log
     from edge.service.crash_guard import CrashGuard
     from edge.service.frame_processor import FrameProcessor
-    from edge.service.model_reload import choose_models
+    from edge.service.model_reload import unproven
+    from edge.service.model_trial import load_tried_models
     from edge.service.pipeline import Hooks, Pipeline
 
     manager = ServiceManager()
@@ -92,7 +93,7 @@ def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool
     console = Console(sys.stdout, folder, quiet, settings.json)
     configure_logging(verbose, quiet, console.live_line)
     _check_sources(settings, paths)
-    models = choose_models(settings)
+    models = load_tried_models("edge-classify", settings)
     watched = paths if settings.watch is None else [settings.watch]
     settings = msgspec.structs.replace(settings, sources=tuple(Path(os.path.abspath(path)) for path in watched))
     with _sole_user(settings.db):
@@ -100,7 +101,7 @@ def _run(settings: "Settings", paths: Sequence[Path], verbose: bool, quiet: bool
         settings = store.settings
         try:
             console.begin(store)
-            log.info("model %s, database %s", models.title, settings.db.absolute())
+            log.info("model %s, database %s%s", models.title, settings.db.absolute(), unproven(models))
             stop = _stop_on_signals(quiet)
             gc.freeze()  # what is there by now stays; looking through it for garbage would cost each frame 2 % more
             left = None

@@ -75,11 +75,10 @@ def examine(settings: Settings, host: Host) -> Iterator[Finding]:
 
 def check_model(settings: Settings) -> Finding:
     from edge.inference.model import ModelError
-    from edge.service import model_reload as model_choice
+    from edge.service.model_trial import load_tried_models
 
     try:
-        models = model_choice.choose_models(settings)
-        model_choice.check_models(models, ())
+        models = load_tried_models("edge-doctor", settings)
     except (ModelError, SettingsError) as error:
         return Finding(
             "problem", "model", str(error), "give another one: sudo /opt/edge-classify/install.sh --model FILE"

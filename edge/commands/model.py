@@ -10,8 +10,9 @@ from typing import Any
 from edge import __version__
 from edge.commands.runner import ExitCode, run
 from edge.inference.card import Card, Gate
-from edge.inference.model import STARTER, Model, ModelError
+from edge.inference.model import STARTER, ModelError
 from edge.inference.taxonomy import RANKS
+from edge.service.model_trial import load_tried_model
 from edge.vocabulary import Kind
 
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _info(given: argparse.Namespace) -> int:
-    model = Model(given.file)
+    model = load_tried_model("edge-model", given.file, run=False)
     lines = full_page if given.all else page
     print("\n".join(lines(model.card, model.sha256, given.file.stat().st_size)))
     return ExitCode.DONE
@@ -53,12 +54,12 @@ def _info(given: argparse.Namespace) -> int:
 
 def _verify(given: argparse.Namespace) -> int:
     try:
-        model = Model(given.file)
+        model = load_tried_model("edge-model", given.file)
     except ModelError as error:
         print(f"edge-model: {error}", file=sys.stderr)
         return ExitCode.PROBLEM
     beside = given.file.with_name(given.file.name + ".sha256")
-    compared = f"agrees with {beside.name}" if beside.exists() else f"no {beside.name} beside it to compare with"
+    compared = f"agrees with {beside.name}" if model.has_checksum else f"no {beside.name} beside it to compare with"
     print(f"{given.file}: card version {model.card.card_version}, {len(model.card.labels)} labels, {compared}")
     return ExitCode.DONE
 

@@ -32,6 +32,7 @@ _FRAME = f"""
 SELECT m.digest, m.status, m.path, {shows_people("m.id")} FROM media m WHERE m.id = ?
 """
 _OTHER_PATHS = "SELECT path FROM file WHERE media = ? ORDER BY seen_at DESC"
+_NEWEST = "SELECT id FROM media WHERE status = 'classified' ORDER BY id DESC LIMIT ?"
 _ROOTS = """
 SELECT json_extract(settings, '$.roots') FROM run
 WHERE iif(json_valid(settings), json_type(settings, '$.roots'), NULL) = 'object' ORDER BY id
@@ -150,6 +151,12 @@ class FrameFiles:
             raise FrameAway("not shown: people in the frame")
         paths = dict.fromkeys((path, *(other for (other,) in self._connection.execute(_OTHER_PATHS, (media,)))))
         return self.first_with(content, [os.fsdecode(one) for one in paths if isinstance(one, str | bytes)])
+
+    def newest(self, count: int) -> Iterator[FrameContent]:
+        """Those of the frames that were classified last whose files are still there."""
+        for (media,) in self._connection.execute(_NEWEST, (count,)).fetchall():
+            with suppress(FrameAway):
+                yield self.read(media, people=True)
 
     def first_with(self, content: str, paths: Iterable[str]) -> FrameContent:
         """The first of some files that has this digest. Raises `FrameAway`."""

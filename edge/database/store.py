@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from edge.database.decisions.model_choice import describe_difference
 from edge.database.disk_guard import DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper, update_events
-from edge.database.frame_files import FrameAway, FrameContent, FrameFiles, real_roots
+from edge.database.frame_files import real_roots
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
 from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
 from edge.database.repair.recovery import open_or_repair
@@ -93,7 +93,6 @@ HEARTBEAT = """
 INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronised) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (at) DO NOTHING
 """
-NEWEST_FRAMES = "SELECT id FROM media WHERE status = 'classified' ORDER BY id DESC LIMIT ?"
 PENDING = "SELECT id, path FROM media WHERE status = 'pending'"
 
 
@@ -217,13 +216,6 @@ class Store:
         """A logged file's row of the view `detections`, by column."""
         cursor = self._connection.execute(DETECTION, (path_value(file.path),))
         return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
-
-    def newest_frames(self, count: int) -> Iterator[FrameContent]:
-        """Those of the frames that were classified last whose files are still there."""
-        files = FrameFiles(self._connection)
-        for (media,) in self._connection.execute(NEWEST_FRAMES, (count,)).fetchall():
-            with suppress(FrameAway):
-                yield files.read(media, people=True)
 
     def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> list[FrameResult]:
         """Log a group of frames in one transaction, on the disk when this returns. Raises `DatabaseWaits`.

@@ -6,12 +6,15 @@ Notepad and Excel write such marks ("UTF-8 with BOM", "Unicode text"); they are 
 import codecs
 from pathlib import Path
 
+from edge.host.named_file import read_named
+
+MOST_BYTES = 16_000_000
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 def read_text(path: Path) -> str:
     """The text of a file without its byte-order mark. Raises `OSError` and `UnicodeDecodeError`."""
-    return decoded(path.read_bytes())
+    return decoded(read_named(path, MOST_BYTES))
 
 
 def decoded(content: bytes) -> str:

@@ -4,21 +4,37 @@ It is written by export and read on the device, where msgspec checks types and r
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
-from edge.inference.taxonomy import RANKS, Taxon
+from edge.host.one_line import one_line
+from edge.inference.taxonomy import RANKS, Name, Taxon
 from edge.vocabulary import Kind
 
 METADATA_KEY = "edge_classify"
 CARD_VERSION = 1
+MOST_LABELS = 100_000
+MOST_CHARACTERS = 64_000_000
+"""Of a card as text; with 100,000 labels and all proofs it has some 60 million."""
 
 FitMode = Literal["squash", "letterbox", "crop"]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Side = Annotated[int, msgspec.Meta(ge=1, le=16_384)]
+OwnName = Annotated[str, Meta(min_length=1, max_length=200)]
+Text = Annotated[str, Meta(max_length=10_000)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Figure = Annotated[float, Meta(ge=-1e12, le=1e12)]
+"""A finite number."""
+Threshold = Annotated[float, Meta(ge=0, le=2)]
+"""Least probability; above 1, what it is for is never decided on."""
+Bias = Annotated[float, Meta(ge=-1000, le=1000)]
+Temperature = Annotated[float, Meta(ge=1e-3, le=1e3)]
+Count = Annotated[int, Meta(ge=0, le=10**12)]
+Side = Annotated[int, Meta(ge=1, le=4096)]
+PerLabel = Meta(max_length=MOST_LABELS)
 Made = TypeVar("Made")
 
 
@@ -30,10 +46,10 @@ class CardError(ValueError):
 class Label:
     """One output of the model."""
 
-    name: str
+    name: OwnName
     """Short and stable, unique within the model."""
     kind: Kind
-    common_name: str
+    common_name: Name
     taxon: Taxon | None = None
     """`None` exactly when `kind` is not animal."""
 
@@ -42,13 +58,13 @@ class Label:
 class SecondCrop:
     """How the attention crop is chosen, and how much it counts."""
 
-    region_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    region_fraction: Annotated[float, Meta(ge=0.01, le=1)]
     """Side of the square crop as a fraction of the frame's shorter side."""
     weight: Share
     """Weight of the crop in what the animal is, 0..1; the whole frame has the rest."""
     blank_weight: Share
     """Weight of the crop in whether there is anything at all, 0..1."""
-    unless_above: float = 1.0
+    unless_above: Share = 1.0
     """The crop is left out when the whole frame gives a label at least this probability, 0..1."""
 
 
@@ -57,7 +73,7 @@ class Rejection:
     """A score that recognises frames unlike anything in training; higher is more familiar."""
 
     score: Literal["energy", "max_logit"]
-    threshold: float
+    threshold: Figure
     """Below it the decision is `unknown` (`out_of_distribution`)."""
 
 
@@ -65,16 +81,16 @@ class Rejection:
 class Calibration:
     """Temperature and thresholds, with the data that they were fitted on."""
 
-    temperature: Positive
-    thresholds: dict[str, float]
+    temperature: Temperature
+    thresholds: dict[str, Threshold]
     """Least probability for a decision, by rank; `blank`, `human` and `vehicle` have their own."""
-    label_thresholds: dict[str, float] = field(default_factory=dict)
+    label_thresholds: Annotated[dict[str, Threshold], PerLabel] = field(default_factory=dict)
     """Thresholds by label name, which override the rank's; above 1, the label is never decided on alone."""
-    label_bias: dict[str, float] = field(default_factory=dict)
+    label_bias: Annotated[dict[str, Bias], PerLabel] = field(default_factory=dict)
     """Added to the logit before the temperature, by label name: removes the prior of the training data."""
     second_look: SecondCrop | None = None
     rejection: Rejection | None = None
-    fitted_on: str = ""
+    fitted_on: Text = ""
 
 
 DetectorLayout = Literal["yolov5", "yolov9", "yolov10", "rtdetr"]
@@ -96,14 +112,14 @@ class Boxes:
 class LabelProof:
     """What int8 costs one label: its recall in float and int8 on the gate's held-out data."""
 
-    label: str
-    images: int
-    recall_float: float
-    recall_int8: float
-    interval_low: float
+    label: OwnName
+    images: Count
+    recall_float: Share
+    recall_int8: Share
+    interval_low: Share
     """95% interval of the int8 recall."""
-    interval_high: float
-    p_value: float
+    interval_high: Share
+    p_value: Figure
     """Paired test (McNemar, exact) of float against int8."""
     verdict: Literal["passed", "unproven", "failed"]
 
@@ -112,15 +128,15 @@ class LabelProof:
 class Gate:
     """The proof that quantisation lost nothing."""
 
-    data: str
-    images: int
-    figures: dict[str, float]
+    data: Text
+    images: Count
+    figures: dict[str, Figure]
     """Overall figures, each measured on the same images: agreement, accuracy_float, accuracy_int8, ..."""
-    limits: dict[str, float]
-    labels: tuple[LabelProof, ...] = ()
-    float_nodes: tuple[str, ...] = ()
+    limits: dict[str, Figure]
+    labels: Annotated[tuple[LabelProof, ...], PerLabel] = ()
+    float_nodes: tuple[Text, ...] = ()
     """Nodes left in float because the gate failed with them in int8."""
-    finetune_steps: int = 0
+    finetune_steps: Count = 0
     """Steps of fine-tuning for eight bits, because the gate failed without it."""
 
 
@@ -128,22 +144,22 @@ class Gate:
 class Source:
     """Where weights or data came from, and what may be done with them."""
 
-    name: str
-    role: str
+    name: Text
+    role: Text
     """`weights`, `training data`, `calibration data`, ..."""
-    licence: str
-    attribution: str = ""
+    licence: Text
+    attribution: Text = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
     """Everything the device needs to know about a model."""
 
-    name: str
-    version: str
-    created: str
+    name: OwnName
+    version: OwnName
+    created: OwnName
     """ISO 8601 UTC; the checkpoint's, not the export's, so that the same checkpoint gives the same bytes."""
-    labels: tuple[Label, ...]
+    labels: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=MOST_LABELS)]
     """In the order of the model's outputs."""
     input_height_px: Side
     input_width_px: Side
@@ -152,22 +168,24 @@ class Card:
     task: Literal["classify", "detect"] = "classify"
     boxes: Boxes | None = None
     """Given exactly when `task` is detect."""
-    higher_taxa: tuple[Taxon, ...] = ()
+    higher_taxa: Annotated[tuple[Taxon, ...], PerLabel] = ()
     """Taxa above the labels, with their common names."""
     gate: Gate | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     """Measured figures, each named with the data it was measured on."""
     recipe: dict[str, Any] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
-    licence: str = ""
-    toolchain: dict[str, str] = field(default_factory=dict)
-    prototypes: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    licence: Text = ""
+    toolchain: dict[str, Text] = field(default_factory=dict)
+    prototypes: Annotated[dict[str, Annotated[tuple[Bias, ...], Meta(max_length=65_536)]], PerLabel] = field(
+        default_factory=dict
+    )
     """Label -> embedding (L2-normalised) of the enrolled species and of those that they are compared with."""
-    enrolled: tuple[str, ...] = ()
+    enrolled: Annotated[tuple[OwnName, ...], PerLabel] = ()
     """Names of the last labels, for which the network has no output (see `edge.inference.prototypes`)."""
-    prototype_scale: float = 0.0
+    prototype_scale: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     """Factor of the cosines of prototypes; above 0 where species are enrolled."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Text, ...] = ()
     """Known weaknesses, in plain words."""
     card_version: int = CARD_VERSION
 
@@ -187,31 +205,79 @@ class Card:
 
     def to_json(self) -> str:
         """The document as text; the same card always gives the same text."""
-        return json.dumps(to_document(self), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(to_document(self), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        if "NaN" in text or "Infinity" in text:  # a figure that could not be measured, which JSON cannot say
+            document = json.loads(text, parse_constant=lambda _: None)
+            text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return text
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
         """Read a card. Raises `CardError`, in one line, for a document that is not a card of this version or older."""
+        if len(text) > MOST_CHARACTERS:
+            raise CardError(f"the model's card has {len(text):,} characters; expected at most {MOST_CHARACTERS:,}")
         try:
-            document = json.loads(text)
-            version = int(document["card_version"])
-        except (ValueError, TypeError, KeyError) as error:
+            version = _decoded(text, _Version).card_version
+        except (ValueError, RecursionError) as error:
             raise CardError("the model's card is not readable; export the model again") from error
         if version > CARD_VERSION:
             raise CardError(
-                f"the model's card has version {version}, this software reads up to {CARD_VERSION}; "
+                f"the model's card has version {one_line(version)}, this software reads up to {CARD_VERSION}; "
                 "install a newer edge-classify"
             )
         try:
-            card: Card = from_document(cls, document)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CardError(f"the model's card is inconsistent ({error}); export the model again") from error
+            card = _decoded(text, cls)
+            if problem := next(_problems(card), None):
+                raise ValueError(problem)
+        except (ValueError, RecursionError) as error:
+            raise CardError(f"the model's card is inconsistent ({one_line(error)}); export the model again") from error
         return card
+
+
+class _Version(msgspec.Struct):
+    """What is read of every card, also of a later version's."""
+
+    card_version: Annotated[int, Meta(ge=1)]
+
+
+def _decoded(text: str, kind: type[Made]) -> Made:
+    """The document as an instance of `kind`; a figure that could not be measured (0.1.0 wrote `NaN`) becomes null."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if "NaN" not in text and "Infinity" not in text:
+            raise
+        return msgspec.convert(json.loads(text, parse_constant=lambda _: None), kind)
+
+
+def _problems(card: Card) -> Iterator[str]:
+    """What no type of a field says. A card that comes out of a file has passed all of it."""
+    names = {label.name for label in card.labels}
+    thresholds = card.calibration.thresholds
+    if odd := sorted(set(thresholds) - {*RANKS, *Kind}):
+        yield f"there is a threshold for {odd[0]!r}, which is neither a rank nor a kind"
+    if card.task == "classify" and "species" not in thresholds:
+        yield "there is no threshold for species"
+    for name in (*card.calibration.label_thresholds, *card.calibration.label_bias, *card.enrolled):
+        if name not in names:
+            yield f"{name!r} is named, and no label is called so"
+    if any(not (label.taxon is None or label.taxon.scientific_name.strip()) for label in card.labels):
+        yield "a taxon has no name"
+    if len({len(vector) for vector in card.prototypes.values()}) > 1:
+        yield "prototypes differ in length"
+    datetime.fromisoformat(card.created)
+    taxa = [*card.higher_taxa, *(label.taxon for label in card.labels if label.taxon is not None)]
+    texts = [card.name, card.version, *names, *(label.common_name for label in card.labels)]
+    for text in (*texts, *(part for taxon in taxa for part in msgspec.structs.astuple(taxon))):
+        if not text.isprintable() and not text.replace("\xa0", " ").isprintable():
+            yield f"the name {text!a} has a control character"
 
 
 def to_document(value: Any) -> Any:
     """A dataclass (or a list, dictionary or plain value) as what JSON can hold."""
-    return _renamed(msgspec.to_builtins(value), "scientific_name", _TO_STANDARD)
+    return msgspec.to_builtins(value)
 
 
 def from_document(kind: type[Made], value: Any) -> Made:
@@ -219,19 +285,4 @@ def from_document(kind: type[Made], value: Any) -> Made:
 
     Raises `ValueError` in one line that names the path of the value.
     """
-    return msgspec.convert(_renamed(value, "scientificName", _FROM_STANDARD), kind)
-
-
-# Taxa carry the standards' names in the document, and names that Python allows in the code.
-_TO_STANDARD = {"scientific_name": "scientificName", "class_": "class"}
-_FROM_STANDARD = {there: here for here, there in _TO_STANDARD.items()}
-
-
-def _renamed(value: Any, mark: str, names: dict[str, str]) -> Any:
-    """The same document with the keys of taxa (dictionaries that have the key `mark`) renamed."""
-    if isinstance(value, dict):
-        own = names if mark in value else {}
-        return {own.get(key, key): _renamed(item, mark, names) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_renamed(item, mark, names) for item in value]
-    return value
+    return msgspec.convert(value, kind)

@@ -182,13 +182,14 @@ class Decider:
         A removed species' probability stays with its nearest ancestor that still has an allowed descendant.
         """
         pairs: list[tuple[int, int]] = []
+        everything = bool(self._allowed.all())
+        alive = [everything or bool(self._allowed[list(node.labels)].any()) for node in self.tree.nodes]
         for i, own in enumerate(self._own):
             if own is None:
                 continue
             lineage = list(self.tree.lineage(own))
             if not self._allowed[i]:
-                alive = [n for n in lineage if any(self._allowed[j] for j in self.tree.nodes[n].labels)]
-                lineage = alive or [0]
+                lineage = [node for node in lineage if alive[node]] or [0]
             pairs += [(i, node) for node in lineage]
         counted, counts_for = np.array(pairs, np.intp).reshape(-1, 2).T
         return np.ascontiguousarray(counted), np.ascontiguousarray(counts_for)

@@ -61,10 +61,15 @@ class Detector:
         self._how: Boxes = card.boxes if least_score is None else replace(card.boxes, least_score=least_score)
 
     def detect(self, frame: DecodedFrame) -> Detections:
-        """The bounding boxes of a frame."""
+        """The bounding boxes of a frame. Raises `ModelError` where the output is not as the card's layout says."""
         card = self.model.card
         (raw,) = self.model.outputs(self.model.pixels(frame)[None])["detections"]
+        columns = {"yolov5": 5 + len(card.labels), "yolov10": 6}.get(self._how.layout, 4 + len(card.labels))
+        if raw.ndim != 2 or raw.shape[0 if self._how.layout == "yolov9" else 1] != columns:
+            raise ModelError(f"{self.model.path}: `detections` has the shape {raw.shape}; expected {columns} columns")
         corners, scores, labels, strongest = decode(raw, self._how, card.input_height_px, card.input_width_px)
+        if not (np.isfinite(strongest) and np.isfinite(corners).all()):
+            raise ModelError(f"{self.model.path}: its boxes of an image are no numbers")
         fractions = _frame_fractions(corners, frame, card.input_height_px, card.input_width_px, card.fit)
         places = fractions.astype(np.float64).round(_DECIMALS)
         rows = zip(places.tolist(), scores.tolist(), labels.tolist(), strict=True)
@@ -85,7 +90,7 @@ def decode(
     `rows` is one frame's part of the output, in the layout that `how` names. The most confident box comes first.
     """
     if how.layout == "yolov10":
-        corners, scores, labels = rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64)
+        corners, scores, labels = rows[:, :4], rows[:, 4], np.nan_to_num(rows[:, 5], nan=-1).astype(np.int64)
     else:
         table = rows.T if how.layout == "yolov9" else rows
         first = 5 if how.layout == "yolov5" else 4

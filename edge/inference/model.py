@@ -1,6 +1,8 @@
 """A model file: checks its SHA-256, reads its card and runs its network."""
 
 import hashlib
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.host.named_file import read_named
+from edge.host.one_line import one_line
 from edge.image.decode import DecodedFrame
 from edge.image.resize import Pixels, resize_to_input
 from edge.inference.card import METADATA_KEY, Card, CardError
+from edge.inference.graph_check import check_graph
 from edge.inference.onnx_session import open_session
 from edge.inference.prototypes import Prototypes
 
 STARTER = Path(__file__).parents[1] / "models" / "starter.onnx"
+MOST_BYTES = 1_000_000_000
+_CHECKSUM_BYTES = 65_536
+_EXTERNAL_WEIGHTS = b"\n\x08location"
+"""How ONNX names the file of a weight that lies outside: the key `location` as protobuf writes it."""
 
 
 class ModelError(RuntimeError):
@@ -38,18 +47,25 @@ class Model:
 
     def __init__(self, path: Path | str = STARTER, threads: int = 1) -> None:
         self.path = Path(path)
-        self.sha256 = _verified_sha256(self.path)
-        self._session = _session(self.path, threads)
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise ModelError(
-                f"{self.path}: the file has no model card; add one with `python -m export adopt {self.path.name}`"
-            )
+        content = _content(self.path)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.has_checksum = _agrees_with_checksum(self.path, self.sha256)
+        """Whether a .sha256 file beside the model says that it is undamaged."""
+        self._session = _session(self.path, content, threads)
+        del content
         try:
+            text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            if text is None:
+                raise ModelError(
+                    f"{self.path}: the file has no model card; add one with `python -m export adopt {self.path.name}`"
+                )
             self.card = Card.from_json(text)
             self._prototypes = Prototypes(self.card) if self.card.enrolled else None
+            check_graph(self.card, self._session.get_inputs(), self._session.get_outputs())
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{self.path}: the model's card is not UTF-8 text; export the model again") from error
         except CardError as error:
-            raise ModelError(f"{self.path}: {error}") from error
+            raise ModelError(f"{self.path}: {one_line(error, 400)}") from error
         self.blank_labels = np.array([label.kind == "blank" for label in self.card.labels])
         """bool[L]: the labels that stand for a blank."""
         biases = self.card.calibration.label_bias
@@ -62,9 +78,16 @@ class Model:
         return resize_to_input(frame.pixels, self.card.input_height_px, self.card.input_width_px, self.card.fit)
 
     def run(self, pixels: Pixels) -> Outputs:
-        """Run the classifier on uint8[N, H, W, 3]; logits of enrolled species are added."""
+        """Run the classifier on uint8[N, H, W, 3]; logits of enrolled species are added.
+
+        Raises `ModelError` where the logits are not one number for each label.
+        """
         named = self.outputs(pixels)
         logits, embedding = named["logits"], named.get("embedding")
+        expected = (len(pixels), len(self.card.labels) - len(self.card.enrolled))
+        # Of a label that cannot be, minus infinity is the logit.
+        if logits.shape != expected or not np.isfinite(logits.max(axis=1)).all():
+            raise ModelError(f"{self.path}: its logits for an image are not {expected[1]} numbers, one for each label")
         if self._prototypes is not None and embedding is not None:
             logits = self._prototypes.extend(logits, embedding)
         return Outputs(logits, embedding, named.get("attention"))
@@ -82,25 +105,40 @@ def classifier(path: Path | str = STARTER, threads: int = 1) -> Model:
     return model
 
 
-def _verified_sha256(path: Path) -> str:
-    """The file's SHA-256, compared with the .sha256 file beside it where there is one."""
+def _content(path: Path) -> bytes:
     try:
-        actual = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = read_named(path, MOST_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: the model cannot be read ({error.strerror}); check the path") from error
+    if _EXTERNAL_WEIGHTS in content:
+        raise ModelError(f"{path}: its weights lie in other files; expected an ONNX model in one file")
+    return content
+
+
+def _agrees_with_checksum(path: Path, actual: str) -> bool:
+    """Whether a .sha256 file lies beside the model. Raises `ModelError` where it is odd or of other content."""
     beside = path.with_name(path.name + ".sha256")
-    if beside.exists():
-        words = beside.read_text("utf-8-sig", "replace").split()
-        if not words or words[0].lower() != actual:
-            raise ModelError(
-                f"{path}: its SHA-256 is not the one in {beside.name}; it is damaged or was changed; copy it again"
-            )
-    return actual
-
-
-def _session(path: Path, threads: int) -> Any:
+    if not os.path.lexists(beside):
+        return False
     try:
-        return open_session(path, threads)
+        words = read_named(beside, _CHECKSUM_BYTES).decode("utf-8-sig", "replace").split()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: {beside.name} cannot be read ({error.strerror}); put it right, or remove it"
+        ) from error
+    if not words or not re.fullmatch(r"\\?[0-9a-fA-F]{64}", words[0]):
+        raise ModelError(f"{path}: {beside.name} holds no SHA-256; expected what `sha256sum {path.name}` writes")
+    if words[0].lstrip("\\").lower() != actual:
+        raise ModelError(
+            f"{path}: its SHA-256 is not the one in {beside.name}; it is damaged or was changed; copy it again"
+        )
+    return True
+
+
+def _session(path: Path, content: bytes, threads: int) -> Any:
+    try:
+        if content[4:8] == b"ORTM":
+            raise ValueError("it is of ONNX Runtime's own format")
+        return open_session(content, threads)
     except Exception as error:  # the runtime's own exception types share no public base
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason}); expected an ONNX model") from error
+        raise ModelError(f"{path}: ONNX Runtime cannot load it ({one_line(error)}); expected an ONNX model") from error

@@ -44,8 +44,13 @@ def open_session(model: Path | bytes, threads: int = 0, profile: Path | None = N
         options.add_session_config_entry("session.x64quantprecision", "1")
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    given = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    if isinstance(model, Path):
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    # What is given as bytes has no other files: without this, weights could come from the current folder.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/nowhere")
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session._model_bytes = None  # kept by the runtime for other providers, of which there are none
+    return session
 
 
 @cache

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 ROOT_NAME = "Animalia"
@@ -10,19 +13,24 @@ TaxonKey = tuple[str, str]
 """(rank, scientific name); two ranks may share a name, so the name alone would not be unique."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taxon:
-    """A named taxon with its lineage; empty strings where a rank is not given."""
+Name = Annotated[str, Meta(max_length=200)]
 
-    scientific_name: str
+
+class Taxon(Struct, frozen=True, rename={"scientific_name": "scientificName", "class_": "class"}):
+    """A named taxon with its lineage; empty strings where a rank is not given.
+
+    In documents it carries the standards' names, of which Python does not allow `class`.
+    """
+
+    scientific_name: Name
     rank: str
     """One of `RANKS`."""
-    common_name: str = ""
-    class_: str = ""
-    order: str = ""
-    family: str = ""
-    genus: str = ""
-    species: str = ""
+    common_name: Name = ""
+    class_: Name = ""
+    order: Name = ""
+    family: Name = ""
+    genus: Name = ""
+    species: Name = ""
 
     def lineage(self) -> Iterator[TaxonKey]:
         """Keys from the kingdom down to the taxon itself."""
@@ -57,28 +65,29 @@ class Tree:
 
     def __init__(self, taxa: Sequence[Taxon | None], names: Iterable[Taxon] = ()) -> None:
         common = {(taxon.rank, taxon.scientific_name): taxon.common_name for taxon in names}
-        members: dict[TaxonKey, list[int]] = {("kingdom", ROOT_NAME): []}
-        parents: dict[TaxonKey, TaxonKey | None] = {("kingdom", ROOT_NAME): None}
-        known: dict[TaxonKey, Taxon] = {("kingdom", ROOT_NAME): ROOT}
-        for place, taxon in enumerate(taxa):
+        # Parents come first, because a key gets its place only after all keys above it.
+        places: dict[TaxonKey, int] = {("kingdom", ROOT_NAME): 0}
+        known = [ROOT]
+        parents: list[int | None] = [None]
+        members: list[list[int]] = [[]]
+        self._own: dict[int, int] = {}
+        for label, taxon in enumerate(taxa):
             if taxon is None:
                 continue
-            above: TaxonKey | None = None
+            above: int | None = None
             for key in taxon.lineage():
-                members.setdefault(key, []).append(place)
-                parents.setdefault(key, above)
-                known.setdefault(key, _ancestor(taxon, key, common.get(key, "")))
-                above = key
-        # Parents come first, because a key enters `members` only after all keys above it.
-        keys = list(members)
-        places = {key: place for place, key in enumerate(keys)}
-        self.nodes: tuple[Node, ...] = tuple(
-            Node(known[key], None if (up := parents[key]) is None else places[up], tuple(members[key])) for key in keys
-        )
+                if (place := places.setdefault(key, len(known))) == len(known):
+                    known.append(_ancestor(taxon, key, common.get(key, "")))
+                    parents.append(above)
+                    members.append([])
+                members[place].append(label)
+                self._own[label] = max(place, self._own.get(label, 0))
+                above = place
+        self.nodes: tuple[Node, ...] = tuple(map(Node, known, parents, map(tuple, members)))
 
     def label_node(self, place: int) -> int:
-        """The most specific node that the label at `place` counts for."""
-        return max(n for n, node in enumerate(self.nodes) if place in node.labels)
+        """The most specific node that the label at `place`, an animal's, counts for."""
+        return self._own[place]
 
     def lineage(self, node: int) -> Iterator[int]:
         """Places of the nodes from `node` up to the root."""

@@ -16,6 +16,7 @@ from edge.capture.capture_time import CaptureTime, read_time
 from edge.capture.files import FileState
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
 from edge.host.journald import FRAME_FAILED, JournalHandler, fields, is_journal
+from edge.host.one_line import printable
 from edge.host.safe_output import SafeOutput
 from edge.inference.decision import Decision
 from edge.service.frame_log import FrameLog
@@ -32,12 +33,6 @@ class LoggedFiles(Protocol):
 
     def other_path(self, file: FileState) -> str | None:
         """Another path at which the content of a logged file was seen first."""
-
-
-def printable(text: str) -> str:
-    """`text` without control characters: a file's name must not be able to write on the terminal."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 class LiveLine:

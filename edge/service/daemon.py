@@ -17,7 +17,8 @@ from edge.service.console import Console
 from edge.service.crash_guard import CrashGuard
 from edge.service.frame_processor import FrameProcessor
 from edge.service.incomplete_files import RetrySchedule
-from edge.service.model_reload import TEST_FRAMES, ModelFiles, check_models, choose_models
+from edge.service.model_reload import ModelFiles, choose_models, unproven
+from edge.service.model_trial import ModelTrial, Verdict
 from edge.service.pipeline import Hooks, Pipeline
 from edge.settings import Settings, SettingsError
 
@@ -53,6 +54,7 @@ class Daemon:
         hooks = Hooks(self._logged, self._retries.pause_s, self._alive)
         self._pipeline = Pipeline(processor, store, settings, guard, hooks)
         self._model_files = ModelFiles([path for path in (settings.model or STARTER, settings.detector) if path])
+        self._trial: ModelTrial | None = None
         self._reload = threading.Event()
         self._times_opened = store.times_opened
         self._next_heartbeat = 0.0
@@ -63,7 +65,11 @@ class Daemon:
         signal.signal(signal.SIGHUP, lambda _number, _frame: self._reload.set())
         log.info("watching %s", self._folder.absolute())
         self._service_manager.ready(f"watching {self._folder.absolute()}")
-        self._pipeline.run(self._watcher.frames(stop), stop)
+        try:
+            self._pipeline.run(self._watcher.frames(stop), stop)
+        finally:
+            if self._trial is not None:
+                self._trial.close()
 
     def _logged(self, result: FrameResult) -> None:
         self._console(result)
@@ -86,10 +92,15 @@ class Daemon:
             self._write_heartbeat(waiting)
         elif waiting == 0 and self._image_digests_left:
             self._work_out_image_digests()
-        if self._model_files.has_changed() or self._reload.is_set():
+        if self._trial is not None:
+            if (verdict := self._trial.verdict()) is not None:
+                self._trial = None
+                self._change_models(verdict)
+        elif self._model_files.has_changed() or self._reload.is_set():
             self._reload.clear()
             self._model_files.accept()
-            self._change_models()
+            self._service_manager.reloading()
+            self._trial = ModelTrial(self._settings)
 
     def _write_heartbeat(self, waiting: int) -> None:
         try:
@@ -103,18 +114,20 @@ class Daemon:
         except DatabaseWaits as error:
             log.debug("no image digests: %s", error)
 
-    def _change_models(self) -> None:
-        """Load the models that are there now; when one of them fails its check, the old ones go on."""
-        self._service_manager.reloading()
+    def _change_models(self, verdict: Verdict) -> None:
+        """Use the models that passed their trial; otherwise the old ones go on."""
         try:
-            models = choose_models(self._settings)
-            if models.sha256 == self._models.sha256:
+            if verdict.problem:
+                raise ModelError(verdict.problem)
+            if verdict.sha256 == self._models.sha256:
                 log.info("the model is the same as before")
+            elif not self._model_files.are_as_accepted:
+                log.info("the model was changed again during its trial; it is tried anew")
             else:
-                check_models(models, self._store.newest_frames(TEST_FRAMES))
+                models = choose_models(self._settings)
                 self._pipeline.use(models)
                 self._models = models
-                log.info("model %s from now on", models.title)
+                log.info("model %s from now on%s", models.title, unproven(models))
         except (ModelError, SettingsError) as error:
             log.error("the new model is refused, the old one goes on: %s", error)
         self._service_manager.ready(f"watching {self._folder}")

@@ -57,6 +57,11 @@ class FrameProcessor:
         # Frames are processed side by side: were each image shared out as well, the others would only wait.
         cv2.setNumThreads(1)
 
+    @property
+    def models_sha256(self) -> str:
+        """SHA-256 of the models that it decides by."""
+        return self._models.sha256
+
     def with_models(self, models: Models) -> "FrameProcessor":
         """The same with other models."""
         return FrameProcessor(models, self._settings, self._known, self._guard)

@@ -37,6 +37,10 @@ InHand = tuple[FileState, "Future[FrameResult | None]"]
 class Processor(Protocol):
     """What the pipeline needs of a frame processor."""
 
+    @property
+    def models_sha256(self) -> str:
+        """SHA-256 of the models that it decides by."""
+
     def process(self, file: FileState) -> FrameResult | None:
         """One file from its bytes to its result; `None` for a file that is gone."""
 
@@ -102,7 +106,7 @@ class Pipeline:
                     full = file is not None and not self._next_models
                     pool = self._finish(pool, depth - self._group if full else 0, stop)
                 if self._next_models:
-                    self._change_models(self._next_models)
+                    pool = self._change_models(self._next_models, pool)
                 if stop.is_set():
                     break
             pool = self._finish(pool, 0, stop)
@@ -187,7 +191,8 @@ class Pipeline:
                 return logged
         return []
 
-    def _change_models(self, models: Models) -> None:
+    def _change_models(self, models: Models, pool: Executor) -> Executor:
+        """Decide by other models; worker processes have their own, so they are replaced by new ones."""
         try:
             self._store.begin_run(models)
         except DatabaseWaits as reason:
@@ -195,6 +200,10 @@ class Pipeline:
         else:
             self._processor = self._processor.with_models(models)
             self._next_models = None
+            if self._workers:
+                pool.shutdown()
+                return self._pool()
+        return pool
 
     def _say_alive(self) -> None:
         at = time.monotonic()
@@ -225,7 +234,7 @@ class Pipeline:
         if self._workers:
             from edge.service import worker_pool
 
-            return worker_pool.worker_pool(self._settings)
+            return worker_pool.worker_pool(self._settings, self._processor.models_sha256)
         return ThreadPoolExecutor(self._threads, "frames")
 
     def _go_on_without_workers(self, broken: Executor) -> Executor:

@@ -9,6 +9,7 @@ from edge.capture.files import FileState
 from edge.database.frame_result import ClassifiedFrame, FrameResult
 from edge.database.known_files import CLASSIFIED, OTHER_WITH_IMAGE
 from edge.database.schema import open_database
+from edge.inference.model import ModelError
 from edge.service.frame_processor import FrameProcessor
 from edge.service.model_reload import load_models
 from edge.settings import Settings
@@ -16,13 +17,13 @@ from edge.settings import Settings
 _processor: FrameProcessor
 
 
-def worker_pool(settings: Settings) -> ProcessPoolExecutor:
-    """`settings.workers` processes, each with models of its own.
+def worker_pool(settings: Settings, models_sha256: str) -> ProcessPoolExecutor:
+    """`settings.workers` processes, each with models of its own, which must be those of the parent.
 
     Spawned, not forked: a fork copies locks that the runtime's threads may hold.
     """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(settings.workers, context, _begin, (settings,))
+    return ProcessPoolExecutor(settings.workers, context, _begin, (settings, models_sha256))
 
 
 def process(file: FileState) -> FrameResult | None:
@@ -53,8 +54,11 @@ class _Committed:
         return None
 
 
-def _begin(settings: Settings) -> None:
+def _begin(settings: Settings, models_sha256: str) -> None:
     global _processor
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     known = _Committed(open_database(settings.db, read_only=True), settings.reclassify)
-    _processor = FrameProcessor(load_models(settings), settings, known)
+    models = load_models(settings)
+    if models.sha256 != models_sha256:  # the parent's run would be given another model's answers
+        raise ModelError(f"{models.classifier.path}: it was changed since it was loaded")
+    _processor = FrameProcessor(models, settings, known)

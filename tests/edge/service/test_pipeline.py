@@ -41,6 +41,10 @@ class MadeProcessor:
         self.side_by_side = self.most_side_by_side = 0
         self._lock = threading.Lock()
 
+    @property
+    def models_sha256(self) -> str:
+        return self.model
+
     def process(self, file: FileState) -> FrameResult | None:
         with self._lock:
             self.side_by_side += 1
@@ -333,7 +337,7 @@ class CrashingPool(Executor):
 
 
 def test_after_a_worker_process_crashed_its_frames_are_tried_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_pool, "worker_pool", lambda settings: CrashingPool())
+    monkeypatch.setattr(worker_pool, "worker_pool", lambda settings, models_sha256: CrashingPool())
     processor, log, files, settings = MadeProcessor(), MadeLog(), numbered(40), Settings(workers=3)
     guard = QuietGuard(settings, False, lambda digest: False)
     Pipeline(processor, log, settings, guard, Hooks(lambda result: None)).run(iter(files), threading.Event())

@@ -1,0 +1,14 @@
+"""Text from outside as it may stand in a message: in one line, bounded, and without control characters."""
+
+
+def printable(text: str) -> str:
+    """`text` without control characters: a name must not be able to write on the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def one_line(value: object, longest: int = 200) -> str:
+    """What an exception or a value says, in one line of at most `longest` characters."""
+    text = printable(" ".join(str(value).split()))
+    return text if len(text) <= longest else text[: longest - 3] + "..."
