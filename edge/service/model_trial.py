@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from edge.database.frame_files import FrameFiles
-from edge.database.schema import open_database
+from edge.database.frame_files import FrameContent, FrameFiles
+from edge.database.schema import SchemaError, open_database
 from edge.host.limits import limited_memory, limited_time
 from edge.host.one_line import one_line
 from edge.inference.decision import Decider
@@ -134,8 +135,7 @@ def _try(settings: Settings, next_step: Callable[[], None]) -> Verdict:
     try:
         with limited_memory(more_bytes):
             models = load_models(settings)
-            with closing(open_database(settings.db, read_only=True)) as connection:
-                check_models(models, FrameFiles(connection).newest(TEST_FRAMES), next_step=next_step)
+            check_models(models, _newest_frames(settings.db), next_step=next_step)
     except (ModelError, SettingsError) as error:
         return Verdict(problem=one_line(error, 400))
     except MemoryError:
@@ -143,6 +143,15 @@ def _try(settings: Settings, next_step: Callable[[], None]) -> Verdict:
     except Exception as error:  # whatever is wrong with a model, it is refused
         return Verdict(problem=f"{file}: {type(error).__name__}: {one_line(error)}")
     return Verdict(sha256=models.sha256)
+
+
+def _newest_frames(database: Path) -> Iterator[FrameContent]:
+    """Frames to try a model on; what is wrong with the database is not the model's fault."""
+    with (
+        suppress(sqlite3.Error, SchemaError),
+        closing(open_database(database, read_only=True)) as connection,
+    ):
+        yield from FrameFiles(connection).newest(TEST_FRAMES)
 
 
 def main() -> int:
