@@ -71,15 +71,16 @@ def _cells(column: list[Any], text: bool) -> list[str]:
     if len(set(sample)) * 4 < len(sample):  # what repeats is written once
         written = {value: _cell(value, text) for value in set(column)}
         return [written[value] for value in column]
+    plain = column
     try:
         together = "\0".join(column)
     except TypeError:  # not all of them are text
-        column = ["" if value is None else value if isinstance(value, str) else repr(value) for value in column]
-        together = "\0".join(column)
+        plain = ["" if value is None else value if isinstance(value, str) else repr(value) for value in column]
+        together = "\0".join(plain)
     harmful = text and (together.startswith(_FORMULA) or any(f"\0{start}" in together for start in _FORMULA))
     if harmful or any(mark in together for mark in _QUOTED):
         return [_cell(value, text) for value in column]
-    return column
+    return plain
 
 
 def _cell(value: Any, text: bool) -> str:
