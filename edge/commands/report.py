@@ -10,11 +10,12 @@ from edge import __version__
 from edge.commands.report_formats import FORMATS, Format
 from edge.commands.runner import ExitCode, run
 from edge.database.events.grouping import Rules
+from edge.host.output_file import Guard
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
 from edge.report.output import Output, Progress
 from edge.report.processes import no_garbage_collection
-from edge.report.read.connection import find_databases
+from edge.report.read.connection import files_named, find_databases
 from edge.report.read.coordinate_obscuring import obscure
 from edge.report.read.filters import Selection, moment
 from edge.report.read.load import load
@@ -36,9 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(chosen: Format, arguments: argparse.Namespace) -> ExitCode:
     if chosen.target != "stdout" and arguments.out is None:
         raise ReportError(f"`edge-report {chosen.name}` needs --out PATH")
-    output = Output(arguments.out, _progress(arguments))
+    configuration = read_configuration(arguments.config) if arguments.config else Configuration()
+    databases = find_databases(arguments.db or [configuration.options.db])
+    options = configuration.options
+    given = (arguments.config, options.model, options.detector, options.species_list)
+    inputs = (*databases, *filter(None, given), *(file for one in databases for file in files_named(one)))
+    output = Output(arguments.out, _progress(arguments), Guard(inputs, arguments.force), chosen.is_own)
+    if chosen.target != "folder":
+        output.check()
     with no_garbage_collection():
-        study = _study(arguments, output)
+        study = _study(arguments, configuration, databases, output)
         written = chosen.write(study, output, arguments)
     if output.path is not None and not arguments.quiet:
         output.warn(f"wrote {output.path} ({written.contents})")
@@ -77,6 +85,11 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out", type=Path, metavar="PATH", help="where to write; text goes to standard output without it"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace also a file that is no former report; never a database, an image or what is read",
     )
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="[project] and [deployment.ID] of the study")
     parser.add_argument(
@@ -170,9 +183,7 @@ def _rules(arguments: argparse.Namespace) -> Rules:
     return Rules(interval_s=round(arguments.interval * 60), by_taxon=by_taxon)
 
 
-def _study(arguments: argparse.Namespace, output: Output) -> Study:
-    configuration = read_configuration(arguments.config) if arguments.config else Configuration()
-    given = arguments.db or [configuration.options.db]
+def _study(arguments: argparse.Namespace, configuration: Configuration, databases: list[Path], output: Output) -> Study:
     since, until = arguments.since, arguments.until
     if since is None and until is None and hasattr(arguments, "default_period"):
         since, until = arguments.default_period
@@ -187,7 +198,7 @@ def _study(arguments: argparse.Namespace, output: Output) -> Study:
     )
     rules = _rules(arguments)
     survey = load(
-        find_databases(given),
+        databases,
         selection,
         overrides=configuration.deployments,
         time_zone=arguments.time_zone or configuration.options.time_zone,

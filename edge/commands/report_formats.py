@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
 
+from edge.host.output_file import IsOwn, unlike_any
 from edge.report.analysis.activity import REPLICATES
 from edge.report.analysis.study import Study
 from edge.report.formats import (
@@ -35,6 +36,8 @@ class Format:
     add_arguments: Callable[[ArgumentParser], None] = lambda parser: None
     target: Literal["stdout", "file", "folder"] = "stdout"
     """`stdout` for text that may go to standard output, `file` or `folder` where --out is required."""
+    is_own: IsOwn = unlike_any
+    """Tells a former output of this format; of the files in a folder the format itself does."""
 
 
 def _without_options(write: Callable[[Study, Output], Written]) -> Callable[[Study, Output, Namespace], Written]:
@@ -115,15 +118,19 @@ FORMATS = (
         _write_page,
         _add_page_arguments,
         "file",
+        page.is_own,
     ),
-    Format("csv", "One line for each frame and taxon.", _without_options(csv.write)),
-    Format("events", "One line for each independent event, as CSV.", _without_options(events.write)),
-    Format("jsonl", "The same as csv, one JSON object per line.", _without_options(jsonl.write)),
+    Format("csv", "One line for each frame and taxon.", _without_options(csv.write), is_own=csv.is_own),
+    Format(
+        "events", "One line for each independent event, as CSV.", _without_options(events.write), is_own=events.is_own
+    ),
+    Format("jsonl", "The same as csv, one JSON object per line.", _without_options(jsonl.write), is_own=jsonl.is_own),
     Format(
         "parquet",
         "The same as csv with types, for data frames (extra `parquet`).",
         _without_options(parquet.write),
         target="file",
+        is_own=parquet.is_own,
     ),
     Format(
         "camtrap-dp",
@@ -135,6 +142,7 @@ FORMATS = (
         "megadetector",
         "MegaDetector batch results 1.6, for Timelapse and others.",
         _without_options(megadetector.write),
+        is_own=megadetector.is_own,
     ),
     Format(
         "wildlife-insights",
@@ -156,6 +164,17 @@ FORMATS = (
         _add_activity_arguments,
         "folder",
     ),
-    Format("health", "One line for each problem of a camera; exit code 1 if any.", _without_options(health.write)),
-    Format("digest", "One day in a text message, or as JSON for MQTT.", _write_digest, _add_digest_arguments),
+    Format(
+        "health",
+        "One line for each problem of a camera; exit code 1 if any.",
+        _without_options(health.write),
+        is_own=health.is_own,
+    ),
+    Format(
+        "digest",
+        "One day in a text message, or as JSON for MQTT.",
+        _write_digest,
+        _add_digest_arguments,
+        is_own=digest.is_own,
+    ),
 )

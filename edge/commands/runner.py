@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from enum import IntEnum
 
+from edge.host.output_file import OutputError
 from edge.settings import SettingsError
 
 
@@ -23,9 +24,9 @@ class ExitCode(IntEnum):
 def run(name: str, command: Callable[[], int], *errors: type[Exception], interrupted: str = "interrupted") -> int:
     """Run a command and give its exit code.
 
-    `errors` are those that the user can mend: like `SettingsError` they are printed in one line.
+    `errors` are those that the user can mend: like `SettingsError` and `OutputError` they are printed in one line.
     """
-    mendable: tuple[type[Exception], ...] = (SettingsError, *errors)
+    mendable: tuple[type[Exception], ...] = (SettingsError, OutputError, *errors)
     try:
         code = command()
         sys.stdout.flush()

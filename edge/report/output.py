@@ -1,8 +1,6 @@
 """Destination of a report: files are replaced only when the new one is complete."""
 
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from edge.host.output_file import Guard, IsOwn, unlike_any
 from edge.report.errors import ReportError
 
 ERRORS = "backslashreplace"
@@ -46,6 +45,9 @@ class Output:
 
     path: Path | None
     progress: Progress = lambda line: None
+    guard: Guard = Guard()
+    is_own: IsOwn = unlike_any
+    """Tells a former output at `path`."""
 
     def warn(self, line: str) -> None:
         """Tell the user something in one line on standard error."""
@@ -60,18 +62,29 @@ class Output:
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
             return
-        with replacing(self.path) as file:
+        with self.guard.replacing(self.path, self.is_own) as file:
             yield file
 
     @contextmanager
     def text(self) -> Iterator[TextIO]:
         """The same for text, written as UTF-8 with the line ends as they are."""
-        with self.binary() as file:
-            text = TextIOWrapper(file, encoding="utf-8", newline="", errors=ERRORS, write_through=True)
-            try:
-                yield text
-            finally:
-                text.detach()  # the caller closes `file`
+        with self.binary() as file, as_text(file) as text:
+            yield text
+
+    def check(self, *members: tuple[str, IsOwn]) -> None:
+        """Refuse early what `binary` or, for these members of the folder, `member` would refuse at the end."""
+        if self.path is None:
+            return
+        for name, is_own in members:
+            self.guard.check(self.path / name, is_own)
+        if not members:
+            self.guard.check(self.path, self.is_own)
+
+    @contextmanager
+    def member(self, name: str, is_own: IsOwn) -> Iterator[BinaryIO]:
+        """For one file in the folder that --out names."""
+        with self.guard.replacing(self.folder() / name, is_own) as file:
+            yield file
 
     def folder(self) -> Path:
         """The folder that --out named, made if need be."""
@@ -84,24 +97,10 @@ class Output:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the name `path` when it is complete, and leaves nothing behind when it is not."""
+def as_text(file: BinaryIO) -> Iterator[TextIO]:
+    """A file of bytes for text in UTF-8, with the line ends as they are."""
+    text = TextIOWrapper(file, encoding="utf-8", newline="", errors=ERRORS, write_through=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise ReportError(f"{path}: {error.strerror}; name a place that can be written with --out") from error
-    new = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        new.chmod(0o666 & ~mask)
-        new.replace(path)
-    except OSError as error:
-        raise ReportError(f"{path}: {error.strerror}; is the disk full, or a folder of that name there?") from error
+        yield text
     finally:
-        new.unlink(missing_ok=True)
+        text.detach()  # the caller closes `file`

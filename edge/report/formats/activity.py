@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from edge.host.output_file import LONGEST_LINE, begins_with
 from edge.report.analysis.activity import MINUTES, REPLICATES, Sample, density, minute_counts, overlap_of
 from edge.report.analysis.study import Study
 from edge.report.formats.csv import write_table
-from edge.report.output import Output, Written, counted
+from edge.report.output import Output, Written, as_text, counted, utf8
 from edge.report.page import svg
 from edge.report.page.charts import seconds_of_day
 from edge.report.page.page import environment
@@ -23,7 +24,7 @@ def write(
     study: Study, output: Output, min_events: int = 20, solar_time: bool = False, replicates: int = REPLICATES
 ) -> Written:
     """activity.csv, overlap.csv and activity.svg, into the folder that --out names."""
-    folder = output.folder()
+    output.check(*MEMBERS.items())
     counts: dict[str, Any] = {}
     for row in study.species:
         seconds = seconds_of_day(study, row.code, solar_time)
@@ -33,15 +34,16 @@ def write(
             break
     curves = {name: density(count) for name, count in counts.items()}
     hours = np.arange(0, MINUTES, STEP_MINUTES)
-    with (folder / "activity.csv").open("w", encoding="utf-8", newline="") as file:
+    with output.member("activity.csv", _is_activity) as file, as_text(file) as text:
         write_table(
-            file,
+            text,
             ["hour", *curves],
             ([round(m / 60, 4), *(round(float(curve[m]), 6) for curve in curves.values())] for m in hours.tolist()),
         )
-    with (folder / "overlap.csv").open("w", encoding="utf-8", newline="") as file:
-        write_table(file, _COLUMNS, _overlaps(counts, replicates, output))
-    (folder / "activity.svg").write_text(_figure(counts, curves, solar_time), "utf-8")
+    with output.member("overlap.csv", MEMBERS["overlap.csv"]) as file, as_text(file) as text:
+        write_table(text, _COLUMNS, _overlaps(counts, replicates, output))
+    with output.member("activity.svg", _is_figure) as file:
+        file.write(utf8(_figure(counts, curves, solar_time)))
     if not counts:
         output.warn(f"no species has {min_events} events; --min-events lowers that")
     output.progress("")
@@ -51,6 +53,18 @@ def write(
 _COLUMNS = column_names(
     "first second first_events second_events dhat1 dhat1_low dhat1_high dhat4 dhat4_low dhat4_high advised"
 )
+
+
+def _is_activity(file: BinaryIO) -> bool:
+    return file.readline(LONGEST_LINE).startswith((b"hour,", b"hour\n")) and file.read(3) == b"0.0"
+
+
+def _is_figure(file: BinaryIO) -> bool:
+    return b"<title>Activity over the day" in file.read(1024)
+
+
+MEMBERS = {"activity.csv": _is_activity, "overlap.csv": begins_with(*_COLUMNS), "activity.svg": _is_figure}
+"""The files of this format, and what tells former ones."""
 
 
 def _overlaps(counts: dict[str, Any], replicates: int, output: Output) -> list[tuple[Any, ...]]:

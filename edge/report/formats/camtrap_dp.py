@@ -1,14 +1,19 @@
 """`edge-report camtrap-dp`: a Camtrap DP 1.0.2 package, a folder or a zip, with media- and event-level observations."""
 
 import json
+import re
+import struct
 import tempfile
 import zipfile
+import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.host.output_file import LONGEST_LINE, begins_with
 from edge.report.analysis.events import frame_bursts
 from edge.report.analysis.sampling_effort import deployment_period
 from edge.report.analysis.study import Study
@@ -22,7 +27,7 @@ from edge.report.formats.csv import ColumnFile, csv_lines
 from edge.report.formats.observation_table import CHUNK, DOUBT_TEXTS
 from edge.report.formats.parallel_chunks import in_chunks
 from edge.report.formats.public_paths import PublicPaths, media_types
-from edge.report.output import Output, Written, counted, replacing, utf8
+from edge.report.output import Output, Written, counted, utf8
 from edge.report.read.columns import column_names
 from edge.report.read.details import Details, HumanLine, picked
 from edge.report.read.local_time import DAY_S, NO_TIME, local_text, offset_s
@@ -46,6 +51,7 @@ OBSERVATIONS = column_names(
     "individualPositionAngle individualSpeed bboxX bboxY bboxWidth bboxHeight classificationMethod classifiedBy "
     "classificationTimestamp classificationProbability observationTags observationComments"
 )
+_SOURCE = re.compile(rb'"sources": \[\s*\{\s*"title": "edge-classify"')
 LINE_FIELDS = {
     "lifeStage": "life_stage",
     "sex": "sex",
@@ -61,11 +67,15 @@ def write(study: Study, output: Output) -> Written:
     refuse_what_is_missing(study)
     assert output.path is not None
     if output.path.suffix.lower() != ".zip":
-        frames = _write_package(study, output.folder(), output)
+        output.check(*MEMBERS.items())
+        frames = _write_package(study, output)
     else:
-        with tempfile.TemporaryDirectory(dir=output.path.parent if output.path.parent.is_dir() else None) as folder:
-            frames = _write_package(study, Path(folder), output)
-            with replacing(output.path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as z:
+        parent = output.path.parent
+        output = replace(output, is_own=_is_own_zip)
+        output.check()
+        with tempfile.TemporaryDirectory(dir=parent if parent.is_dir() else None) as folder:
+            frames = _write_package(study, replace(output, path=Path(folder)))
+            with output.binary() as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as z:
                 for part in sorted(Path(folder).iterdir()):
                     output.progress(f"packing {part.name}")
                     z.write(part, part.name)
@@ -73,12 +83,38 @@ def write(study: Study, output: Output) -> Written:
     return Written(counted(frames, "frame"))
 
 
-def _write_package(study: Study, folder: Path, output: Output) -> int:
+def _is_own_package(file: BinaryIO) -> bool:
+    """Whether datapackage.json names this software first among its sources: packages of others have the same files."""
+    return _SOURCE.search(file.read(LONGEST_LINE)) is not None
+
+
+def _is_own_zip(file: BinaryIO) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if sorted(archive.namelist()) != sorted(MEMBERS):
+                return False
+            with archive.open("datapackage.json") as member:
+                return _SOURCE.search(member.read(LONGEST_LINE)) is not None
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, zlib.error, struct.error, zipfile.BadZipFile):
+        return False
+
+
+MEMBERS = {
+    "datapackage.json": _is_own_package,
+    "deployments.csv": begins_with(*DEPLOYMENTS),
+    "media.csv": begins_with(*MEDIA),
+    "observations.csv": begins_with(*OBSERVATIONS),
+}
+"""The files of a package, and what tells former ones."""
+
+
+def _write_package(study: Study, output: Output) -> int:
     """Write the files of the package; gives the number of frames in it."""
     dated = dated_frames(study)
     frames = np.flatnonzero(dated).astype(np.int32)
     records = np.flatnonzero(dated[study.survey.records.frame])
-    periods = _write_deployments(study, folder / "deployments.csv")
+    with output.member("deployments.csv", MEMBERS["deployments.csv"]) as file:
+        periods = _write_deployments(study, file)
     blank_event = _blank_events(study, dated)
     with Details(study.survey) as details:
         paths = PublicPaths.of(study, details)
@@ -93,9 +129,10 @@ def _write_package(study: Study, folder: Path, output: Output) -> int:
         return utf8(csv_lines(media, MEDIA)), utf8(csv_lines(observations, OBSERVATIONS))
 
     with (
-        ColumnFile(folder / "media.csv", MEDIA) as media_file,
-        ColumnFile(folder / "observations.csv", OBSERVATIONS) as observations_file,
+        output.member("media.csv", MEMBERS["media.csv"]) as first_file,
+        output.member("observations.csv", MEMBERS["observations.csv"]) as second_file,
     ):
+        media_file, observations_file = ColumnFile(first_file, MEDIA), ColumnFile(second_file, OBSERVATIONS)
         for done, (media, observations) in enumerate(in_chunks(study.survey, len(frames), lines)):
             media_file.append(media)
             observations_file.append(observations)
@@ -103,7 +140,8 @@ def _write_package(study: Study, folder: Path, output: Output) -> int:
         observations_file.write(_event_columns(study))
         observations_file.write(_blank_event_columns(study, blank_event))
     text = json.dumps(descriptor(study, periods), ensure_ascii=False, indent=2)
-    (folder / "datapackage.json").write_text(text + "\n", "utf-8")
+    with output.member("datapackage.json", _is_own_package) as file:
+        file.write(utf8(text + "\n"))
     lost = int((~dated & (study.survey.frames.status == CLASSIFIED)).sum())
     if lost:
         output.warn(f"{lost} frames without a time are not in the package: the standard wants a time for each")
@@ -123,40 +161,40 @@ def _stamps(at: NDArray[np.int64], local: NDArray[np.int64]) -> list[str]:
     return local_text(local, np.where(at == NO_TIME, 0, local - at))
 
 
-def _write_deployments(study: Study, path: Path) -> list[tuple[int, int]]:
+def _write_deployments(study: Study, file: BinaryIO) -> list[tuple[int, int]]:
     """Write deployments.csv; gives the (first, last) day of each deployment that has frames."""
     survey, periods = study.survey, []
-    with ColumnFile(path, DEPLOYMENTS) as file:
-        for place in packaged_deployments(study):
-            deployment, effort = survey.deployments[place], study.efforts[place]
-            mine = study.frames_of(place)
-            period = deployment_period(survey, place)
-            assert period is not None
-            local = period + offset_s(period, deployment.zone)
-            start, end = local_text(local, local - period)
-            periods.append((int(local[0]) // DAY_S, int(local[1]) // DAY_S))
-            comments = []
-            if not (effort.start_given and effort.end_given):
-                comments.append("start or end taken from the first or last frame")
-            if left_out := int((mine & (survey.frames.at != NO_TIME) & ~survey.frames.clock_good).sum()):
-                comments.append(f"{left_out} frames lie outside this period or have a time that is not believed")
-            if effort.gaps:
-                without = int((~effort.active).sum())
-                comments.append(f"{len(effort.gaps)} gaps in effort, {without} days without any watching")
-            file.write(
-                {
-                    "deploymentID": [deployment.name],
-                    "locationID": [deployment.name],
-                    "locationName": [deployment.name],
-                    "latitude": [deployment.latitude],
-                    "longitude": [deployment.longitude],
-                    "coordinateUncertainty": [deployment.uncertainty_m],
-                    "deploymentStart": [start],
-                    "deploymentEnd": [end],
-                    "timestampIssues": ["true" if left_out or (survey.frames.doubt[mine] != 0).any() else "false"],
-                    "deploymentComments": ["; ".join(comments) or None],
-                }
-            )
+    table = ColumnFile(file, DEPLOYMENTS)
+    for place in packaged_deployments(study):
+        deployment, effort = survey.deployments[place], study.efforts[place]
+        mine = study.frames_of(place)
+        period = deployment_period(survey, place)
+        assert period is not None
+        local = period + offset_s(period, deployment.zone)
+        start, end = local_text(local, local - period)
+        periods.append((int(local[0]) // DAY_S, int(local[1]) // DAY_S))
+        comments = []
+        if not (effort.start_given and effort.end_given):
+            comments.append("start or end taken from the first or last frame")
+        if left_out := int((mine & (survey.frames.at != NO_TIME) & ~survey.frames.clock_good).sum()):
+            comments.append(f"{left_out} frames lie outside this period or have a time that is not believed")
+        if effort.gaps:
+            without = int((~effort.active).sum())
+            comments.append(f"{len(effort.gaps)} gaps in effort, {without} days without any watching")
+        table.write(
+            {
+                "deploymentID": [deployment.name],
+                "locationID": [deployment.name],
+                "locationName": [deployment.name],
+                "latitude": [deployment.latitude],
+                "longitude": [deployment.longitude],
+                "coordinateUncertainty": [deployment.uncertainty_m],
+                "deploymentStart": [start],
+                "deploymentEnd": [end],
+                "timestampIssues": ["true" if left_out or (survey.frames.doubt[mine] != 0).any() else "false"],
+                "deploymentComments": ["; ".join(comments) or None],
+            }
+        )
     return periods
 
 

@@ -3,9 +3,9 @@
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
+from edge.host.output_file import begins_with
 from edge.report.analysis.study import Study
 from edge.report.formats.observation_table import CHUNK, COLUMNS
 from edge.report.formats.parallel_chunks import table_chunks
@@ -33,6 +33,9 @@ def write_table(file: TextIO, columns: Iterable[str], lines: Iterable[Iterable[A
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([defused(cell) for cell in line] for line in lines)
+
+
+is_own = begins_with(*COLUMNS)
 
 
 def write(study: Study, output: Output) -> Written:
@@ -97,16 +100,10 @@ def _cell(value: Any, text: bool) -> str:
 class ColumnFile:
     """A CSV file written a chunk of columns at a time; names that are not in a chunk stay empty there."""
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    def __init__(self, file: BinaryIO, names: Sequence[str]) -> None:
         self._names = names
-        self._file = path.open("wb")
+        self._file = file
         self._file.write(utf8(",".join(names) + "\n"))
-
-    def __enter__(self) -> "ColumnFile":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
 
     def write(self, columns: Mapping[str, list[Any] | str]) -> None:
         """Add lines; text is defused."""

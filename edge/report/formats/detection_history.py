@@ -3,38 +3,43 @@
 1 where the species was recorded, 0 where the camera watched and did not record it, NA where no camera watched.
 """
 
-from typing import Any
+import re
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.host.output_file import LONGEST_LINE
 from edge.report.analysis.study import Study
 from edge.report.formats.csv import write_table
-from edge.report.output import Output, Written, counted
+from edge.report.output import Output, Written, as_text, counted
 from edge.report.read.local_time import DAY_S, day_text
 
 
 def write(study: Study, output: Output, occasion_days: int = 7, all_taxa: bool = False) -> Written:
     """effort.csv and one file for each species, into the folder that --out names."""
-    folder = output.folder()
+    taxa = [row for row in study.species if row.taxon.rank == "species" or all_taxa]
+    files = {row.code: _file_name(row.taxon.scientific_name) for row in taxa}
+    output.check(*((name, _is_own) for name in ("effort.csv", *files.values())))
     sites = study.cameras  # also those that are not known to have watched: their days are 0, their records NA
     starts, effort = effort_matrix(study, sites, occasion_days)
-    written = 0
     columns = ["site", *(day_text(day) for day in starts)]
     names = [study.survey.deployments[i].name for i in sites]
-    with (folder / "effort.csv").open("w", encoding="utf-8", newline="") as file:
-        write_table(file, columns, ([name, *row] for name, row in zip(names, effort.tolist(), strict=True)))
-    for row in study.species:
-        if row.taxon.rank != "species" and not all_taxa:
-            continue
-        written += 1
-        history = histories(study, row.code, sites, starts, effort, occasion_days)
-        with (folder / _file_name(row.taxon.scientific_name)).open("w", encoding="utf-8", newline="") as file:
+    with output.member("effort.csv", _is_own) as file, as_text(file) as text:
+        write_table(text, columns, ([name, *row] for name, row in zip(names, effort.tolist(), strict=True)))
+    for code, file_name in files.items():
+        history = histories(study, code, sites, starts, effort, occasion_days)
+        with output.member(file_name, _is_own) as file, as_text(file) as text:
             lines = ([name, *line] for name, line in zip(names, history, strict=True))
-            write_table(file, columns, lines)
+            write_table(text, columns, lines)
     if study.left_out:
         output.warn(study.describe_left_out())
-    return Written(counted(written, "taxon", "taxa"))
+    return Written(counted(len(files), "taxon", "taxa"))
+
+
+def _is_own(file: BinaryIO) -> bool:
+    """Whether its columns are sites and days."""
+    return re.fullmatch(rb"site(,\d{4}-\d\d-\d\d)*\n", file.readline(LONGEST_LINE)) is not None
 
 
 def effort_matrix(study: Study, sites: list[int], occasion_days: int) -> tuple[list[int], NDArray[np.int64]]:

@@ -1,9 +1,10 @@
 """`edge-report digest`: one day in the bytes of a text message, or as JSON for MQTT."""
 
 import json
+import re
 import unicodedata
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -13,6 +14,12 @@ from edge.report.output import Output, Written, counted
 from edge.report.read.survey import BLANK, CLASSIFIED, HUMAN, UNKNOWN, UNREADABLE
 
 LEAST_BYTES = 20
+_LINE = re.compile(rb'(\d\d-\d\d|all) \d+ev \d+fr|\{"since": ("|null, "until": )')
+
+
+def is_own(file: BinaryIO) -> bool:
+    """Whether it is a day in a line, or its figures as JSON."""
+    return _LINE.match(file.read(64)) is not None
 
 
 def write(study: Study, output: Output, max_bytes: int = 140, as_json: bool = False) -> Written:

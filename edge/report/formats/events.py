@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 
+from edge.host.output_file import begins_with
 from edge.report.analysis.study import Study
 from edge.report.formats.csv import write_table
 from edge.report.output import Output, Written, counted
 from edge.report.read.details import picked
 from edge.report.read.local_time import local_text
 from edge.report.read.survey import KINDS, METHODS
+
+is_own = begins_with("event", "deployment", "start", "end", "kind", "scientific_name", "rank", "common_name", "frames")
 
 
 def write(study: Study, output: Output) -> Written:

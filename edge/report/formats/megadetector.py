@@ -5,8 +5,9 @@ Frames without a detector's boxes get one box: the attention crop, else the whol
 """
 
 import json
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -28,6 +29,7 @@ FORMAT_VERSION = "1.6"
 CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle", "4": "unknown"}
 _CATEGORY_OF_KIND: dict[str, str] = {Kind.ANIMAL: "1", Kind.HUMAN: "2", Kind.VEHICLE: "3", Kind.UNKNOWN: "4"}
 WHOLE_FRAME = (0.0, 0.0, 1.0, 1.0)
+_INFO = re.compile(rb'\{"info":\s*\{"format_version":\s*"[^"]*",\s*"detector":\s*"edge-classify"')
 _encode = msgspec.json.Encoder().encode
 
 
@@ -72,6 +74,11 @@ def _description(taxon: Taxon) -> str:
     epithet = taxon.species.removeprefix(taxon.genus).strip() if taxon.species else ""
     line = ("", taxon.class_, taxon.order, taxon.family, taxon.genus, epithet, taxon.common_name)
     return ";".join(part.lower() for part in line)
+
+
+def is_own(file: BinaryIO) -> bool:
+    """Whether its first keys say that this software wrote it; those of the detectors themselves say otherwise."""
+    return _INFO.match(file.read(4096)) is not None
 
 
 def write(study: Study, output: Output) -> Written:

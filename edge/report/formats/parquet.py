@@ -1,12 +1,12 @@
 """`edge-report parquet`: the long table with types, for data frames (needs the extra `parquet`)."""
 
-from typing import Any
+from typing import Any, BinaryIO
 
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
 from edge.report.formats.observation_table import CHUNK, COLUMNS, Columns
 from edge.report.formats.parallel_chunks import table_chunks
-from edge.report.output import Output, Written, counted, replacing
+from edge.report.output import Output, Written, counted
 from edge.report.read.columns import column_names
 
 _TYPES = {
@@ -22,6 +22,18 @@ _REPEATED = column_names(
 )
 
 
+def is_own(file: BinaryIO) -> bool:
+    """Whether it is Parquet with the columns of this format."""
+    if file.read(4) != b"PAR1":
+        return False
+    from pyarrow import lib, parquet  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    try:
+        return list(parquet.read_schema(file).names[: len(COLUMNS)]) == list(COLUMNS)
+    except (OSError, lib.ArrowException):
+        return False
+
+
 def write(study: Study, output: Output) -> Written:
     """Write one file; `captured_at` is local time as text with its offset, so that no reader converts it."""
     try:
@@ -30,8 +42,7 @@ def write(study: Study, output: Output) -> Written:
     except ImportError as error:
         raise ReportError("parquet needs the package pyarrow: pip install 'edge-classify[parquet]'") from error
     schema = pa.schema([(name, _type(pa, name)) for name in COLUMNS])
-    assert output.path is not None
-    with replacing(output.path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with output.binary() as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
 
         def table(columns: Columns) -> Any:
             return pa.table([pa.array(columns[name], _type(pa, name)) for name in schema.names], schema=schema)

@@ -1,9 +1,10 @@
 """`edge-report wildlife-insights`: images.csv and deployments.csv in the columns of Wildlife Insights' batch upload."""
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from edge.host.output_file import begins_with
 from edge.report.analysis.sampling_effort import deployment_period
 from edge.report.analysis.study import Study
 from edge.report.formats.csv import ColumnFile, csv_lines
@@ -24,13 +25,15 @@ IMAGES = column_names(
 DEPLOYMENTS = column_names(
     "project_id deployment_id placename longitude latitude start_date end_date camera_id remarks"
 )
+_IS_IMAGES, _IS_DEPLOYMENTS = begins_with(*IMAGES), begins_with(*DEPLOYMENTS)
 
 
 def write(study: Study, output: Output) -> Written:
     """Write both files into the folder that --out names."""
-    folder = output.folder()
+    output.check(("images.csv", _IS_IMAGES), ("deployments.csv", _IS_DEPLOYMENTS))
     project = study.project.id or study.project.title or "project"
-    _write_deployments(study, folder / "deployments.csv", project)
+    with output.member("deployments.csv", _IS_DEPLOYMENTS) as file:
+        _write_deployments(study, file, project)
     records, frames = study.survey.records, study.survey.frames
     wanted = np.flatnonzero((frames.status == CLASSIFIED)[records.frame] & (frames.at != NO_TIME)[records.frame])
     with Details(study.survey) as details:
@@ -39,9 +42,10 @@ def write(study: Study, output: Output) -> Written:
     def lines(details: Details, part: slice) -> bytes:
         return utf8(csv_lines(_images(study, details, paths, project, wanted[part]), IMAGES))
 
-    with ColumnFile(folder / "images.csv", IMAGES) as file:
+    with output.member("images.csv", _IS_IMAGES) as file:
+        table = ColumnFile(file, IMAGES)
         for done, text in enumerate(in_chunks(study.survey, len(wanted), lines)):
-            file.append(text)
+            table.append(text)
             output.progress(f"images {(done + 1) * CHUNK} of {len(wanted)}")
     lost = int(((frames.at == NO_TIME) & (frames.status == CLASSIFIED)).sum())
     if lost:
@@ -87,23 +91,23 @@ def _images(study: Study, details: Details, paths: PublicPaths, project: str, pa
     }
 
 
-def _write_deployments(study: Study, path: Any, project: str) -> None:
-    with ColumnFile(path, DEPLOYMENTS) as file:
-        for place in study.cameras:
-            deployment = study.survey.deployments[place]
-            period = deployment_period(study.survey, place)
-            start = end = None
-            if period is not None:
-                start, end = (text.replace("T", " ") for text in local_text(period + offset_s(period, deployment.zone)))
-            file.write(
-                {
-                    "project_id": [project],
-                    "deployment_id": [deployment.name],
-                    "placename": [deployment.name],
-                    "longitude": [deployment.longitude],
-                    "latitude": [deployment.latitude],
-                    "start_date": [start],
-                    "end_date": [end],
-                    "remarks": ["start and end are not known: no frame has a time" if period is None else None],
-                }
-            )
+def _write_deployments(study: Study, file: BinaryIO, project: str) -> None:
+    table = ColumnFile(file, DEPLOYMENTS)
+    for place in study.cameras:
+        deployment = study.survey.deployments[place]
+        period = deployment_period(study.survey, place)
+        start = end = None
+        if period is not None:
+            start, end = (text.replace("T", " ") for text in local_text(period + offset_s(period, deployment.zone)))
+        table.write(
+            {
+                "project_id": [project],
+                "deployment_id": [deployment.name],
+                "placename": [deployment.name],
+                "longitude": [deployment.longitude],
+                "latitude": [deployment.latitude],
+                "start_date": [start],
+                "end_date": [end],
+                "remarks": ["start and end are not known: no frame has a time" if period is None else None],
+            }
+        )

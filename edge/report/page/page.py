@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from typing import BinaryIO
 
 import jinja2
 import numpy as np
@@ -55,6 +56,12 @@ from edge.report.read.survey import (
 from edge.vocabulary import MediaStatus
 
 SPECIES_WITH_THUMBNAIL = 60
+_GENERATOR = b'<meta name="generator" content="edge-classify '
+
+
+def is_own(file: BinaryIO) -> bool:
+    """Whether it is a page with the tag that names this software."""
+    return _GENERATOR in file.read(4096)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,10 @@ from edge.report.errors import ReportError
 
 log = logging.getLogger(__name__)
 
+_NAMED = """
+SELECT DISTINCT named.value FROM run, json_each(iif(json_valid(settings), settings, '{}')) named
+WHERE named.key IN ('model', 'detector', 'species_list', 'config')
+"""
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
@@ -32,6 +36,13 @@ def find_databases(given: Sequence[Path]) -> list[Path]:
         else:
             raise ReportError(f"{path}: no such database; `edge-classify` makes one, --db names another")
     return list(dict.fromkeys(p.resolve() for p in found))
+
+
+def files_named(path: Path) -> list[Path]:
+    """The models, species lists and configurations that the runs of a database name. Raises `ReportError`."""
+    with connect(path) as connection:
+        found = connection.execute(_NAMED).fetchall()
+    return [Path(name) for (name,) in found if isinstance(name, str) and name]
 
 
 @contextmanager

@@ -226,12 +226,13 @@ def test_ctrl_c_ends_in_one_line_and_leaves_the_old_report(
     def interrupted(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    (tmp_path / "out.csv").write_text("the old one")
+    assert report("csv", "--db", made, "--out", tmp_path / "out.csv", "--quiet") == 0
+    old = (tmp_path / "out.csv").read_bytes()
     monkeypatch.setattr(csv_table, "csv_lines", interrupted)
     assert report("csv", "--db", made, "--out", tmp_path / "out.csv") == 130
     assert capsys.readouterr().err.strip().startswith("edge-report: interrupted")
     assert [path.name for path in tmp_path.glob("*out*")] == ["out.csv"]
-    assert (tmp_path / "out.csv").read_text() == "the old one"
+    assert (tmp_path / "out.csv").read_bytes() == old
 
 
 def test_megadetector_names_each_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
