@@ -5,11 +5,13 @@ import stat as stat_module
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from errno import EINVAL, EISDIR, ELOOP
+from errno import EINVAL, EISDIR, ELOOP, ENAMETOOLONG
 from itertools import islice
 
 from edge.image.decode import IMAGE_SUFFIXES
 
+_LARGEST_INTEGER = 2**63 - 1
+LONGEST_PATH_BYTES = 4096  # PATH_MAX of Linux, with the zero byte at its end
 STEP = 256  # files that the database is asked about at once
 CHUNK = 20_000  # names held at once: a folder of a million files needs no more memory than one of 20,000
 _TEMPORARY_SUFFIXES = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp", "_exiftool_tmp")
@@ -67,7 +69,12 @@ def file_state(path: str) -> FileState | None:
         return None
     if not stat_module.S_ISREG(status.st_mode):
         return None
-    return FileState(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return FileState(path, status.st_size, _storable(status.st_mtime_ns), _storable(status.st_ctime_ns))
+
+
+def _storable(time_ns: int) -> int:
+    """A file system's time as SQLite's integers can hold it: file systems know later years than 2262."""
+    return max(-_LARGEST_INTEGER - 1, min(time_ns, _LARGEST_INTEGER))
 
 
 def read_bytes(path: str, limit: int) -> bytes:
@@ -133,8 +140,11 @@ def files_below(
                     on_error(IsADirectoryError(EISDIR, "it is a folder, expected an image", entry.path))
                 if not is_passed_over_folder(entry.name):
                     levels.append(_entries(entry.path, on_error, on_folder))
-            elif not is_passed_over(entry.name) and (found := file_state(entry.path)) is not None:
-                yield found
+            elif not is_passed_over(entry.name):
+                if (found := file_state(entry.path)) is not None:
+                    yield found
+                elif on_error and len(os.fsencode(entry.path)) >= LONGEST_PATH_BYTES:
+                    on_error(OSError(ENAMETOOLONG, "its path is longer than can be opened", entry.path))
         except OSError as error:
             if on_error:
                 on_error(error)
@@ -148,7 +158,11 @@ def _entries(
             if on_folder:
                 on_folder(folder)
             while chunk := sorted(islice(entries, CHUNK), key=lambda entry: entry.name):
+                if len(chunk) < CHUNK:
+                    entries.close()  # folders can be nested deeper than files can be open at once
                 yield from chunk
+                if len(chunk) < CHUNK:
+                    break
     except OSError as error:
         if on_error:
             on_error(error)

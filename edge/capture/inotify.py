@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+log = logging.getLogger(__name__)
+
 _LIBRARY_LOG = "watchdog.observers"
 _STORM_S = 30.0
 _SHARE = 4  # at least one in so many entries of the queue is an event for us; the others are writes, deletions, ...
@@ -17,6 +19,8 @@ _SHARE = 4  # at least one in so many entries of the queue is an event for us; t
 class FolderEvents:
     """Calls `on_complete`, `on_growing` (a file's path) and `on_folder` (a new folder's path) from a thread.
 
+    The library's threads can end by an error (a folder nested deeper than Python calls, an error of ours): `on_death`
+    is called at once, from the thread that ends, and `failure` says why. After that nobody listens.
     The library (watchdog) does not report folders that it could not watch; the kernel's list of watches shows them.
     When the kernel's queue overflows, the library only logs a warning, since version 7; older versions don't, and then
     the overflow shows by as many events at once as the queue holds.
@@ -28,9 +32,14 @@ class FolderEvents:
         on_complete: Callable[[str], None],
         on_growing: Callable[[str], None],
         on_folder: Callable[[str], None],
+        on_death: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._on_complete, self._on_growing, self._on_folder = on_complete, on_growing, on_folder
+        self._on_death = on_death
+        self._threads: list[threading.Thread] = []
+        self._error = ""
+        self._previous_hook: Callable[[threading.ExceptHookArgs], object] | None = None
         self._observer: Any = None
         self._queue_length = _queue_length()
         self._lock = threading.Lock()
@@ -50,8 +59,11 @@ class FolderEvents:
             FileSystemEventHandler,
         )
         from watchdog.observers.inotify import InotifyObserver
+        from watchdog.utils import BaseThread
 
         self.stop()
+        before = set(threading.enumerate())
+        self._previous_hook, threading.excepthook = threading.excepthook, self._thread_died
         logging.getLogger(_LIBRARY_LOG).addHandler(self._warning_handler)
         # The library watches a folder twice that is made while it scans the one above; its warning means no harm.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
@@ -61,6 +73,7 @@ class FolderEvents:
             def on_any_event(self, event: FileSystemEvent) -> None:
                 on_event(event)
 
+        observer = None
         try:
             # Full events: a file that is moved in from outside is reported as moved, not as made. Opening and reading
             # are left out, because the daemon's own reads would fill the queue.
@@ -68,28 +81,49 @@ class FolderEvents:
             wanted = [FileClosedEvent, FileMovedEvent, FileCreatedEvent, DirCreatedEvent, DirMovedEvent]
             observer.schedule(Handler(), self._folder, recursive=True, event_filter=wanted)
             observer.start()
-        except OSError as error:
-            return f"the kernel gives no events ({error.strerror or error})"
+        except Exception as error:  # the library may stumble over anything that a folder holds
+            _end(observer)
+            if isinstance(error, OSError):
+                return f"the kernel gives no events ({error.strerror or error})"
+            return f"its events cannot be read ({_in_words(error)})"
         self._observer = observer
+        self._threads = [one for one in threading.enumerate() if isinstance(one, BaseThread) and one not in before]
         return None
 
     def stop(self) -> None:
         """Stop watching; gives back the kernel's watches and the library's threads."""
         logging.getLogger(_LIBRARY_LOG).removeHandler(self._warning_handler)
         observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.stop()
-            observer.join(10.0)
+        _end(observer)
+        self._threads, self._error = [], ""
+        if self._previous_hook is not None:
+            threading.excepthook, self._previous_hook = self._previous_hook, None
         with self._lock:
             self._storm_events = 0
         self._warned.clear()
 
     def may_have_lost_some(self) -> bool:
-        """Whether the queue may have overflowed, or the library's threads ended, since the last `start`."""
+        """Whether the queue may have overflowed since the last `start`."""
         with self._lock:
             overflowed = self._storm_events * _SHARE >= self._queue_length
-        observer = self._observer
-        return overflowed or self._warned.is_set() or (observer is not None and not _is_alive(observer))
+        return overflowed or self._warned.is_set()
+
+    @property
+    def failure(self) -> str | None:
+        """Why nobody reads the events any more, in words; `None` while somebody does, and before the first start."""
+        if self._error:
+            return self._error
+        ended = next((thread.name for thread in self._threads if not thread.is_alive()), None)
+        return None if ended is None else f"the thread {ended} ended"
+
+    def _thread_died(self, died: threading.ExceptHookArgs) -> None:
+        """Hear of a thread that ended by an error, which Python would only print."""
+        if type(died.thread).__module__.startswith("watchdog") and died.exc_value is not None:
+            log.debug("a thread of the library ended", exc_info=died.exc_value)
+            self._error = _in_words(died.exc_value)
+            self._on_death()
+        elif self._previous_hook is not None:
+            self._previous_hook(died)
 
     def watched_folders(self) -> int | None:
         """Number of folders that the kernel watches for this process; `None` without events or where it is unknown."""
@@ -131,8 +165,16 @@ class _WarningHandler(logging.Handler):
         self._warned.set()
 
 
-def _is_alive(observer: Any) -> bool:
-    return observer.is_alive() and all(emitter.is_alive() for emitter in observer.emitters)
+def _end(observer: Any) -> None:
+    if observer is not None and observer.ident is not None:
+        observer.stop()
+        observer.join(10.0)
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "its folders are nested too deep for the library that reads them"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _queue_length() -> int:

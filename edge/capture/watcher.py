@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from errno import EISDIR, ENOENT
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +23,9 @@ TICK_S = 0.5
 GATHERING_TICK_S = 5.0
 LIMIT = 50_000  # scheduled checks; files beyond it are found again by a scan
 _HANDED_LIMIT = 4096
+_UNREAD_LIMIT = 100
+_LONGEST_NAMED = 200
+"""Characters of a path that are told."""
 _UNHURRIED = 20  # a scan's pause is at least this many times its duration
 
 
@@ -57,7 +61,7 @@ class FolderWatcher:
         """Whether there was no room to schedule a check."""
         self._handed_out: OrderedDict[str, tuple[FileState, float]] = OrderedDict()
         """path -> (its state, monotonic time) of files that the caller got lately and may not have logged yet."""
-        self._events = FolderEvents(self._folder, self._on_complete, self._on_growing, self._on_folder)
+        self._events = FolderEvents(self._folder, self._on_complete, self._on_growing, self._on_folder, self._wake)
         self._mount_changes = MountChanges()
         self._identity: tuple[int, int] | None = None
         self._mounts: tuple[Mount, ...] = ()
@@ -70,6 +74,10 @@ class FolderWatcher:
         self._is_first_scan = True
         self._folders = 0
         self._unwatched = False
+        self._polls_because = ""
+        self._unread: dict[str, str] = {}
+        """Path of what the last scan could not read, and why."""
+        self._unread_now: dict[str, str] = {}
 
     def schedule(self, path: str, after_s: float = 0.0, unless_changed: FileState | None = None) -> None:
         """Check a file after `after_s`; if it has changed from `unless_changed` by then, it gets time to settle."""
@@ -97,13 +105,30 @@ class FolderWatcher:
         """Whether the folder is there now."""
         return self._identity is not None
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether a new file would be noticed: somebody reads the events, or the folder is scanned in their place."""
+        return self._poll_s is not None or self._events.failure is None
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the watch from seeing everything as it comes, in one line."""
+        words = (
+            [f"{self._polls_because}; the folder is scanned every {self._poll_s:.0f} s"] if self._polls_because else []
+        )
+        if self._unread:
+            path, why = next(iter(self._unread.items()))
+            more = f" and {len(self._unread) - 1} more" if len(self._unread) > 1 else ""
+            words.append(f"not read: {_shortened(path)} ({why}){more}")
+        return "; ".join(words) or None
+
     def frames(self, stop: threading.Event) -> Iterator[FileState | None]:
         """Complete files, each when it is ready; `None` every half second (5 s with `gather_s`) while none is."""
         try:
             next_tick = last_yield = 0.0
             handed_out = False
             while not stop.is_set():
-                if time.monotonic() >= next_tick:
+                if time.monotonic() >= next_tick or not self.is_listening:
                     self._check_folder()
                     next_tick = time.monotonic() + self._tick_s
                 scanning = self._advance_scan()
@@ -145,6 +170,10 @@ class FolderWatcher:
         elif remounted and any(mount.point != "/" for mount in mounts):
             # Unmounted and mounted again between two checks: the table is as before, watches and files may not be.
             self._start_events()
+        elif (failure := self._events.failure) is not None and self._poll_s is None:
+            self._events.stop()
+            self._poll(f"nobody reads the kernel's events any more ({failure})")
+            self.rescan()
         elif self._events.may_have_lost_some():
             log.info("so many events came that some may be lost; scanning %s", self._folder)
             self._start_events()
@@ -159,6 +188,7 @@ class FolderWatcher:
     def _poll(self, reason: str) -> None:
         if self._poll_s is None:
             self._poll_s = POLL_S
+            self._polls_because = reason
             self._next_scan = min(self._next_scan, time.monotonic() + POLL_S)
             log.warning("%s: %s; scanning it every %.0f s", self._folder, reason, POLL_S)
 
@@ -171,7 +201,8 @@ class FolderWatcher:
             if time.monotonic() < self._next_scan or self._identity is None:
                 return False
             self._scan_began, self._scan_began_ns, self._folders = time.monotonic(), time.time_ns(), 0
-            self._scan = files_below(self._folder, on_folder=self._count_folder)
+            self._unread_now = {}
+            self._scan = files_below(self._folder, self._note_unread, self._count_folder)
         room = LIMIT - len(self._due)
         if room <= 0:
             return False
@@ -191,6 +222,7 @@ class FolderWatcher:
         pause_s = RESCAN_S if self._poll_s is None else self._poll_s
         self._next_scan = time.monotonic() + max(pause_s, _UNHURRIED * (time.monotonic() - self._scan_began))
         self._scan, self._last_scan_ns, self._is_first_scan = None, self._scan_began_ns, False
+        self._unread = self._unread_now
         watched = self._events.watched_folders()
         if watched is None or watched >= self._folders:
             self._unwatched = False
@@ -203,6 +235,15 @@ class FolderWatcher:
 
     def _count_folder(self, _folder: str) -> None:
         self._folders += 1
+
+    def _note_unread(self, error: OSError) -> None:
+        """Tell once of each folder that cannot be read; one that is gone meanwhile is none."""
+        if error.errno in (ENOENT, EISDIR) or len(self._unread_now) >= _UNREAD_LIMIT:
+            return
+        path, why = os.fsdecode(error.filename or self._folder), error.strerror or str(error)
+        if path not in self._unread and path not in self._unread_now:
+            log.warning("%s: it cannot be read (%s); no frame in it is classified", ascii(_shortened(path)), why)
+        self._unread_now[path] = why
 
     def _check_events(self, found: FileState) -> None:
         """Poll from now on if a file came since the last scan without an event: events are not reliable here."""
@@ -252,6 +293,10 @@ class FolderWatcher:
                     self._handed_out.popitem(last=False)
                 return found
 
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
     def _on_complete(self, path: str) -> None:
         """Handle a file that its writer closed or moved in."""
         if not is_left_out(path, self._folder):
@@ -270,6 +315,10 @@ class FolderWatcher:
             self._schedule_by_age(found)
             if self._left_out:
                 return
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= _LONGEST_NAMED else f"{path[:_LONGEST_NAMED]}... ({len(path)} characters)"
 
 
 def _until_gathering_s(now_s: float, gather_s: float) -> float:

@@ -8,6 +8,10 @@ class DatabaseWaits(RuntimeError):
     """The database cannot be written now (full, read-only, locked): one line that says why."""
 
 
+class DatabaseOpenedAnew(DatabaseWaits):
+    """An error made it necessary; what was to be written can be tried again at once."""
+
+
 class DiskGuard:
     """Watches over the file at `path` and the room on its disk."""
 

@@ -1,5 +1,8 @@
 """What becomes of one file: a classified frame, content that is logged already, or a failure with its reason."""
 
+import logging
+import os
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +16,11 @@ from edge.image.resize import Pixels
 from edge.inference.box_classification import Subject
 from edge.inference.decision import Decision
 from edge.vocabulary import FileReason, ImageDoubt, MediaStatus
+
+log = logging.getLogger(__name__)
+
+_LONGEST_ERROR = 200
+"""Characters of an error's text that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +121,16 @@ class RewrittenFrame:
 
 
 FrameResult = ClassifiedFrame | FailedFile | Duplicate | RewrittenFrame
+
+
+def unforeseen(file: FileState, error: BaseException) -> FailedFile:
+    """The failure of a file over which an error came that nobody foresaw.
+
+    It is final, but for a lack of memory or an error of the system: those may pass.
+    """
+    log.debug("%s", ascii(file.path), exc_info=error)
+    text = " ".join(str(error).split())[:_LONGEST_ERROR]
+    places = traceback.extract_tb(error.__traceback__)
+    where = f" at {os.path.basename(places[-1].filename)}:{places[-1].lineno}" if places else ""
+    detail = f"an unforeseen error, {type(error).__name__}{where}{': ' if text else ''}{text}"
+    return FailedFile(file, None, FileReason.INTERNAL_ERROR, detail, not isinstance(error, (MemoryError, OSError)))

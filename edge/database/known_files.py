@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from edge.capture.files import FileState
@@ -40,13 +41,41 @@ SELECT path FROM file WHERE media = (SELECT media FROM file WHERE path = ?1) AND
 OWN_SUFFIXES = re.compile(r"|-wal|-shm|-journal|\.lock|\.(damaged-|salvag).*", re.DOTALL)
 
 
+class Asked:
+    """One connection that any thread may ask, one at a time; closing it waits for the question that is being answered.
+
+    SQLite ends the process when a connection is closed under a running statement.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._lock = Lock()
+
+    def rows(self, sql: str, values: Sequence[Any]) -> list[Any] | None:
+        """All rows; `None` when the disk fails, or when the connection was closed meanwhile."""
+        try:
+            with self._lock:
+                return self._connection.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            log.debug("database: %s: %s", self._path, error)
+            return None
+
+    def row(self, sql: str, *values: Any) -> Any:
+        """The first row or `None`; also `None` when the disk fails."""
+        rows = self.rows(sql, values)
+        return rows[0] if rows else None
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
 class KnownFiles:
     """Answers from one connection; where the disk fails, a file counts as unknown and is only read once more."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, path: Path, settings: Settings, model: int, configuration: int
-    ) -> None:
-        self._connection = connection
+    def __init__(self, asked: Asked, path: Path, settings: Settings, model: int, configuration: int) -> None:
+        self._asked = asked
         self._path = path
         self._settings = settings
         self._answering = (model, configuration)
@@ -55,48 +84,38 @@ class KnownFiles:
         """Those of some files that have to be processed; a few hundred at once cost little more than one."""
         files = [file for file in files if not self.is_own(file.path)]
         paths = [path_value(file.path) for file in files]
-        try:
-            rows = self._connection.execute(KNOWN.format(",".join("?" * len(paths))), paths).fetchall()
-        except sqlite3.DatabaseError as error:
-            log.debug("database: %s: %s", self._path, error)
+        rows = self._asked.rows(KNOWN.format(",".join("?" * len(paths))), paths)
+        if rows is None:
             return list(files)
         known = {row[0]: row[1:] for row in rows}
         return [file for file, path in zip(files, paths, strict=True) if not self._is_settled(file, known.get(path))]
 
     def is_logged(self, digest: str) -> bool:
         """Whether this content needs no classification."""
-        row = self.ask(CLASSIFIED, digest)
+        row = self._asked.row(CLASSIFIED, digest)
         return row is not None and (not self._settings.reclassify or self.has_answer(row[0]))
 
     def has_image(self, image_digest: str, digest: str) -> bool:
         """Whether a frame of other content has the same image."""
-        return self.ask(OTHER_WITH_IMAGE, image_digest, digest) is not None
+        return self._asked.row(OTHER_WITH_IMAGE, image_digest, digest) is not None
 
     def has_answer(self, media: int) -> bool:
         """Whether the model in use has classified this frame under these settings."""
-        return self.ask(ANSWERED, media, *self._answering) is not None
+        return self._asked.row(ANSWERED, media, *self._answering) is not None
 
     def logged_at(self, path: str) -> tuple[int, str] | None:
         """Size in bytes and digest of the frame that was logged at this path last."""
-        row = self.ask(LOGGED_AT, path_value(path))
+        row = self._asked.row(LOGGED_AT, path_value(path))
         return None if row is None else (row[0], row[1])
 
     def other_path(self, file: FileState) -> str | None:
         """Another path at which the content of a logged file was seen first."""
-        row = self.ask(OTHER_PATH, path_value(file.path))
+        row = self._asked.row(OTHER_PATH, path_value(file.path))
         return None if row is None else os.fsdecode(row[0])
 
     def has_crashed(self, digest: str) -> bool:
         """Whether this content has ended the process or the decoder before."""
-        return self.ask(CRASHED, digest) is not None
-
-    def ask(self, sql: str, *values: Any) -> Any:
-        """One row or `None`; also `None` when the disk fails."""
-        try:
-            return self._connection.execute(sql, values).fetchone()
-        except sqlite3.DatabaseError as error:
-            log.debug("database: %s: %s", self._path, error)
-            return None
+        return self._asked.row(CRASHED, digest) is not None
 
     def is_own(self, path: str) -> bool:
         """Whether it is one of the database's files, in the folder that is watched.
@@ -119,7 +138,7 @@ class KnownFiles:
             return not self._settings.reclassify or self.has_answer(media)
         if status == MediaStatus.UNREADABLE and self._settings.watch is None:
             return False  # whoever asks about this file gets an answer about this file
-        if status == MediaStatus.UNREADABLE and digest is None and reason != FileReason.PERMISSION:
+        if status == MediaStatus.UNREADABLE and digest is None and reason == FileReason.CORRUPT:
             return False  # a card that failed to give its bytes may give them next time
         return ctime_ns in (None, file.ctime_ns)
 

@@ -128,6 +128,7 @@ CREATE TABLE pin (               -- whose decisions count; the newest row does
 );
 ALTER TABLE run ADD COLUMN configuration INTEGER REFERENCES configuration (id);
 
+ALTER TABLE heartbeat ADD COLUMN problem TEXT;    -- what kept the watch from seeing every file as it came
 ALTER TABLE media ADD COLUMN time_source TEXT;    -- which EXIF tag gave captured_at, or the file's time
 ALTER TABLE media ADD COLUMN image_digest TEXT;   -- of the image without metadata; '' where a file has none
 ALTER TABLE media ADD COLUMN image_doubt TEXT CHECK (image_doubt IN ('thumbnail_differs'));

@@ -84,7 +84,7 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True, 
             with writing(connection), database.atomic():
                 if version_of(connection, path) > step:
                     continue  # another process did it meanwhile
-                for statement in _statements(MIGRATIONS[step]):
+                for statement in statements(MIGRATIONS[step]):
                     connection.execute(statement)
                 if step == 1:
                     _translate_settings(connection)
@@ -161,7 +161,7 @@ def _refuse_without_room(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(script: str) -> Iterator[str]:
     """The statements of a script, one by one: `executescript` would commit the transaction that they belong to."""
     held = ""
     for line in script.splitlines(keepends=True):

@@ -6,13 +6,14 @@ The database is the only state that the daemon has.
 import json
 import logging
 import os
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -30,13 +31,16 @@ from edge.database.corrections.rewritten_files import FIELD as DIGEST
 from edge.database.corrections.sites import Followed, Sites, without_known_folders
 from edge.database.decisions.decide_again import DecideAgain
 from edge.database.decisions.model_choice import describe_difference
-from edge.database.disk_guard import DatabaseWaits, DiskGuard
+from edge.database.disk_guard import DatabaseOpenedAnew, DatabaseWaits, DiskGuard
 from edge.database.events.schedule import BACKLOG_S, EventSchedule
 from edge.database.events.table import make_grouper, update_events
 from edge.database.frame_files import real_roots
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
-from edge.database.known_files import CLASSIFIED, KnownFiles, path_value
+from edge.database.held_file import HeldFile
+from edge.database.known_files import CLASSIFIED, Asked, KnownFiles, path_value
+from edge.database.repair.missing_parts import make_again, missing_table
 from edge.database.repair.recovery import open_or_repair
+from edge.database.schema import SchemaError, open_database
 from edge.database.transaction import writing
 from edge.host.status import HostStatus
 from edge.image.box import Box
@@ -57,7 +61,14 @@ INSERT INTO file (path, bytes, mtime_ns, ctime_ns, media, seen_at) VALUES (?, ?,
 ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
     media = excluded.media, seen_at = iif(media = excluded.media, seen_at, excluded.seen_at)
 """
-NEW_MEDIA = "INSERT INTO media (path, bytes, received_at, status) VALUES (?, ?, ?, 'pending')"
+# Rows that were deleted by hand may have left others behind, which must not become those of a new frame.
+NEW_MEDIA = """
+INSERT INTO media (id, path, bytes, received_at, status) VALUES (1 + max(
+    coalesce((SELECT max(id) FROM media), 0), coalesce((SELECT max(media) FROM observation), 0),
+    coalesce((SELECT max(media) FROM file), 0), coalesce((SELECT max(media) FROM event_media), 0),
+    coalesce((SELECT max(media) FROM correction), 0), coalesce((SELECT max(media) FROM stale), 0)
+), ?, ?, ?, 'pending')
+"""
 FAILED_FILE = """
 UPDATE media SET path = ?, digest = ?, bytes = ?, status = ?, reason = ?, attempts = attempts + ?,
     deployment = coalesce(?, deployment)
@@ -73,9 +84,13 @@ GREW = "UPDATE media SET digest = ?, bytes = ? WHERE id = ?"
 MOVED = "UPDATE media SET path = ? WHERE id = ?"
 FORGET_PLACEHOLDER = "DELETE FROM media WHERE id = ? AND status <> 'classified'"
 NEW_OBSERVATION = """
-INSERT INTO observation (media, run, model, configuration, subject, kind, taxon, rank, common_name, count, confidence,
-    reason, box_x, box_y, box_width, box_height, box_source, method, classified_by, classified_at, log_probabilities)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'machine', ?, ?, ?)
+INSERT INTO observation (id, media, run, model, configuration, subject, kind, taxon, rank, common_name, count,
+    confidence, reason, box_x, box_y, box_width, box_height, box_source, method, classified_by, classified_at,
+    log_probabilities)
+VALUES (1 + max(
+    coalesce((SELECT max(id) FROM observation), 0), coalesce((SELECT max(observation) FROM candidate), 0),
+    coalesce((SELECT max(observation) FROM embedding), 0)
+), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'machine', ?, ?, ?)
 """
 NEW_CANDIDATE = "INSERT INTO candidate (observation, place, taxon, rank, probability) VALUES (?, ?, ?, ?, ?)"
 NEW_MODEL = """
@@ -88,12 +103,15 @@ INSERT INTO pin (model, configuration, at, "by")
 SELECT ?, ?, ?, 'edge-classify' WHERE NOT EXISTS (SELECT 1 FROM pin)
 """
 END_RUN = "UPDATE run SET ended_at = ? WHERE id = ?"
-LAST_RUN = "SELECT ended_at FROM run ORDER BY id DESC LIMIT 1"
+LAST_RUN = "SELECT ended_at, software_version FROM run ORDER BY id DESC LIMIT 1"
+TRY_AGAIN = "UPDATE media SET status = 'pending' WHERE status = 'unreadable' AND reason = 'internal_error'"
 HEARTBEAT = """
-INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronised) VALUES (?, ?, ?, ?, ?)
+INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronised, problem) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (at) DO NOTHING
 """
-PENDING = "SELECT id, path FROM media WHERE status = 'pending'"
+PENDING = "SELECT id, path FROM media WHERE status = 'pending' AND reason IS NOT 'internal_error'"
+_MISSING = re.compile("no such (table|view|column)|table .* has no column|.* may not be modified")
+"""What SQLite says when somebody changed the tables."""
 
 
 class Store:
@@ -113,15 +131,23 @@ class Store:
         self._disk = DiskGuard(self._path, settings.min_free_bytes)
         self.times_opened = 0
         """More than 1 when the file was replaced under the running process: what is logged has to be asked anew."""
+        self._held = HeldFile(self._path)
+        self._opened_in_vain = False
+        """Whether the database was opened anew for an error, and nothing was written since."""
         self._open()
 
     def _open(self) -> None:
+        self._held.hold()  # before it is opened: each name of a file has a log of its own
         self._connection = open_or_repair(self._path)
+        (self._schema_version,) = self._connection.execute("PRAGMA schema_version").fetchone()
+        self._reading = Asked(open_database(self._path, read_only=True), self._path)
+        self._held.hold()
         self._disk.opened()
         self.settings = without_known_folders(self._connection, self.settings)
         self._clock_order = ClockOrder(self._connection)
         self._image_digests = ImageDigests(self._connection)
         last = self._connection.execute(LAST_RUN).fetchone()
+        self._version_before = None if last is None else last[1]
         self.ended_badly = last is not None and last[0] is None
         """Whether the run before this one crashed or lost its power."""
         self._events: EventSchedule | None = None
@@ -152,13 +178,18 @@ class Store:
             self._pinned = self._connection.execute("SELECT 1 FROM pin").fetchone() is not None
             if self._run is not None:
                 self._write(END_RUN, iso_utc(now()), self._run)
+            elif self._version_before not in (None, __version__):
+                self._write(TRY_AGAIN)
             sites = Sites(self._connection, self.settings)
             followed = sites.begin() if self._run is None else Followed()
         for line in followed.lines():
             log.warning("%s", line)
         self._sites, self._followed = sites, Followed()
         self._models, self._model, self._configuration, self._run = models, model, configuration, run
-        self._known = KnownFiles(self._connection, self._path, self.settings, model, configuration)
+        self._known, self._known_to_threads = (
+            KnownFiles(asked, self._path, self.settings, model, configuration)
+            for asked in (Asked(self._connection, self._path), self._reading)
+        )
         grouper = make_grouper(self._connection, {(model, configuration): models.decider})
         if self._events is None:
             self._events = EventSchedule(self._connection, grouper, self.ended_badly)
@@ -182,6 +213,11 @@ class Store:
             log.warning("database: %s: %s", self._path, error)
 
     def close(self) -> None:
+        self._close()
+        self._held.let_go()
+
+    def _close(self) -> None:
+        self._reading.close()
         self._connection.close()
 
     def unknown(self, files: Sequence[FileState]) -> list[FileState]:
@@ -197,20 +233,20 @@ class Store:
         return self._known.other_path(file)
 
     def is_logged(self, digest: str) -> bool:
-        """Whether this content needs no classification."""
-        return self._known.is_logged(digest)
+        """Whether this content needs no classification; like the three questions below, for any thread."""
+        return self._known_to_threads.is_logged(digest)
 
     def has_image(self, image_digest: str, digest: str) -> bool:
         """Whether a frame of other content has the same image."""
-        return self._known.has_image(image_digest, digest)
+        return self._known_to_threads.has_image(image_digest, digest)
 
     def logged_at(self, path: str) -> tuple[int, str] | None:
         """Size in bytes and digest of the frame that was logged at this path last."""
-        return self._known.logged_at(path)
+        return self._known_to_threads.logged_at(path)
 
     def has_crashed(self, digest: str) -> bool:
         """Whether this content has ended the process or the decoder before."""
-        return self._known.has_crashed(digest)
+        return self._known_to_threads.has_crashed(digest)
 
     def detection(self, file: FileState) -> dict[str, Any]:
         """A logged file's row of the view `detections`, by column."""
@@ -272,7 +308,9 @@ class Store:
         synchronised = None if status.clock_synchronised is None else int(status.clock_synchronised)
         with self._writing() as events:
             self._write(
-                HEARTBEAT, iso_utc(status.at), status.backlog, status.free_bytes, status.temperature_c, synchronised
+                HEARTBEAT,
+                *(iso_utc(status.at), status.backlog, status.free_bytes, status.temperature_c, synchronised),
+                status.problem,
             )
             for media, path in self._connection.execute(PENDING).fetchall():
                 # An incomplete file that was taken away, renamed or finished under another name; a missing folder is
@@ -318,7 +356,7 @@ class Store:
         Frames whose events change because a file was moved to another camera's folder are added to `moved`.
         """
         path = path_value(result.file.path)
-        placeholder = self._known.ask(UNCLASSIFIED_AT, path)
+        placeholder = self._connection.execute(UNCLASSIFIED_AT, (path,)).fetchone()
         if isinstance(result, FailedFile):
             media = placeholder[0] if placeholder else self._unclassified(result)
             deployment = self._sites.chosen(media, result.deployment, result.file.path)
@@ -464,30 +502,64 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[EventSchedule]:
-        """A transaction on the file that is at the path now, in a healthy database, on a disk with room."""
+        """A transaction on the file that is at the path now, in a healthy database, on a disk with room.
+
+        Raises `DatabaseWaits`; any other error may be the fault of what is written, for the database was opened anew
+        for it before.
+        """
         try:
             if self._disk.was_replaced():
                 log.error("database: %s was removed or replaced while in use; going on with what is there", self._path)
                 self._reopen()
+            self._restore_parts()
             self._disk.demand_room()
-            assert self._events is not None
-            try:
-                with writing(self._connection):
-                    yield self._events
-            except sqlite3.DatabaseError as error:
-                if type(error) is not sqlite3.DatabaseError:
-                    raise
-                log.error("database: %s: %s", self._path, error)  # damaged: SQLite has no class of its own for it
+        except (sqlite3.Error, OSError, SchemaError) as error:
+            raise DatabaseWaits(_with_path(self._path, error)) from error
+        assert self._events is not None
+        try:
+            with writing(self._connection):
+                yield self._events
+        except DatabaseWaits:
+            raise
+        except Exception as error:
+            if isinstance(error, sqlite3.OperationalError) and not _MISSING.match(str(error)):
+                raise DatabaseWaits(_with_path(self._path, error)) from error  # locked, full, failing
+            if self._opened_in_vain and not isinstance(error, sqlite3.OperationalError):
+                raise
+            self._open_anew(error)
+        self._opened_in_vain = False
+
+    def _open_anew(self, error: Exception) -> NoReturn:
+        """Opening repairs a damaged database, and begins without what was known of rows that are gone."""
+        waits = DatabaseWaits if self._opened_in_vain else DatabaseOpenedAnew
+        if not self._opened_in_vain:
+            log.error("database: %s: %s (%s); it is opened anew", self._path, error, type(error).__name__)
+        self._opened_in_vain = True
+        try:
+            self._reopen()
+        except (sqlite3.Error, OSError, SchemaError) as failure:
+            raise DatabaseWaits(_with_path(self._path, failure)) from failure
+        raise waits(_with_path(self._path, error)) from error
+
+    def _restore_parts(self) -> None:
+        """Make anew what another program took out of the tables, which SQLite's counter of their changes tells."""
+        (version,) = self._connection.execute("PRAGMA schema_version").fetchone()
+        if version != self._schema_version:
+            if missing_table(self._connection) is not None:
                 self._reopen()
-                raise DatabaseWaits(f"{self._path} was damaged and has been replaced") from error
-        except (sqlite3.OperationalError, OSError) as error:
-            raise DatabaseWaits(f"{self._path}: {error}") from error
+            else:
+                make_again(self._connection)
+            (self._schema_version,) = self._connection.execute("PRAGMA schema_version").fetchone()
 
     def _reopen(self) -> None:
-        self._connection.close()
+        self._close()
         self._disk.closed()  # so that a failure here leads here again
         self._run = None  # it is not in the file that is there now
         self._open()
+
+
+def _with_path(path: Path, error: Exception) -> str:
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
 def _settings_json(settings: Settings, models: Models, roots: dict[str, str]) -> str:

@@ -24,11 +24,13 @@ class HostStatus:
     temperature_c: float | None
     """Temperature of the hottest zone; `None` where the device has no thermometer."""
     clock_synchronised: bool | None
+    problem: str | None = None
+    """What keeps the watch from seeing every file as it comes, in one line."""
 
 
-def read_status(backlog: int, free_bytes: int) -> HostStatus:
+def read_status(backlog: int, free_bytes: int, problem: str | None = None) -> HostStatus:
     """The state of the device now."""
-    return HostStatus(now(), backlog, free_bytes, temperature_c(), clock_synchronised())
+    return HostStatus(now(), backlog, free_bytes, temperature_c(), clock_synchronised(), problem)
 
 
 def temperature_c(zones: Path = _THERMAL) -> float | None:

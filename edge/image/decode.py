@@ -5,6 +5,8 @@ half-written file as if it were a frame, so none is used here.
 """
 
 import io
+import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -19,9 +21,12 @@ import simplejpeg
 from edge.image.damage import is_damaged
 from edge.image.exif import FLIPS, PARSER_ERRORS, Exif, read_exif, read_jpeg_exif
 from edge.image.image_count import images_in_jpeg
+from edge.image.jpeg_segments import rare_kind
 from edge.image.resize import Pixels, resize
 from edge.image.thumbnail_check import DOUBTFUL_SHARE, SUSPICIOUS_SHARE, compare_with_thumbnail
 from edge.vocabulary import FileReason, ImageDoubt
+
+log = logging.getLogger(__name__)
 
 MAX_PIXELS = 80_000_000  # more than any camera trap writes; a small file can declare billions and fill the memory
 MAX_SCANS = 200  # a progressive frame has about ten; thousands of them keep a decoder busy for hours
@@ -120,7 +125,7 @@ def _raw(suffix: str) -> BadFrame:
 def _decode_jpeg(data: bytes, min_side_px: int | None) -> DecodedFrame:
     least = min_side_px or 0
     try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        height, width = _jpeg_size(data)
         _refuse_bomb(width, height)
         if _scans(data) > MAX_SCANS:
             raise BadFrame(FileReason.CORRUPT, f"it has more than {MAX_SCANS} scans, made to keep a decoder busy")
@@ -128,13 +133,37 @@ def _decode_jpeg(data: bytes, min_side_px: int | None) -> DecodedFrame:
             pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, strict=True)
     except ValueError as error:
         cut = "premature" in str(error).lower() or data.rfind(b"\xff\xd9") < 0
+        if not cut and (kind := rare_kind(data)) is not None:
+            detail = f"a kind of JPEG that the decoder does not know: {kind}"
+            raise BadFrame(FileReason.UNSUPPORTED_FORMAT, detail) from error
         raise BadFrame(FileReason.TRUNCATED if cut else FileReason.CORRUPT, _one_line(error)) from error
     compared = compare_with_thumbnail(data, pixels)
     unlike = 0.0 if compared is None else compared.share
     if compared is not None and unlike >= SUSPICIOUS_SHARE and is_damaged(data, compared.thumbnail):
         raise BadFrame(FileReason.CORRUPT, "its brightness is shifted from one place to the end: its data is damaged")
     doubt = ImageDoubt.THUMBNAIL_DIFFERS if unlike >= DOUBTFUL_SHARE else None
-    return _upright(pixels, width, height, read_jpeg_exif(data), doubt, images_in_jpeg(data))
+    return _upright(pixels, width, height, _exif(read_jpeg_exif, data), doubt, images_in_jpeg(data))
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Height and width. Raises `ValueError`."""
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    except KeyError:  # it has no name for the chroma sampling 4:4:1, and decodes it all the same
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    return height, width
+
+
+def _exif(read: Callable[[bytes], Exif], data: bytes) -> Exif:
+    """EXIF is a witness, and never a reason to refuse a frame, whatever its reader stumbles over."""
+    try:
+        return read(data)
+    except Exception as error:
+        log.debug("its EXIF cannot be read", exc_info=error)
+        return Exif()
 
 
 def _scans(data: bytes) -> int:
@@ -165,7 +194,7 @@ def _decode_other(data: bytes, format_: str, min_side_px: int | None) -> Decoded
         raise BadFrame(FileReason.TRUNCATED if cut else FileReason.CORRUPT, f"{format_}: {_one_line(error)}") from error
     if decoded is None or decoded.shape[:2] != (height, width):
         raise BadFrame(FileReason.CORRUPT, f"the {format_} data is damaged")
-    exif = read_exif(data)
+    exif = _exif(read_exif, data)
     if format_ == "TIFF":
         exif = replace(exif, orientation=1)  # its decoder turns it upright by itself
     return _upright(_shrunk(np.asarray(decoded, np.uint8), min_side_px), width, height, exif, None, pictures)

@@ -8,6 +8,9 @@ import numpy as np
 
 APP0, APP1, APP2, APP15 = 0xE0, 0xE1, 0xE2, 0xEF
 COMMENT, QUANTIZATION, START_OF_SCAN = 0xFE, 0xDB, 0xDA
+_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_USUAL_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, coded by Huffman's method
+_KNOWN_SAMPLINGS = frozenset({(1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4)})
 _END = 0xD9
 _END_AS_NUMBER = 0xD9FF
 
@@ -47,6 +50,27 @@ def segments(data: bytes) -> Iterator[Segment]:
             return
         at += 2 + size
     raise UnusualJpeg("it ends before the image data")
+
+
+def rare_kind(data: bytes) -> str | None:
+    """What of an intact frame header is so rare that decoders refuse it, in words; `None` where nothing is."""
+    try:
+        header = next((one for one in segments(data) if one.marker in _FRAMES), None)
+    except UnusualJpeg:
+        return None
+    content = b"" if header is None else data[header.content : header.end]
+    if header is None or len(content) < 9 or len(content) != 6 + 3 * content[5]:
+        return None
+    factors = [(byte >> 4, byte & 15) for byte in content[7::3]]
+    if not all(1 <= factor <= 4 for pair in factors for factor in pair):
+        return None
+    if header.marker not in _USUAL_FRAMES:
+        return f"its process has the number {header.marker - min(_FRAMES)}"
+    if content[0] != 8:
+        return "12 bits for each value" if content[0] == 12 else None
+    if factors[0] in _KNOWN_SAMPLINGS and set(factors[1:]) <= {(1, 1)}:
+        return None
+    return f"chroma sampling {', '.join(f'{across}x{down}' for across, down in factors)}"
 
 
 def image_end(data: bytes, begin: int) -> int:

@@ -13,13 +13,14 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
 from edge.capture.files import read_bytes
-from edge.image.decode import MAX_BYTES, BadFrame, decode
+from edge.image.decode import MAX_BYTES, decode
 from edge.inference.decision import Decider
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, Model
@@ -117,6 +118,7 @@ class TrialProcess:
             return None
         said = child.stdout.readline().strip()
         was_read = said == "read"
+        began = time.monotonic()
         if was_read:
             said = child.stdout.readline().strip()
         if said == "done":
@@ -127,7 +129,9 @@ class TrialProcess:
             raise Undecided
         if not was_read:
             return None
-        return f"it ends the decoder ({signal.Signals(-code).name})" if code < 0 else f"it hangs for {self._hang_s} s"
+        if code > 0 and time.monotonic() - began >= self._hang_s:
+            return f"it hangs for {self._hang_s} s"
+        return f"it ends the decoder ({_how_it_ended(code)})"
 
     def _running_child(self) -> "subprocess.Popen[str]":
         if self._child is not None and self._child.poll() is not None:
@@ -153,6 +157,13 @@ class TrialProcess:
                         pipe.close()
 
 
+def _how_it_ended(code: int) -> str:
+    try:
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    except ValueError:
+        return f"signal {-code}"
+
+
 def main(arguments: Sequence[str]) -> int:
     """The child; ends when the parent does, or when nothing was asked for a minute."""
     hang_s, model = float(arguments[0]), Model(Path(arguments[1]))
@@ -165,7 +176,8 @@ def main(arguments: Sequence[str]) -> int:
             data = b""
         print("read", flush=True)
         faulthandler.dump_traceback_later(hang_s, exit=True)
-        with suppress(BadFrame):  # refused, which is safe
+        # Refused, or an error that the daemon meets as well and logs as the file's own: both are safe.
+        with suppress(Exception, SystemExit):
             classify(models, decode(data, models.decode_side_px, path))
         faulthandler.cancel_dump_traceback_later()
         print("done", flush=True)

@@ -78,12 +78,14 @@ class Daemon:
 
     def _alive(self, in_hand: int) -> None:
         """What the work loop does beside its work; it takes microseconds unless something is due."""
-        self._service_manager.alive()
+        if self._watcher.is_listening:
+            self._service_manager.alive()
         waiting = self._watcher.waiting + in_hand
         self._console.waiting(waiting, self._watcher.known)
         place = "" if self._watcher.is_there else f"waiting for {self._folder}; "
+        problem = "" if self._watcher.problem is None else f"; {self._watcher.problem}"
         last = f"; last seen: {self._console.last}" if self._console.last else ""
-        self._service_manager.status(f"{place}{waiting} waiting, {self._console.classified} classified{last}")
+        self._service_manager.status(f"{place}{waiting} waiting, {self._console.classified} classified{last}{problem}")
         if self._store.times_opened != self._times_opened:
             self._times_opened = self._store.times_opened
             self._watcher.rescan()
@@ -104,9 +106,11 @@ class Daemon:
 
     def _write_heartbeat(self, waiting: int) -> None:
         try:
-            self._store.heartbeat(read_status(waiting, self._store.free_bytes()))
+            self._store.heartbeat(read_status(waiting, self._store.free_bytes(), self._watcher.problem))
         except (DatabaseWaits, OSError) as error:
             log.debug("no heartbeat: %s", error)  # frames that wait for the database say it aloud
+        except Exception as error:  # rows of any kind may be in the database; the frames go on
+            log.error("no heartbeat: %s: %s", type(error).__name__, error)
 
     def _work_out_image_digests(self) -> None:
         try:

@@ -2,6 +2,9 @@
 
 Each thread takes a frame from its bytes through the network, so that predictions queue up and pixels don't: memory
 stays small. Decisions and logging follow for a group at a time.
+
+Whatever goes wrong with one file, at any step, is logged as that file's own failure. Only the database's troubles stop
+the work, and those wait.
 """
 
 import faulthandler
@@ -17,8 +20,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 from edge.capture.files import FileState
-from edge.database.disk_guard import DatabaseWaits
-from edge.database.frame_result import ClassifiedFrame, FailedFile, FrameResult
+from edge.database.disk_guard import DatabaseOpenedAnew, DatabaseWaits
+from edge.database.frame_result import ClassifiedFrame, FailedFile, FrameResult, unforeseen
 from edge.inference.predictor import Models
 from edge.service.crash_guard import CrashGuard
 from edge.settings import Settings
@@ -30,6 +33,8 @@ POWER_GROUP = 32  # the same where power counts more than what a power cut makes
 RETRY_FIRST_S, RETRY_AT_MOST_S = 0.2, 5.0
 HANG_S = 300  # a decoder or a network that takes so long never comes back
 _TICK_S = 0.5
+_ONE_FILES_ERROR = (Exception, SystemExit)
+"""What no library should raise over a file, and one does now and then. Ctrl-C is meant for the whole run."""
 
 InHand = tuple[FileState, "Future[FrameResult | None]"]
 
@@ -55,7 +60,10 @@ class ResultLog(Protocol):
     """What the pipeline needs of the database."""
 
     def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> Sequence[FrameResult]:
-        """Log a group in one transaction; gives it as it was logged. Raises `DatabaseWaits`."""
+        """Log a group in one transaction; gives it as it was logged.
+
+        Raises `DatabaseWaits`; whatever else it raises is the fault of a result.
+        """
 
     def begin_run(self, models: Models) -> None:
         """Decisions come from `models` from now on. Raises `DatabaseWaits`."""
@@ -71,6 +79,10 @@ class Hooks:
     """When an incomplete file is tried again; `None` makes the failure final."""
     alive: Callable[[int], None] = lambda in_hand: None
     """Called by the work loop itself, with the number of files in hand: when a frame hangs, the calls end."""
+
+
+class _Stopped(Exception):
+    """The command was told to stop while the database could not be written."""
 
 
 class Pipeline:
@@ -122,74 +134,118 @@ class Pipeline:
     def _finish(self, pool: Executor, leave: int, stop: threading.Event) -> Executor:
         """Log what is in hand but for the last `leave` files; gives the pool to go on with."""
         while len(self._ahead) > leave:
-            group: list[FrameResult | None] = []
+            group: list[tuple[FileState, FrameResult]] = []
             paths: set[str] = set()
             for _ in range(min(self._group, len(self._ahead) - leave)):
                 # What was at a path is logged before what is there now: one may be the other, grown.
-                if self._ahead[0][0].path in paths:
+                if (file := self._ahead[0][0]).path in paths:
                     break
-                paths.add(self._ahead[0][0].path)
+                paths.add(file.path)
                 try:
-                    group.append(self._wait_for(self._ahead[0][1]))
+                    result = self._wait_for(*self._ahead[0])
                 except BrokenExecutor:
                     pool = self._go_on_without_workers(pool)
-                    group.append(self._wait_for(self._ahead[0][1]))
+                    result = self._wait_for(*self._ahead[0])
                 self._ahead.popleft()
-            logged = self._record(list(self._settled(group)), stop)
-            if logged is None:
+                if result is not None:
+                    group.append((file, result))
+            try:
+                for result in self._record(list(self._settled(group)), stop):
+                    self._announce(result)
+            except _Stopped:
                 self._ahead.clear()  # still on the disk, and not in the database: the next start finds them
                 break
-            for result in logged:
-                self._hooks.announce(result)
             self._say_alive()
         return pool
 
-    def _wait_for(self, future: "Future[FrameResult | None]") -> FrameResult | None:
+    def _wait_for(self, file: FileState, future: "Future[FrameResult | None]") -> FrameResult | None:
+        """The file's result; `None` for a file that is gone. Raises `BrokenExecutor` when a worker process crashed."""
         while True:
             try:
-                return future.result(_TICK_S)
+                error = future.exception(_TICK_S)
+                break
             except TimeoutError:
                 if self._guard.is_busy:
                     self._say_alive()  # a frame on trial may hang; that ends by itself
+        if error is None:
+            return future.result()
+        if self._workers and isinstance(error, BrokenExecutor):
+            raise error
+        return unforeseen(file, error)
 
-    def _settled(self, group: list[FrameResult | None]) -> Iterator[FrameResult]:
+    def _settled(self, group: list[tuple[FileState, FrameResult]]) -> Iterator[FrameResult]:
         """The results as they are logged: copies within the group are duplicates, and failures are final or wait."""
         decided: set[str] = set()
-        for result in group:
-            if result is None:
-                continue  # the file is gone
-            if isinstance(result, ClassifiedFrame):
-                result = self._processor.again_after_others(result, decided)
+        for file, result in group:
+            try:
                 if isinstance(result, ClassifiedFrame):
-                    decided.add(result.digest)
+                    result = self._processor.again_after_others(result, decided)
+                if isinstance(result, ClassifiedFrame):
                     result.conclusion  # noqa: B018 - worked out here, for a group of frames in a row
-            elif isinstance(result, FailedFile) and not result.final:
-                wait_s = self._hooks.retry_after_s(result)
-                result = replace(result, final=wait_s is None, retry_after_s=wait_s)
-            yield result
+                    decided.add(result.digest)
+            except _ONE_FILES_ERROR as error:
+                result = unforeseen(file, error)
+            yield self._final_or_waits(result)
 
-    def _record(self, results: list[FrameResult], stop: threading.Event) -> Sequence[FrameResult] | None:
+    def _final_or_waits(self, result: FrameResult) -> FrameResult:
+        if not isinstance(result, FailedFile) or result.final:
+            return result
+        wait_s = self._hooks.retry_after_s(result)
+        return replace(result, final=wait_s is None, retry_after_s=wait_s)
+
+    def _record(self, results: list[FrameResult], stop: threading.Event) -> Iterator[FrameResult]:
+        """Log a group; gives the results as they were logged. A result that cannot be logged takes no other with it.
+
+        Raises `_Stopped`.
+        """
+        try:
+            yield from self._record_or_wait(results, stop)
+        except _Stopped:
+            raise
+        except _ONE_FILES_ERROR as error:
+            if len(results) > 1:
+                for result in results:
+                    yield from self._record([result], stop)
+                return
+            failed = unforeseen(results[0].file, error)
+            try:
+                yield from self._record_or_wait([self._final_or_waits(failed)], stop)
+            except _Stopped:
+                raise
+            except _ONE_FILES_ERROR:
+                yield replace(failed, detail=f"{failed.detail}; it is not in the database, the next start tries again")
+
+    def _record_or_wait(self, results: list[FrameResult], stop: threading.Event) -> Sequence[FrameResult]:
         """Log; while the database cannot be written (disk full, read-only) say so once and wait: frames stay here.
 
-        Gives the results as they were logged, `None` when `stop` was set before that.
+        Gives the results as they were logged. Raises `_Stopped`.
         """
         complained, pause_s = "", RETRY_FIRST_S
         while results:
             try:
                 logged = self._store.record(results, more_follow=bool(self._ahead))
+            except DatabaseOpenedAnew:
+                continue
             except DatabaseWaits as reason:
                 if str(reason) != complained:
                     log.error("database: %s; frames wait, trying again every %.0f s", reason, RETRY_AT_MOST_S)
                     complained = str(reason)
                 self._say_alive()  # waiting is no hang
                 if stop.wait(pause_s):
-                    return None
+                    raise _Stopped from reason
                 pause_s = min(2 * pause_s, RETRY_AT_MOST_S)
             else:
                 if complained:
                     log.warning("database: writing again")
                 return logged
         return []
+
+    def _announce(self, result: FrameResult) -> None:
+        try:
+            self._hooks.announce(result)
+        except _ONE_FILES_ERROR as error:
+            detail = unforeseen(result.file, error).detail
+            log.error("%s: it is logged, and could not be announced (%s)", ascii(result.file.path), detail)
 
     def _change_models(self, models: Models, pool: Executor) -> Executor:
         """Decide by other models; worker processes have their own, so they are replaced by new ones."""

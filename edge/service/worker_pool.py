@@ -2,12 +2,11 @@
 
 import multiprocessing
 import signal
-import sqlite3
 from concurrent.futures import ProcessPoolExecutor
 
 from edge.capture.files import FileState
-from edge.database.frame_result import ClassifiedFrame, FrameResult
-from edge.database.known_files import CLASSIFIED, OTHER_WITH_IMAGE
+from edge.database.frame_result import ClassifiedFrame, FrameResult, unforeseen
+from edge.database.known_files import CLASSIFIED, OTHER_WITH_IMAGE, Asked
 from edge.database.schema import open_database
 from edge.inference.model import ModelError
 from edge.service.frame_processor import FrameProcessor
@@ -28,27 +27,27 @@ def worker_pool(settings: Settings, models_sha256: str) -> ProcessPoolExecutor:
 
 def process(file: FileState) -> FrameResult | None:
     """Process one file in a worker; its conclusion is worked out there too."""
-    result = _processor.process(file)
-    if isinstance(result, ClassifiedFrame):
-        result.conclusion  # noqa: B018 - worked out here, before the result is sent to the parent
+    try:
+        result = _processor.process(file)
+        if isinstance(result, ClassifiedFrame):
+            result.conclusion  # noqa: B018 - worked out here, before the result is sent to the parent
+    except BaseException as error:  # many cannot be sent to the parent, and would end the pool there
+        return unforeseen(file, error)
     return result
 
 
 class _Committed:
     """What the database knows, as far as it is committed; what is on its way the parent notices."""
 
-    def __init__(self, database: sqlite3.Connection, reclassify: bool) -> None:
+    def __init__(self, database: Asked, reclassify: bool) -> None:
         self._database = database
         self._reclassify = reclassify
 
     def is_logged(self, digest: str) -> bool:
-        return not self._reclassify and self._database.execute(CLASSIFIED, (digest,)).fetchone() is not None
+        return not self._reclassify and self._database.row(CLASSIFIED, digest) is not None
 
     def has_image(self, image_digest: str, digest: str) -> bool:
-        return (
-            image_digest != ""
-            and self._database.execute(OTHER_WITH_IMAGE, (image_digest, digest)).fetchone() is not None
-        )
+        return image_digest != "" and self._database.row(OTHER_WITH_IMAGE, image_digest, digest) is not None
 
     def logged_at(self, path: str) -> tuple[int, str] | None:
         return None
@@ -57,7 +56,7 @@ class _Committed:
 def _begin(settings: Settings, models_sha256: str) -> None:
     global _processor
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    known = _Committed(open_database(settings.db, read_only=True), settings.reclassify)
+    known = _Committed(Asked(open_database(settings.db, read_only=True), settings.db), settings.reclassify)
     models = load_models(settings)
     if models.sha256 != models_sha256:  # the parent's run would be given another model's answers
         raise ModelError(f"{models.classifier.path}: it was changed since it was loaded")

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from edge.database.frame_files import FrameAway, FrameFiles
-from edge.image.decode import BadFrame, recognise
+from edge.image.decode import recognise
 from edge.image.image_digest import NO_DIGEST, image_digest
 
 log = logging.getLogger(__name__)
@@ -76,5 +76,6 @@ def _image_digest(files: FrameFiles, paths: list[str], content: str) -> str | No
         return image_digest(data, recognise(data))
     except FrameAway:
         return NO_DIGEST if all(files.has_folder(path) for path in paths) else None
-    except BadFrame:
+    except Exception as error:  # one strange file must not stop the others
+        log.debug("no image digest of %s: %s", ascii(paths[0]), error)
         return NO_DIGEST

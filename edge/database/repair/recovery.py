@@ -5,6 +5,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from edge.database.repair.missing_parts import make_again, missing_table
 from edge.database.repair.salvage import salvage
 from edge.database.schema import SchemaError, open_database
 from edge.timestamps import now
@@ -31,7 +32,12 @@ def open_or_repair(path: Path) -> sqlite3.Connection:
             why = error.strerror or error
             raise sqlite3.OperationalError(f"its repair failed ({why}), it needs twice its room beside it") from error
         log.error("database: the damaged file is kept as %s; a new one goes on in its place", aside)
-    return open_database(path)
+    connection = open_database(path)
+    try:
+        make_again(connection)
+    except (sqlite3.IntegrityError, sqlite3.OperationalError) as error:
+        log.error("database: %s: what somebody removed cannot be made again (%s)", path, error)
+    return connection
 
 
 def find_damage(path: Path) -> str | None:
@@ -42,6 +48,8 @@ def find_damage(path: Path) -> str | None:
         connection = sqlite3.connect(path, timeout=10)
         try:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict == "ok":
+                verdict = missing_table(connection) or verdict
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:

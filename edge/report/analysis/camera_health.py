@@ -17,7 +17,7 @@ from edge.report.read.local_time import DAY_S, NO_TIME, day_name
 from edge.report.read.survey import BLANK, CLASSIFIED, UNREADABLE, WRONG_CLOCK, doubt_bit
 from edge.vocabulary import ClockDoubt
 
-Topic = Literal["silence", "blanks", "flash", "scene", "clock", "disk", "files"]
+Topic = Literal["silence", "blanks", "flash", "scene", "clock", "disk", "files", "watch"]
 
 SILENCE_LEAST_S = 2 * DAY_S
 SILENCE_HABITS = 5  # times the camera's longest ordinary silence
@@ -62,7 +62,7 @@ def find_problems(study: Study) -> list[Finding]:
         for check in (_silences, _storms, _nights):
             found += check(believable)
         found += [_changed(deployment.name, change) for change in changes.get(place, [])]
-    found += [*_disks(study), *_files(study), *_drifts(study), *_devices_behind(study)]
+    found += [*_disks(study), *_watches(study), *_files(study), *_drifts(study), *_devices_behind(study)]
     return sorted(found, key=lambda f: (not f.lasting, f.where, f.first_day))
 
 
@@ -337,6 +337,14 @@ def _disks(study: Study) -> Iterator[Finding]:
             command = shlex.join(["edge-db", "prune", "--db", str(path), "--free-bytes", str(ROOM_BYTES)])
             text = f"the disk will be full about {full} ({free[-1] / 1e9:.1f} GB left, {-slope / 1e9:.2f} GB a day)"
             yield Finding(f"device of {path.name}", "disk", f"{text}: `{command}` shows what could go", day, day, True)
+
+
+def _watches(study: Study) -> Iterator[Finding]:
+    """Devices that do not see every file as it comes."""
+    for path, beats in zip(study.survey.paths, study.survey.heartbeats, strict=True):
+        if beats.problem:
+            day = int(beats.at[-1]) // DAY_S
+            yield Finding(f"device of {path.name}", "watch", beats.problem, day, day, True)
 
 
 def _files(study: Study) -> Iterator[Finding]:

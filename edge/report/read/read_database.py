@@ -220,11 +220,12 @@ def _preferred(connection: sqlite3.Connection, models: dict[int, Model], selecti
 
 def _heartbeats(connection: sqlite3.Connection) -> Heartbeats:
     rows = connection.execute(
-        "SELECT CAST(strftime('%s', at) AS INTEGER), coalesce(free_bytes, -1), coalesce(clock_synchronised, -1) "
-        "FROM heartbeat WHERE strftime('%s', at) IS NOT NULL ORDER BY 1"
+        "SELECT CAST(strftime('%s', at) AS INTEGER), coalesce(free_bytes, -1), coalesce(clock_synchronised, -1), "
+        "problem FROM heartbeat WHERE strftime('%s', at) IS NOT NULL ORDER BY 1"
     ).fetchall()
-    at, free, clock = zip(*rows, strict=True) if rows else ((), (), ())
-    return Heartbeats(np.array(at, np.int64), np.array(free, np.int64), np.array(clock, np.int8))
+    at, free, clock, problem = zip(*rows, strict=True) if rows else ((), (), (), ())
+    newest = str(problem[-1] or "") if problem else ""
+    return Heartbeats(np.array(at, np.int64), np.array(free, np.int64), np.array(clock, np.int8), newest)
 
 
 def readable_path(path: object) -> str:

@@ -159,6 +159,8 @@ class Heartbeats:
     """-1 where not known."""
     clock_synchronised: SmallCodes
     """1, 0, or -1 where not known."""
+    problem: str = ""
+    """What kept the watch from seeing every file as it came, at the newest of these times; empty without a problem."""
 
 
 @dataclass(frozen=True, slots=True)

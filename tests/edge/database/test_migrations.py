@@ -183,9 +183,9 @@ def test_a_migration_that_breaks_off_leaves_the_database_as_it_was(old: Path, mo
         yield from list(statements(script))[:-1]
         yield "SELECT no_such_function()"
 
-    statements = schema._statements
+    statements = schema.statements
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "_statements", broken)
+        patched.setattr(schema, "statements", broken)
         with pytest.raises(sqlite3.OperationalError):
             open_database(old)
     with closing(sqlite3.connect(old)) as connection:

@@ -35,7 +35,7 @@ class MadeProcessor:
     def __init__(self, model: str = "old") -> None:
         self.model = model
         self.gates: dict[str, threading.Event] = {}
-        self.results: dict[str, FrameResult | Exception | None] = {}
+        self.results: dict[str, FrameResult | BaseException | None] = {}
         """Results of files that are not a frame of their own."""
         self.processed: list[str] = []
         self.side_by_side = self.most_side_by_side = 0
@@ -55,7 +55,7 @@ class MadeProcessor:
             self.side_by_side -= 1
             self.processed.append(file.path)
         result = self.results.get(file.path, frame(file, file.path, self.model))
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             raise result
         return result
 
@@ -298,14 +298,59 @@ def test_stopped_it_takes_no_further_file_and_logs_those_in_hand() -> None:
     assert log.paths == [file.path for file in taken] == [file.path for file in files[:5]]
 
 
-def test_an_error_of_our_own_ends_the_run_and_its_threads() -> None:
+ERRORS = (
+    *(ZeroDivisionError("a bug"), KeyError(6), TimeoutError("no answer"), StopIteration(), SystemExit(3)),
+    *(
+        BrokenProcessPool("not ours"),
+        MemoryError(),
+        OverflowError("too large"),
+        UnicodeEncodeError("utf-8", "x", 0, 1, ""),
+    ),
+)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_an_error_over_one_file_is_that_files_own(error: BaseException) -> None:
     processor, log, files = MadeProcessor(), MadeLog(), numbered(30)
-    processor.results[files[12].path] = ZeroDivisionError("a bug")
+    processor.results[files[12].path] = error
     before = set(threading.enumerate())
-    with pytest.raises(ZeroDivisionError):
-        made(processor, log).run(iter(files), threading.Event())
-    assert log.paths == [file.path for file in files[:8]]
+    made(processor, log).run(iter(files), threading.Event())
+    assert log.paths == [file.path for file in files]
+    (bad,) = [result for result in log.results if isinstance(result, FailedFile)]
+    assert (bad.file, bad.reason, bad.status) == (files[12], FileReason.INTERNAL_ERROR, MediaStatus.UNREADABLE)
+    assert type(error).__name__ in bad.detail
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("always", [False, True])
+@pytest.mark.parametrize("error", [ERRORS[0], ERRORS[3], ERRORS[4], ERRORS[7]], ids=repr)
+def test_a_result_that_cannot_be_stored_takes_no_other_with_it(error: BaseException, always: bool) -> None:
+    class Choosy(MadeLog):
+        def record(self, results: Sequence[FrameResult], more_follow: bool = False) -> Sequence[FrameResult]:
+            for result in results:
+                if result.file in strange and (always or not isinstance(result, FailedFile)):
+                    raise error
+            return super().record(results, more_follow)
+
+    log, files = Choosy(), numbered(30)
+    strange = [files[3], files[11], files[12], files[29]]
+    announced: list[FrameResult] = []
+    made(MadeProcessor(), log, announce=announced.append).run(iter(files), threading.Event())
+    assert log.paths == [file.path for file in files if not (always and file in strange)]
+    assert [result.file for result in announced] == files
+    failures = [result for result in announced if isinstance(result, FailedFile)]
+    assert [(bad.file, bad.reason) for bad in failures] == [(file, FileReason.INTERNAL_ERROR) for file in strange]
+    assert all(("not in the database" in bad.detail) == always for bad in failures)
+
+
+def test_a_result_that_cannot_be_announced_stops_nothing() -> None:
+    log, files = MadeLog(), numbered(30)
+
+    def announce(result: FrameResult) -> None:
+        raise UnicodeEncodeError("utf-8", "x", 0, 1, "")
+
+    made(MadeProcessor(), log, announce=announce).run(iter(files), threading.Event())
+    assert log.paths == [file.path for file in files]
 
 
 @pytest.mark.parametrize("refusals", [[], ["locked", "locked"]])

@@ -1,0 +1,138 @@
+"""What people do to the database with other programs while the daemon writes to it."""
+
+import os
+import random
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from tests.support.daemon_process import DaemonProcess, Tally, digest, wait_until
+from tests.support.made_images import noisy_jpeg
+from tests.support.requirements import LONG
+from tests.support.start_hook import start_hook
+
+SEED = 22
+ROUNDS = 60 if LONG else 4
+TABLES = ("media", "file", "observation", "candidate", "run", "model", "configuration", "pin", "event", "heartbeat")
+Act = Callable[[Path, random.Random], None]
+
+
+def _sql(database: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(database, timeout=20, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _remove(database: Path, chance: random.Random) -> None:
+    for end in chance.choice((("",), ("", "-wal", "-shm"), ("-wal", "-shm", ""))):
+        Path(f"{database}{end}").unlink(missing_ok=True)
+
+
+def _replace(database: Path, chance: random.Random) -> None:
+    young = database.with_name("backup.db")
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(young)) as copy:
+        source.backup(copy)
+    if chance.random() < 0.5:
+        for end in ("-wal", "-shm"):
+            Path(f"{database}{end}").unlink(missing_ok=True)
+    os.replace(young, database)
+
+
+def _rename(database: Path, chance: random.Random) -> None:
+    os.replace(database, database.with_name(f"aside-{chance.random()}.db"))
+
+
+def _drop(database: Path, chance: random.Random) -> None:
+    _sql(database, f"DROP TABLE {chance.choice(TABLES)}")
+
+
+def _drop_column(database: Path, chance: random.Random) -> None:
+    _sql(database, "DROP VIEW IF EXISTS species_summary", "DROP VIEW IF EXISTS detections")
+    _sql(
+        database, f"ALTER TABLE media DROP COLUMN {chance.choice(('time_source', 'image_doubt', 'scene', 'infrared'))}"
+    )
+
+
+def _drop_others(database: Path, chance: random.Random) -> None:
+    _sql(database, "DROP VIEW IF EXISTS species_summary", "DROP VIEW IF EXISTS detections")
+    _sql(database, f"DROP INDEX IF EXISTS {chance.choice(('media_digest', 'observation_machine', 'file_media'))}")
+
+
+def _delete_rows(database: Path, chance: random.Random) -> None:
+    _sql(database, f"DELETE FROM {chance.choice(TABLES)} WHERE rowid % {chance.choice((1, 3))} = 0")
+
+
+def _delete_files(database: Path, chance: random.Random) -> None:
+    _sql(database, f"DELETE FROM {chance.choice(('file', 'heartbeat'))}")
+
+
+ACTS: tuple[Act, ...] = (_remove, _replace, _rename, _drop, _drop_column, _drop_others, _delete_rows, _delete_files)
+
+
+class Load:
+    """Writes frames without an end, and counts what was written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.whole: dict[str, None] = {}
+        self._folder = folder
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def _write(self) -> None:
+        while not self._end.wait(0.02):
+            self.write_one()
+
+    def write_one(self) -> None:
+        data = noisy_jpeg(len(self.whole), height=30, width=40, block_px=16)
+        (self._folder / f"{len(self.whole):05}.jpg").write_bytes(data)
+        self.whole[digest(data)] = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._end.set()
+            self._thread.join()
+
+
+def _logged(daemon: DaemonProcess) -> list[str]:
+    try:
+        return [str(name) for (name,) in daemon.query("SELECT digest FROM media WHERE status = 'classified'")]
+    except sqlite3.DatabaseError:
+        return []
+
+
+def test_a_database_that_others_change_under_load(
+    tmp_path: Path, tiny_model: Path, report: Callable[[Tally], None]
+) -> None:
+    chance = random.Random(SEED)
+    environment = start_hook(tmp_path / "hook", {"edge.capture.watcher.RESCAN_S": 2})
+    daemon = DaemonProcess(tmp_path, tiny_model, environment=environment).start("--heartbeat-s", "0.2")
+    daemon.wait_for_log("INFO watching")
+    load = Load(daemon.captures)
+    done: list[str] = []
+    with load.running():
+        for number in range(ROUNDS):
+            act = ACTS[number % len(ACTS)] if LONG else chance.choice(ACTS)
+            before = len(load.whole)
+            wait_until(lambda: len(load.whole) > before + 10, 30, "frames")  # noqa: B023
+            with suppress(sqlite3.Error, OSError):
+                act(daemon.database, chance)
+                done.append(act.__name__)
+            newest = len(load.whole)
+            wait_until(lambda: len(load.whole) > newest + 10 or daemon.has_ended, 30, "frames")  # noqa: B023
+            assert not daemon.has_ended, f"{done[-1:]}: {daemon.log[-3000:]}"
+            young = set(list(load.whole)[newest : newest + 5])
+            wait_until(lambda: young <= set(_logged(daemon)), 60, f"{done[-1:]}\n{daemon.log[-3000:]}")  # noqa: B023
+    wait_until(lambda: set(load.whole) <= set(_logged(daemon)), 60, f"all frames\n{daemon.log[-3000:]}")
+    logged = _logged(daemon)
+    daemon.stop()
+    assert "Traceback" not in daemon.log
+    assert daemon.query("PRAGMA integrity_check") == [("ok",)]
+    lost, twice = len(set(load.whole) - set(logged)), len(logged) - len(set(logged))
+    note = f"{len(load.whole)} frames in"
+    report(Tally("database removed, replaced or changed by others under load", len(done), len(done), lost, twice, note))
