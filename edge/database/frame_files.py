@@ -25,7 +25,8 @@ from stat import S_ISREG
 
 from edge.capture.files import open_folder, open_regular
 from edge.database.effective_observation import shows_people
-from edge.image.decode import MAX_BYTES, digest
+from edge.image.decode import digest
+from edge.image.memory_limit import MAX_BYTES
 from edge.vocabulary import MediaStatus
 
 _FRAME = f"""

@@ -70,10 +70,7 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True, 
     version = version_of(connection, path)
     if version >= newest:
         return
-    from sqlite_utils import Database  # a fifth of a second that a database which is up to date does not need
-
-    database = Database(connection)
-    if version == 0 and database.table_names():
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone():
         raise SchemaError(f"{path} is a database of something else; choose another file with --db")
     if version > 0 and keep_copy:
         _keep_copy(connection, path)
@@ -81,7 +78,7 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True, 
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
         for step in range(version, newest):
-            with writing(connection), database.atomic():
+            with writing(connection):
                 if version_of(connection, path) > step:
                     continue  # another process did it meanwhile
                 for statement in statements(MIGRATIONS[step]):

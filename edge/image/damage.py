@@ -17,7 +17,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from edge.image.jpeg_segments import QUANTIZATION, UnusualJpeg, segments
+from edge.image.containers.jpeg_segments import QUANTIZATION, UnusualJpeg, segments
 from edge.image.resize import Pixels
 
 # Measured on 147 intact frames, 3,780 edited copies, and frames with flipped bits or zeroed blocks

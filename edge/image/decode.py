@@ -4,36 +4,34 @@ Whole means that the bytes decode strictly from the start marker to the end mark
 half-written file as if it were a frame, so none is used here.
 """
 
-import io
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import PurePath
-from threading import Lock
 from typing import Literal
 
 import cv2
 import numpy as np
 import simplejpeg
 
+from edge.image import jpeg_memory, pixel_formats
+from edge.image.bad_frame import BadFrame as BadFrame
+from edge.image.containers.jpeg_segments import frame_header, image_begin, image_end, rare_kind
 from edge.image.damage import is_damaged
 from edge.image.exif import FLIPS, PARSER_ERRORS, Exif, read_exif, read_jpeg_exif
 from edge.image.image_count import images_in_jpeg
-from edge.image.jpeg_segments import rare_kind
-from edge.image.resize import Pixels, resize
+from edge.image.memory_limit import FILE_BYTES, refuse_costly
+from edge.image.resize import Pixels
 from edge.image.thumbnail_check import DOUBTFUL_SHARE, SUSPICIOUS_SHARE, compare_with_thumbnail
 from edge.vocabulary import FileReason, ImageDoubt
 
 log = logging.getLogger(__name__)
 
-MAX_PIXELS = 80_000_000  # more than any camera trap writes; a small file can declare billions and fill the memory
+MAX_PIXELS = 200_000_000  # of a JPEG; a small device decodes them in some seconds, and memory sets limits of its own
 MAX_SCANS = 200  # a progressive frame has about ten; thousands of them keep a decoder busy for hours
-MAX_BYTES = 250_000_000  # an uncompressed frame of that size; a video is larger
+MAX_PIXELS_IN_SCANS = 2_000_000_000  # pixels times scans: ten of 200 MP, or 83 of 24 MP
 HEAD_BYTES = 64  # enough to recognise a format
-_ENORMOUS_PIXELS = 24_000_000
-_enormous = Lock()
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 RAW_SUFFIXES = frozenset(
     {
@@ -44,16 +42,6 @@ RAW_SUFFIXES = frozenset(
 )
 """Data of a camera's sensor as it is; most begin like a TIFF, and hold only a preview as an image."""
 _CANON_RAW = b"CR"  # after the header of a TIFF
-_DNG_VERSION = 50706
-
-
-class BadFrame(Exception):
-    """A file that cannot be classified: the reason and one line for people."""
-
-    def __init__(self, reason: FileReason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +66,22 @@ def digest(data: bytes | memoryview) -> str:
     return blake2b(data, digest_size=20).hexdigest()
 
 
-def decode(data: bytes, min_side_px: int | None = None, name: str = "") -> DecodedFrame:
+def decode(
+    data: bytes, min_side_px: int | None = None, name: str = "", reserve: Callable[[int], object] = int
+) -> DecodedFrame:
     """Prove that `data` is a whole image and decode it.
 
     `min_side_px` lets the JPEG decoder shrink the image while it decodes, as long as the shorter side keeps at least
     that many pixels; `None` decodes every pixel. `name` is only used to say what a file that is no image may be.
+    `reserve` is called once before decoding, with the bytes that decoder and result will take; it may wait.
 
-    Raises `BadFrame` for anything that is not a whole image of a supported format.
+    Raises `BadFrame` for anything that is not a whole image of a supported format, and for what is too costly.
     """
     format_ = recognise(data, name)
     try:
         if format_ == "JPEG":
-            return _decode_jpeg(data, min_side_px)
-        return _decode_other(data, format_, min_side_px)
+            return _decode_jpeg(data, min_side_px, reserve)
+        return _decode_other(data, format_, min_side_px, reserve)
     except MemoryError as error:
         raise BadFrame(FileReason.TOO_LARGE, "there is not enough memory to decode it") from error
 
@@ -122,15 +113,13 @@ def _raw(suffix: str) -> BadFrame:
     return BadFrame(FileReason.UNSUPPORTED_FORMAT, f"{what} is raw data of a camera's sensor; a JPEG can be classified")
 
 
-def _decode_jpeg(data: bytes, min_side_px: int | None) -> DecodedFrame:
+def _decode_jpeg(data: bytes, min_side_px: int | None, reserve: Callable[[int], object]) -> DecodedFrame:
     least = min_side_px or 0
     try:
         height, width = _jpeg_size(data)
-        _refuse_bomb(width, height)
-        if _scans(data) > MAX_SCANS:
-            raise BadFrame(FileReason.CORRUPT, f"it has more than {MAX_SCANS} scans, made to keep a decoder busy")
-        with _one_enormous_image_at_a_time(width * height):
-            pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, strict=True)
+        _refuse_slow(data, width * height)
+        _take(jpeg_memory.needed_bytes(data, width, height, min_side_px), data, (width, height, "JPEG"), reserve)
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, strict=True)
     except ValueError as error:
         cut = "premature" in str(error).lower() or data.rfind(b"\xff\xd9") < 0
         if not cut and (kind := rare_kind(data)) is not None:
@@ -150,10 +139,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
     except KeyError:  # it has no name for the chroma sampling 4:4:1, and decodes it all the same
-        from PIL import Image
-
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
+        header = frame_header(data)
+        height, width = header.height_px, header.width_px
     return height, width
 
 
@@ -172,51 +159,37 @@ def _scans(data: bytes) -> int:
     return sum(int(np.count_nonzero(numbers == 0xDAFF)) for numbers in pairs)
 
 
-def _decode_other(data: bytes, format_: str, min_side_px: int | None) -> DecodedFrame:
-    from PIL import Image, UnidentifiedImageError
-
+def _decode_other(data: bytes, format_: str, min_side_px: int | None, reserve: Callable[[int], object]) -> DecodedFrame:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            if format_ == "TIFF" and _DNG_VERSION in image.getexif():
-                raise _raw("")
-            _refuse_bomb(width, height)
-            pictures = getattr(image, "n_frames", 1)
-            with _one_enormous_image_at_a_time(width * height):
-                # OpenCV gives what there is of a broken file; Pillow proves first that it is whole.
-                image.load()
-                flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-                decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadFrame(FileReason.TOO_LARGE, _one_line(error)) from error
-    except (UnidentifiedImageError, cv2.error, *PARSER_ERRORS) as error:
+        layout = pixel_formats.layout(data, format_)
+        what = (layout.width_px, layout.height_px, format_)
+        _take(pixel_formats.needed_bytes(layout, min_side_px), data, what, reserve)
+        pixels, width, height = pixel_formats.read_pixels(layout, format_, min_side_px)
+    except (cv2.error, *PARSER_ERRORS) as error:
         cut = "truncated" in str(error).lower()
         raise BadFrame(FileReason.TRUNCATED if cut else FileReason.CORRUPT, f"{format_}: {_one_line(error)}") from error
-    if decoded is None or decoded.shape[:2] != (height, width):
-        raise BadFrame(FileReason.CORRUPT, f"the {format_} data is damaged")
     exif = _exif(read_exif, data)
     if format_ == "TIFF":
         exif = replace(exif, orientation=1)  # its decoder turns it upright by itself
-    return _upright(_shrunk(np.asarray(decoded, np.uint8), min_side_px), width, height, exif, None, pictures)
+    return _upright(pixels, width, height, exif, None, layout.pictures)
 
 
-def _shrunk(pixels: Pixels, min_side_px: int | None) -> Pixels:
-    """What the JPEG decoder does while it decodes: halved as long as the shorter side keeps `min_side_px`."""
-    factor = 1
-    while min_side_px and factor < 8 and min(pixels.shape[:2]) >= 2 * factor * min_side_px:
-        factor *= 2
-    return pixels if factor == 1 else resize(pixels, -(-pixels.shape[0] // factor), -(-pixels.shape[1] // factor))
-
-
-def _one_enormous_image_at_a_time(pixels: int) -> AbstractContextManager[object]:
-    """Each enormous image needs hundreds of megabytes for a moment, so no two are decoded side by side."""
-    return _enormous if pixels > _ENORMOUS_PIXELS else nullcontext()
-
-
-def _refuse_bomb(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
+def _refuse_slow(data: bytes, pixels: int) -> None:
+    if pixels > MAX_PIXELS:
         limit = f"the limit is {MAX_PIXELS // 1_000_000} MP"
-        raise BadFrame(FileReason.TOO_LARGE, f"it declares {width} x {height} pixels, {limit}")
+        raise BadFrame(FileReason.TOO_LARGE, f"it declares {pixels / 1e6:,.0f} MP, {limit}")
+    most = min(MAX_SCANS, MAX_PIXELS_IN_SCANS // max(pixels, 1))
+    # A film or an image that is appended holds the same bytes by chance, so these are left out before it is refused.
+    if _scans(data) > most and (scans := _scans(data[: image_end(data, image_begin(data))])) > most:
+        detail = f"its {scans:,} scans of {pixels / 1e6:.1f} MP would keep a decoder busy for too long"
+        raise BadFrame(FileReason.TOO_LARGE, detail)
+
+
+def _take(needed: int, data: bytes, what: tuple[int, int, str], reserve: Callable[[int], object]) -> None:
+    """Refuse or reserve the memory; what the file takes beyond its own part is added."""
+    width, height, format_ = what
+    refuse_costly(needed + max(0, len(data) - FILE_BYTES), f"a {format_} of {width} x {height} pixels")
+    reserve(needed)
 
 
 def _upright(

@@ -9,13 +9,17 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edge.image.jpeg_segments import APP1, UnusualJpeg, segments
+from edge.image.containers.jpeg_segments import APP1, UnusualJpeg, segments
+from edge.image.exif_block import EXIF, MAX_BYTES, XMP, exif_block
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Folder = dict[int, str | int]
 """Tags of one EXIF folder by their number."""
 
-_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/"
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _ASCII, _SHORT, _LONG = 2, 3, 4
 _INNER, _GPS, _ORIENTATION, _MAKE, _MODEL = 0x8769, 0x8825, 0x0112, 0x010F, 0x0110
@@ -32,6 +36,7 @@ _EDITORS = re.compile(
 )
 """Programs that change images; a camera's own software is named by its version."""
 _XMP_EDIT = re.compile(rb"xmp:ModifyDate|xmp:CreatorTool|xmpMM:History|xmp:MetadataDate|photoshop:")
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 PARSER_ERRORS = (
     *(OSError, ValueError, SyntaxError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError),
     *(RecursionError, NotImplementedError, MemoryError, Warning, struct.error, zlib.error),
@@ -89,23 +94,34 @@ def read_jpeg_exif(data: bytes) -> Exif:
     if _GPS in outer:
         return read_exif(data)
     app1 = (data[one.content : one.end] for one in segments(data) if one.marker == APP1)
-    return _exif(outer, inner, taken, next((content for content in app1 if content.startswith(_XMP)), b""))
+    return _exif(outer, inner, taken, next((content for content in app1 if content.startswith(XMP)), b""))
 
 
 def read_exif(data: bytes) -> Exif:
     """EXIF of any image. Damaged EXIF counts as absent: it is a witness, and never a reason to refuse a frame."""
+    try:
+        tags, xmp = _tags(data)
+        inner = tags.get_ifd(_INNER)
+        taken = _text(inner, _ORIGINAL[0]) or _text(tags, _ORIGINAL[0])
+        return _exif(tags, inner, taken, xmp, lambda: tags.get_ifd(_GPS))
+    except PARSER_ERRORS:
+        return Exif()
+
+
+def _tags(data: bytes) -> tuple["Image.Exif", bytes]:
+    """EXIF and XMP, with the orientation of the one or the other. Raises `PARSER_ERRORS`."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            tags = image.getexif()
-            xmp = image.info.get("xmp", b"")
-            xmp = xmp if isinstance(xmp, bytes) else str(xmp).encode("utf-8", "replace")
-            inner = tags.get_ifd(_INNER)
-            taken = _text(inner, _ORIGINAL[0]) or _text(tags, _ORIGINAL[0])
-            return _exif(tags, inner, taken, xmp, lambda: tags.get_ifd(_GPS))
-    except PARSER_ERRORS:
-        return Exif()
+        block, xmp = exif_block(data)
+    except UnusualJpeg:
+        with Image.open(io.BytesIO(data[:MAX_BYTES])) as image:
+            return image.getexif(), image.info.get("xmp", b"")
+    tags = Image.Exif()
+    tags.load(block)
+    if _ORIENTATION not in tags and (written := _XMP_ORIENTATION.search(xmp)) is not None:
+        tags[_ORIENTATION] = int(written[1])
+    return tags, xmp
 
 
 def read_folders(data: bytes, wanted: frozenset[int]) -> tuple[Folder, Folder]:
@@ -117,7 +133,7 @@ def read_folders(data: bytes, wanted: frozenset[int]) -> tuple[Folder, Folder]:
         found = [data[one.content : one.end] for one in segments(data) if one.marker == APP1]
     except UnusualJpeg as error:
         raise UnusualExif(str(error)) from error
-    blocks = [content[len(_EXIF) :] for content in found if content.startswith(_EXIF)]
+    blocks = [content[len(EXIF) :] for content in found if content.startswith(EXIF)]
     outer: Folder = {}
     inner: Folder = {}
     if len(blocks) > 1:
@@ -130,7 +146,7 @@ def read_folders(data: bytes, wanted: frozenset[int]) -> tuple[Folder, Folder]:
                 inner = _read_folder(block, order, int(place), wanted)
         except (struct.error, KeyError, ValueError) as error:
             raise UnusualExif("damaged, or of a rare kind") from error
-    if _ORIENTATION not in outer and any(content.startswith(_XMP) for content in found):
+    if _ORIENTATION not in outer and any(content.startswith(XMP) for content in found):
         raise UnusualExif("XMP may hold the orientation")
     return outer, inner
 

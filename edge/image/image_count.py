@@ -2,7 +2,7 @@
 
 import struct
 
-from edge.image.jpeg_segments import APP2, UnusualJpeg, segments
+from edge.image.containers.jpeg_segments import APP2, UnusualJpeg, segments
 
 _MPF, _NUMBER_OF_IMAGES = b"MPF\0", 0xB001
 

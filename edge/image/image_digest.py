@@ -4,14 +4,15 @@ Two files with the same image data are one frame, though a clock, a keyword or a
 What is hashed is chosen so that it costs about 1 % of a frame (docs/reliability.md).
 """
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
 from hashlib import blake2b
 
+from edge.image.containers.chunks import Chunk, png_chunks, webp_chunks
+from edge.image.containers.jpeg_segments import UnusualJpeg, image_end, segments
+from edge.image.containers.tiff_directory import MAX_PARTS, ORIENTATION, PARTS, SIZE, first_directory
 from edge.image.exif import PARSER_ERRORS
-from edge.image.jpeg_segments import UnusualJpeg, image_end, segments
 from edge.image.resize import Pixels
 
 NO_DIGEST = ""
@@ -19,7 +20,7 @@ NO_DIGEST = ""
 _SAMPLE, _SAMPLE_EVERY = 4096, 65536
 _PNG_IMAGE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"fcTL", b"fdAT", b"IEND"})
 _WEBP_IMAGE = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
-_TIFF_PLACES = ((273, 279), (324, 325))  # offsets and lengths of strips, and of tiles
+_LAST_NOT_TURNED = 4  # of the orientations
 _BLOCK = 8
 
 
@@ -33,9 +34,9 @@ def image_digest(data: bytes, format_: str) -> str:
         if format_ == "JPEG":
             parts = _of_jpeg(data)
         elif format_ == "PNG":
-            parts = _chunks(data, 8, ">I4s", 4, _PNG_IMAGE)
+            parts = _chunks(data, png_chunks(data), _PNG_IMAGE)
         elif format_ == "WebP":
-            parts = _chunks(data, 12, "<4sI", 0, _WEBP_IMAGE)
+            parts = _chunks(data, webp_chunks(data), _WEBP_IMAGE)
         elif format_ == "TIFF":
             parts = _of_tiff(data)
         else:
@@ -70,35 +71,29 @@ def _of_jpeg(data: bytes) -> Iterator[bytes | memoryview]:
         yield compressed[place : place + _SAMPLE]
 
 
-def _chunks(data: bytes, at: int, header: str, trailer: int, wanted: frozenset[bytes]) -> Iterator[memoryview]:
-    """The wanted chunks of a PNG or WebP file, without what comes after them."""
+def _chunks(data: bytes, chunks: Iterator[Chunk], wanted: frozenset[bytes]) -> Iterator[memoryview]:
+    """The wanted chunks, without what comes after the image."""
     view = memoryview(data)
     found = False
-    while at + 8 <= len(data):
-        fields = struct.unpack_from(header, data, at)
-        kind, size = fields if isinstance(fields[0], bytes) else fields[::-1]
-        if kind in wanted:
+    for chunk in chunks:
+        if chunk.kind in wanted:
             found = True
-            yield view[at : at + 8 + size]
-        if kind == b"IEND":
-            return
-        at += 8 + size + (trailer or size % 2)
+            yield view[chunk.begin : chunk.end]
     if not found:
         raise ValueError("no chunk of an image")
 
 
 def _of_tiff(data: bytes) -> Iterator[bytes | memoryview]:
-    from PIL import Image
-
     view = memoryview(data)
-    with Image.open(io.BytesIO(data)) as image:
-        yield struct.pack(">II", *image.size)
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        parts = [
-            view[place : place + size]
-            for places, sizes in _TIFF_PLACES
-            for place, size in zip(tags.get(places, ()), tags.get(sizes, ()), strict=True)
-        ]
+    first = first_directory(data)
+    width, height = (first.number(tag, 0) for tag in SIZE)
+    turned = first.number(ORIENTATION, 1) > _LAST_NOT_TURNED
+    yield struct.pack(">II", *((height, width) if turned else (width, height)))
+    parts = [
+        view[place : place + size]
+        for places, sizes in PARTS
+        for place, size in zip(first.numbers(places, MAX_PARTS), first.numbers(sizes, MAX_PARTS), strict=True)
+    ]
     if not parts:
         raise ValueError("neither strips nor tiles")
     yield from parts

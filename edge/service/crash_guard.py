@@ -20,7 +20,8 @@ from pathlib import Path
 from threading import Lock
 
 from edge.capture.files import read_bytes
-from edge.image.decode import MAX_BYTES, decode
+from edge.image.decode import decode
+from edge.image.memory_limit import MAX_BYTES
 from edge.inference.decision import Decider
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, Model

@@ -10,9 +10,11 @@ import cv2
 from edge.capture.capture_time import CaptureTime, capture_time
 from edge.capture.files import FileState, file_state, read_bytes
 from edge.database.frame_result import ClassifiedFrame, Conclusion, Duplicate, FailedFile, FrameResult
-from edge.image.decode import HEAD_BYTES, IMAGE_SUFFIXES, MAX_BYTES, BadFrame, decode, digest, recognise
+from edge.host.cores import cores
+from edge.image.decode import HEAD_BYTES, IMAGE_SUFFIXES, BadFrame, decode, digest, recognise
 from edge.image.exif import Exif
 from edge.image.image_digest import has_detail, image_digest
+from edge.image.memory_limit import MAX_BYTES, MemoryBudget, Share
 from edge.image.resize import Pixels
 from edge.image.scene_features import is_infrared, miniature
 from edge.inference.box_classification import BoxPredictions
@@ -42,16 +44,23 @@ class KnownContent(Protocol):
 class FrameProcessor:
     """Reads, decodes and classifies files.
 
-    `guard` tells which content crashes the decoder; `None` where nothing has crashed.
+    `guard` tells which content crashes the decoder; `None` where nothing has crashed. `budget` bounds the memory of all
+    frames in hand.
     """
 
     def __init__(
-        self, models: Models, settings: Settings, known: KnownContent, guard: CrashGuard | None = None
+        self,
+        models: Models,
+        settings: Settings,
+        known: KnownContent,
+        guard: CrashGuard | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
         self._models = models
         self._settings = settings
         self._known = known
         self._guard = guard
+        self._budget = budget or MemoryBudget(settings.threads or cores())
         self._side_px = models.decode_side_px
         self._default_zone = None if settings.time_zone is None else zone_named(settings.time_zone)
         # Frames are processed side by side: were each image shared out as well, the others would only wait.
@@ -64,13 +73,17 @@ class FrameProcessor:
 
     def with_models(self, models: Models) -> "FrameProcessor":
         """The same with other models."""
-        return FrameProcessor(models, self._settings, self._known, self._guard)
+        return FrameProcessor(models, self._settings, self._known, self._guard, self._budget)
 
     def process(self, file: FileState) -> FrameResult | None:
         """Read, digest, decode and classify; the libraries let go of the interpreter, so threads overlap.
 
         Gives `None` for a file that is gone.
         """
+        with self._budget.share() as share:
+            return self._process(file, share)
+
+    def _process(self, file: FileState, share: Share) -> FrameResult | None:
         path = Path(file.path)
         sharing = self._settings.deployments_for(path)
         deployment = self._settings.in_period(sharing, None)
@@ -80,7 +93,8 @@ class FrameProcessor:
                 recognise(read_bytes(file.path, HEAD_BYTES), path.name)  # no film is read to its end
             if file.bytes > MAX_BYTES:
                 raise BadFrame(FileReason.TOO_LARGE, f"{file.bytes:,} bytes, the limit is {MAX_BYTES:,}")
-            data = read_bytes(file.path, MAX_BYTES)
+            share.of_file(file.bytes)
+            data = read_bytes(file.path, file.bytes + 1)  # one more shows that it has grown
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -105,7 +119,7 @@ class FrameProcessor:
         if fault is not None:
             return FailedFile(file, content, FileReason.CRASHED_DECODER, fault, True, name, TRIES)
         try:
-            image = decode(data, self._side_px, path.name)
+            image = decode(data, self._side_px, path.name, share.of_decoder)
         except BadFrame as bad:
             return FailedFile(file, content, bad.reason, bad.detail, bad.reason in _FINAL, name)
         if len(sharing) > 1:  # told apart by the time at which the frame was taken
@@ -122,7 +136,8 @@ class FrameProcessor:
             image_doubt=image.doubt,
             pictures=image.pictures,
         )
-        self._note_detail(frame, data)
+        del image, prepared  # their room may be needed for every pixel
+        self._note_detail(frame, data, share)
         return frame
 
     def again_after_others(self, frame: ClassifiedFrame, decided: set[str]) -> FrameResult:
@@ -136,25 +151,31 @@ class FrameProcessor:
         may_have_grown = earlier is not None and earlier[1] != frame.digest and earlier[0] < frame.file.bytes
         if not may_have_grown and (frame.has_detail is not None or not self._has_image(frame)):
             return frame
-        try:
-            data = read_bytes(frame.file.path, MAX_BYTES)
-        except OSError:
-            return frame
-        if digest(data) != frame.digest:
-            return frame
-        if may_have_grown and (smaller := self._grown_from(frame.file.path, data)) is not None:
-            return Duplicate(frame.file, frame.digest, smaller)
-        self._note_detail(frame, data)
+        with self._budget.share() as share:
+            try:
+                share.of_file(frame.file.bytes)
+                data = read_bytes(frame.file.path, frame.file.bytes + 1)
+            except OSError:
+                return frame
+            if digest(data) != frame.digest:
+                return frame
+            if may_have_grown and (smaller := self._grown_from(frame.file.path, data)) is not None:
+                return Duplicate(frame.file, frame.digest, smaller)
+            self._note_detail(frame, data, share)
         return frame
 
     def _has_image(self, frame: ClassifiedFrame) -> bool:
         return self._known.has_image(frame.image_digest, frame.digest)
 
-    def _note_detail(self, frame: ClassifiedFrame, data: bytes) -> None:
-        """Decode every pixel where another row has this image: only with detail it can be the same frame."""
-        if frame.has_detail is None and self._has_image(frame):
-            with suppress(BadFrame):
-                frame.has_detail = has_detail(decode(data).pixels)
+    def _note_detail(self, frame: ClassifiedFrame, data: bytes, share: Share) -> None:
+        """Decode every pixel where another row has this image: only with detail it can be the same frame.
+
+        Every second pixel of a frame that is too large for that.
+        """
+        for side_px in (None, min(frame.width_px, frame.height_px) // 2):
+            if frame.has_detail is None and self._has_image(frame):
+                with suppress(BadFrame):
+                    frame.has_detail = has_detail(decode(data, side_px, reserve=share.of_decoder).pixels)
 
     def _conclude(
         self,

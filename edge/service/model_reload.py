@@ -21,9 +21,11 @@ from edge.inference.model import STARTER, Model, ModelError, classifier
 from edge.inference.predictor import Models, decide
 from edge.inference.thresholds import check_thresholds
 from edge.settings import Settings, SettingsError, read_species_list
+from edge.vocabulary import FileReason
 
 log = logging.getLogger(__name__)
 
+TEST_BYTES = 24_000_000  # of a test frame's file, and of what its decoder takes
 _SETTLE_S = 2.0
 _Stamp = tuple[tuple[int, ...] | None, ...]
 
@@ -69,12 +71,8 @@ def check_models(
     `next_step` is called before each image.
     """
     model = models.classifier
-    images = [_made_image(seed) for seed in range(made)]
-    for frame in frames:
-        with suppress(BadFrame):
-            images.append(decode(frame.data, models.decode_side_px, frame.path))
     logs = []
-    for image in images:
+    for image in _test_images(models, frames, made):
         next_step()
         with _its_fault(model):
             (prediction,) = classify_frames(model, [network_input(model, image)])
@@ -86,7 +84,7 @@ def check_models(
     probabilities = np.exp(np.stack(logs))
     if not np.isfinite(probabilities).all() or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
         raise ModelError(f"{model.path}: its outputs for test frames are no probabilities")
-    if made < len(images) > 2 and np.ptp(probabilities, axis=0).max() < 1e-6:
+    if made < len(logs) > 2 and np.ptp(probabilities, axis=0).max() < 1e-6:
         raise ModelError(f"{model.path}: it gives the same probabilities for every test frame")
 
 
@@ -154,6 +152,19 @@ def _stamp_of(path: Path) -> tuple[int, ...] | None:
     except (OSError, ValueError):
         return None
     return stat.S_IFMT(status.st_mode), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _test_images(models: Models, frames: Iterable[FrameContent], made: int) -> Iterator[DecodedFrame]:
+    """One at a time, for other frames are classified meanwhile; a costly one is passed over."""
+    yield from (_made_image(seed) for seed in range(made))
+    for frame in frames:
+        with suppress(BadFrame):
+            yield decode(frame.data, models.decode_side_px, frame.path, _refuse_large)
+
+
+def _refuse_large(needed_bytes: int) -> None:
+    if needed_bytes > TEST_BYTES:
+        raise BadFrame(FileReason.TOO_LARGE, "other frames will do for a test")
 
 
 def _made_image(seed: int) -> DecodedFrame:

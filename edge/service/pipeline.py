@@ -9,8 +9,6 @@ the work, and those wait.
 
 import faulthandler
 import logging
-import os
-import sys
 import threading
 import time
 from collections import deque
@@ -22,6 +20,7 @@ from typing import Protocol, Self
 from edge.capture.files import FileState
 from edge.database.disk_guard import DatabaseOpenedAnew, DatabaseWaits
 from edge.database.frame_result import ClassifiedFrame, FailedFile, FrameResult, unforeseen
+from edge.host.cores import cores
 from edge.inference.predictor import Models
 from edge.service.crash_guard import CrashGuard
 from edge.settings import Settings
@@ -272,7 +271,7 @@ class Pipeline:
 
     @property
     def _threads(self) -> int:
-        return self._settings.threads or (1 if self._settings.power else _cores())
+        return self._settings.threads or (1 if self._settings.power else cores())
 
     def _process_on_thread(self, file: FileState) -> FrameResult | None:
         return self._processor.process(file)
@@ -303,8 +302,3 @@ class Pipeline:
         self._ahead.clear()
         self._ahead.extend(again)
         return pool
-
-
-def _cores() -> int:
-    """Cores of this process: a unit or a container may have been given fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

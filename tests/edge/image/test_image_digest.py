@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from edge.image.containers.jpeg_segments import image_end, segments
 from edge.image.decode import recognise
 from edge.image.image_digest import NO_DIGEST, has_detail, image_digest
-from edge.image.jpeg_segments import image_end, segments
 from edge.image.resize import Pixels
 from tests.support.made_images import encoded, noisy_jpeg, scenery
 

@@ -8,7 +8,8 @@ import pytest
 
 from edge.capture.files import FileState, file_state
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile
-from edge.image.decode import MAX_BYTES, digest
+from edge.image.decode import digest
+from edge.image.memory_limit import MAX_BYTES
 from edge.inference.decision import Decider
 from edge.inference.model import Model
 from edge.inference.predictor import Models

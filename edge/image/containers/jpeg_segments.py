@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _USUAL_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, coded by Huffman's method
 _KNOWN_SAMPLINGS = frozenset({(1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4)})
 _END = 0xD9
+_MAX_SEGMENTS = 10_000  # a camera writes about ten; millions of empty ones would take minutes
 _END_AS_NUMBER = 0xD9FF
 
 
@@ -39,7 +40,9 @@ class Segment:
 def segments(data: bytes) -> Iterator[Segment]:
     """The segments up to the header of the first scan, which is the last one. Raises `UnusualJpeg`."""
     at = 2
-    while at + 4 <= len(data):
+    for _ in range(_MAX_SEGMENTS):
+        if at + 4 > len(data):
+            break
         lead, marker, size = struct.unpack_from(">BBH", data, at)
         if lead != 0xFF or not 0xC0 <= marker < 0xFF:
             raise UnusualJpeg("no marker where one belongs")
@@ -49,28 +52,63 @@ def segments(data: bytes) -> Iterator[Segment]:
         if marker == START_OF_SCAN:
             return
         at += 2 + size
-    raise UnusualJpeg("it ends before the image data")
+    raise UnusualJpeg("it ends before the image data, or has thousands of segments")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """What the decoder learns of the image before it decodes anything."""
+
+    marker: int
+    """The process: 0xC0 for baseline, 0xC2 for progressive, ..."""
+    bits: int
+    height_px: int
+    width_px: int
+    factors: tuple[tuple[int, int], ...]
+    """Sampling across and down of each component."""
+    first_scan: int
+    """Number of components in the first scan."""
+
+
+def frame_header(data: bytes) -> FrameHeader:
+    """The frame header, which comes before the first scan. Raises `UnusualJpeg`."""
+    found: FrameHeader | None = None
+    for segment in segments(data):
+        if segment.marker in _FRAMES and found is None:
+            content = data[segment.content : segment.end]
+            if len(content) < 9 or len(content) != 6 + 3 * content[5]:
+                raise UnusualJpeg("a damaged frame header")
+            factors = tuple((byte >> 4, byte & 15) for byte in content[7::3])
+            found = FrameHeader(segment.marker, *struct.unpack_from(">BHH", content), factors, 0)
+        elif segment.marker == START_OF_SCAN and found is not None:
+            return replace(found, first_scan=data[segment.content])
+    raise UnusualJpeg("no frame header")
 
 
 def rare_kind(data: bytes) -> str | None:
     """What of an intact frame header is so rare that decoders refuse it, in words; `None` where nothing is."""
     try:
-        header = next((one for one in segments(data) if one.marker in _FRAMES), None)
+        header = frame_header(data)
     except UnusualJpeg:
         return None
-    content = b"" if header is None else data[header.content : header.end]
-    if header is None or len(content) < 9 or len(content) != 6 + 3 * content[5]:
-        return None
-    factors = [(byte >> 4, byte & 15) for byte in content[7::3]]
+    factors = header.factors
     if not all(1 <= factor <= 4 for pair in factors for factor in pair):
         return None
     if header.marker not in _USUAL_FRAMES:
         return f"its process has the number {header.marker - min(_FRAMES)}"
-    if content[0] != 8:
-        return "12 bits for each value" if content[0] == 12 else None
+    if header.bits != 8:
+        return "12 bits for each value" if header.bits == 12 else None
     if factors[0] in _KNOWN_SAMPLINGS and set(factors[1:]) <= {(1, 1)}:
         return None
     return f"chroma sampling {', '.join(f'{across}x{down}' for across, down in factors)}"
+
+
+def image_begin(data: bytes) -> int:
+    """Offset behind the header of the first scan; 2 where the segments are not written the usual way."""
+    try:
+        return max((segment.end for segment in segments(data)), default=2)
+    except UnusualJpeg:
+        return 2
 
 
 def image_end(data: bytes, begin: int) -> int:
