@@ -79,7 +79,8 @@ def frame_header(data: bytes) -> FrameHeader:
             if len(content) < 9 or len(content) != 6 + 3 * content[5]:
                 raise UnusualJpeg("a damaged frame header")
             factors = tuple((byte >> 4, byte & 15) for byte in content[7::3])
-            found = FrameHeader(segment.marker, *struct.unpack_from(">BHH", content), factors, 0)
+            bits, height, width = struct.unpack_from(">BHH", content)
+            found = FrameHeader(segment.marker, bits, height, width, factors, 0)
         elif segment.marker == START_OF_SCAN and found is not None:
             return replace(found, first_scan=data[segment.content])
     raise UnusualJpeg("no frame header")
