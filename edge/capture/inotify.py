@@ -110,9 +110,9 @@ class FolderEvents:
 
     @property
     def failure(self) -> str | None:
-        """Why nobody reads the events any more, in words; `None` while somebody does, and before the first start."""
-        if self._error:
-            return self._error
+        """Why nobody reads the events, in words; `None` while somebody does."""
+        if self._error or self._observer is None:
+            return self._error or "they are not read"
         ended = next((thread.name for thread in self._threads if not thread.is_alive()), None)
         return None if ended is None else f"the thread {ended} ended"
 

@@ -108,7 +108,7 @@ class FolderWatcher:
     @property
     def is_listening(self) -> bool:
         """Whether a new file would be noticed: somebody reads the events, or the folder is scanned in their place."""
-        return self._poll_s is not None or self._events.failure is None
+        return self._poll_s is not None or self._identity is None or self._events.failure is None
 
     @property
     def problem(self) -> str | None:
@@ -170,7 +170,8 @@ class FolderWatcher:
         elif remounted and any(mount.point != "/" for mount in mounts):
             # Unmounted and mounted again between two checks: the table is as before, watches and files may not be.
             self._start_events()
-        elif (failure := self._events.failure) is not None and self._poll_s is None:
+        elif not self.is_listening:
+            failure = self._events.failure
             self._events.stop()
             self._poll(f"nobody reads the kernel's events any more ({failure})")
             self.rescan()

@@ -1,5 +1,6 @@
 """One strange file among others: whatever is wrong with it, or goes wrong over it, every other frame is logged."""
 
+import io
 import os
 import random
 import sqlite3
@@ -7,26 +8,36 @@ import struct
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from errno import EIO, EMFILE, ENAMETOOLONG, ENOMEM, ETIMEDOUT
 from functools import wraps
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
+from PIL import Image
 
+from edge.capture.files import FileState
 from edge.commands import classify
 from edge.commands.classify import main
 from edge.database.frame_result import FailedFile
 from edge.database.store import Store
 from edge.image import decode as decode_module
+from edge.image.decode import BadFrame, decode
 from edge.service import frame_processor
 from edge.service.console import Console
+from edge.service.crash_guard import TrialProcess
 from edge.service.frame_processor import FrameProcessor
+from edge.settings import Settings
+from edge.version import __version__
+from edge.vocabulary import FileReason
 from tests.support.daemon_process import Tally
 from tests.support.made_images import noisy_jpeg
+from tests.support.made_jpeg import sampled_jpeg
 from tests.support.requirements import LONG
 from tests.support.signal_handlers import keep_signals
 
@@ -147,6 +158,8 @@ def _run(captures: Path, database: Path, model: Path, watch: bool, monkeypatch: 
 
 def _stop_when_done(database: Path, stop: threading.Event) -> None:
     end = time.monotonic() + 20
+    if _rows(database):
+        stop.wait(1.5)  # its rows are there already; give it the time to look at every file
     while time.monotonic() < end and not stop.wait(0.05):
         rows = _rows(database)
         if len(rows) >= 11 and all(status != "pending" for status, _ in rows.values()):
@@ -191,3 +204,132 @@ def test_an_error_of_any_type_at_any_step(
         assert code == (0 if watch or rows.get(STRANGE) in (None, ("classified", None)) else 1), what
         held += 1
     report(Tally(f"errors of any type at any step ({'daemon' if watch else 'one-shot'})", held, held, 0, 0))
+
+
+def _written(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def _exif_jpeg(seed: int, change: Callable[[bytearray, random.Random], None]) -> bytes:
+    """A frame whose EXIF block is damaged on purpose; its image data stay whole."""
+    chance = random.Random(seed)
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Maker", "Model"
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
+    exif.get_ifd(0x8825)[29] = "2024:05:06"
+    out = io.BytesIO()
+    Image.open(io.BytesIO(noisy_jpeg(seed))).save(out, "JPEG", exif=exif)
+    data = bytearray(out.getvalue())
+    begin = data.find(b"Exif\0\0") + 6
+    block = data[begin : begin + len(exif.tobytes()) - 6]
+    change(block, chance)
+    return bytes(data[:begin] + block + data[begin + len(block) :])
+
+
+def _noise(block: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.randrange(1, 12)):
+        block[chance.randrange(len(block))] = chance.choice((0, 1, 2, 3, 5, 7, 12, 127, 128, 254, 255))
+
+
+def _itself(block: bytearray, chance: random.Random) -> None:
+    """Folders that contain themselves, enormous counts."""
+    at = chance.randrange(8, len(block) - 4)
+    block[at : at + 4] = chance.choice((b"\x08\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x08", b"\xff\xff\xff\x7f"))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged tags
+def test_whole_frames_with_strange_surroundings_are_classified(
+    tmp_path: Path, tiny_model: Path, report: Callable[[Tally], None]
+) -> None:
+    """Times beyond what a column can hold, and EXIF that cannot be read."""
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    times_s = (2**33, 9_223_372_037, 2**34, 2**40, 2**62, -1, -(2**31), -(2**40), -9_223_372_037, 253_402_300_800)
+    for number, time_s in enumerate(times_s):
+        path = _written(folder, f"time{number}.jpg", noisy_jpeg(number))
+        with suppress(OSError, OverflowError):
+            os.utime(path, (0, time_s))
+    for seed in range(1_000 if LONG else 60):
+        _written(folder, f"exif{seed}.jpg", _exif_jpeg(seed, (_noise, _itself)[seed % 2]))
+    database = tmp_path / "d.db"
+    with keep_signals():
+        given = ["--db", str(database), "--model", str(tiny_model), "--min-free-bytes", "0", "-q"]
+        assert main([str(folder), *given]) == 0
+        assert main([str(folder), *given]) == 0
+    rows = _rows(database)
+    assert rows == dict.fromkeys((path.name for path in folder.iterdir()), ("classified", None))
+    with closing(sqlite3.connect(database)) as connection:
+        (undoubted,) = connection.execute(
+            "SELECT count(*) FROM media WHERE path LIKE '%time%' AND clock_doubt IS NULL"
+        ).fetchone()
+        beyond = connection.execute("SELECT count(*) FROM file WHERE typeof(mtime_ns) <> 'integer'").fetchone()
+    assert (undoubted, beyond) == (0, (0,))
+    report(Tally("whole frames with times and EXIF beyond all ranges", len(rows), len(rows), 0, 0))
+
+
+def test_jpegs_of_every_chroma_sampling_are_decoded_or_told_truly(report: Callable[[Tally], None]) -> None:
+    factors = list(product(range(1, 5), range(1, 5)))
+    chance = random.Random(SEED)
+    cases = [[one] for one in factors] + [[one, (1, 1), (1, 1)] for one in factors] + [[(1, 1)] * 4, [(2, 2)] * 4]
+    cases += [[chance.choice(factors) for _ in range(3)] for _ in range(2_000 if LONG else 100)]
+    said: Counter[str] = Counter()
+    for case in cases:
+        if sum(across * down for across, down in case) > 10:
+            continue  # the format allows no more blocks in a unit
+        try:
+            frame = decode(sampled_jpeg(case), name="x.jpg")
+        except BadFrame as bad:
+            said["told"] += 1
+            told_truly = bad.reason == FileReason.UNSUPPORTED_FORMAT and "chroma sampling" in bad.detail
+            said["told falsely"] += not told_truly
+        else:
+            assert (frame.width_px, frame.height_px) == (96, 64)
+            said["decoded"] += 1
+    assert said["decoded"] >= 20
+    assert said["told falsely"] == 0
+    whole = sampled_jpeg([(2, 2), (1, 1), (1, 1)])
+    header = whole.find(b"\xff\xc0") + 4
+    for place, byte in product((0, 5, *range(7, 15, 3)), range(256)):
+        patched = bytearray(whole)
+        patched[header + place] = byte
+        with suppress(BadFrame):
+            decode(bytes(patched), name="x.jpg")
+        said["patched"] += 1
+    note = f"{said['decoded']} samplings decoded, {said['told']} told, {said['patched']} patched headers"
+    report(Tally("JPEGs of every chroma sampling", said.total(), said.total(), 0, 0, note))
+
+
+def test_the_sampling_that_once_was_told_as_a_hang(tmp_path: Path, tiny_model: Path) -> None:
+    """After a crash, frames go on trial: an error is no hang, and the daemon meets it as the file's own."""
+    data = bytearray(sampled_jpeg([(2, 2), (1, 1), (1, 1)]))
+    data[data.find(b"\xff\xc0") + 11] = 0x14
+    path = _written(tmp_path, "odd.jpg", bytes(data))
+    trial = TrialProcess(Settings(model=tiny_model))
+    try:
+        assert trial.fault(str(path)) is None
+    finally:
+        trial.close()
+
+
+def test_an_internal_error_is_tried_again_by_another_version(
+    tmp_path: Path, captures: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, tries, running = tmp_path / "d.db", [], __version__
+
+    def failing(self: FrameProcessor, file: FileState) -> Any:
+        if file.path.endswith(STRANGE):
+            tries.append(file.path)
+            if running != "9.9":
+                raise KeyError(6)
+        return process(self, file)
+
+    process = FrameProcessor.process
+    monkeypatch.setattr(FrameProcessor, "process", failing)
+    for running, tried in ((__version__, 1), (__version__, 1), ("9.8", 2), ("9.8", 2), ("9.9", 3), ("9.9", 3)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("edge.database.store.__version__", running)
+            _run(captures, database, tiny_model, True, patch)
+        expected = ("classified", None) if running == "9.9" else ("unreadable", "internal_error")
+        assert (len(tries), _rows(database)[STRANGE]) == (tried, expected), running
