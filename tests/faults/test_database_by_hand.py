@@ -3,13 +3,18 @@
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from tests.support.daemon_process import DaemonProcess, Tally, digest, wait_until
 from tests.support.made_images import noisy_jpeg
+from tests.support.places import REPOSITORY
 from tests.support.requirements import LONG
 from tests.support.start_hook import start_hook
 
@@ -136,3 +141,77 @@ def test_a_database_that_others_change_under_load(
     lost, twice = len(set(load.whole) - set(logged)), len(logged) - len(set(logged))
     note = f"{len(load.whole)} frames in"
     report(Tally("database removed, replaced or changed by others under load", len(done), len(done), lost, twice, note))
+
+
+def _once(daemon: DaemonProcess, *more: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "edge.commands.classify", str(daemon.captures), "--model", str(daemon.model)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [*command, *more], cwd=daemon.folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("table", ["media", "observation", "run", "file"] if not LONG else TABLES)
+def test_a_start_on_a_database_without_a_table(
+    tmp_path: Path, tiny_model: Path, report: Callable[[Tally], None], table: str
+) -> None:
+    daemon = DaemonProcess(tmp_path, tiny_model)
+    daemon.captures.mkdir()
+    load = Load(daemon.captures)
+    for _ in range(10):
+        load.write_one()
+    assert _once(daemon).returncode == 0
+    _sql(daemon.database, f"DROP TABLE {table}")
+    again = _once(daemon)
+    assert (again.returncode, "Traceback" in again.stderr) == (0, False), again.stderr
+    assert f"its table {table} is gone" in again.stderr
+    load.write_one()
+    daemon.start()
+    daemon.wait_for(set(load.whole))
+    daemon.stop()
+    report(Tally.of(f"a start without the table {table}", 2, set(load.whole), daemon))
+
+
+def test_rows_of_a_deleted_frame_are_not_given_to_the_next(tmp_path: Path, tiny_model: Path) -> None:
+    daemon = DaemonProcess(tmp_path, tiny_model)
+    daemon.captures.mkdir()
+    load = Load(daemon.captures)
+    for _ in range(4):
+        load.write_one()
+    assert _once(daemon).returncode == 0
+    (newest,) = daemon.query("SELECT max(id) FROM media")[0]
+    _sql(
+        daemon.database,
+        "INSERT INTO observation (media, kind, taxon, method, classified_by, classified_at) "
+        f"VALUES ({newest}, 'animal', 'Panthera leo', 'human', 'Ana', '2026-01-01')",
+        "DELETE FROM observation WHERE method = 'machine'",
+        f"DELETE FROM media WHERE id = {newest}",
+    )
+    (daemon.captures / "00003.jpg").unlink()
+    load.write_one()
+    assert _once(daemon).returncode == 0
+    young = daemon.query("SELECT taxon, method FROM detections WHERE path LIKE '%00004.jpg'")
+    assert [method for _, method in young] == ["machine"]
+    assert ("Panthera leo", "human") not in young
+
+
+def test_a_hard_link_is_no_second_database(tmp_path: Path, tiny_model: Path, report: Callable[[Tally], None]) -> None:
+    daemon = DaemonProcess(tmp_path, tiny_model).start()
+    load = Load(daemon.captures)
+    for _ in range(3):
+        load.write_one()
+    daemon.wait_for(set(load.whole))
+    (tmp_path / "elsewhere").mkdir()
+    other = tmp_path / "elsewhere" / "other.db"
+    os.link(daemon.database, other)
+    for command in (("--db", str(other)), ("--db", str(other), "--reclassify")):
+        second = _once(daemon, *command)
+        assert second.returncode == 2
+        assert second.stderr.strip().count("\n") == 0, second.stderr
+        assert "in use by another edge-classify under another name" in second.stderr
+    assert {path.name for path in other.parent.iterdir()} <= {"other.db", "other.db.lock"}
+    load.write_one()
+    daemon.wait_for(set(load.whole))
+    daemon.stop()
+    report(Tally.of("a second start on a hard link of the database", 2, set(load.whole), daemon))
+    assert _once(daemon, "--db", str(other)).returncode == 0  # nobody uses it now
