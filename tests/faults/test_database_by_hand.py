@@ -182,8 +182,8 @@ def test_rows_of_a_deleted_frame_are_not_given_to_the_next(tmp_path: Path, tiny_
     (newest,) = daemon.query("SELECT max(id) FROM media")[0]
     _sql(
         daemon.database,
-        "INSERT INTO observation (media, kind, taxon, method, classified_by, classified_at) "
-        f"VALUES ({newest}, 'animal', 'Panthera leo', 'human', 'Ana', '2026-01-01')",
+        "INSERT INTO observation (media, kind, taxon, method, classified_by, classified_at, act, line) "
+        f"VALUES ({newest}, 'animal', 'Panthera leo', 'human', 'Ana', '2026-01-01', 'one', 0)",
         "DELETE FROM observation WHERE method = 'machine'",
         f"DELETE FROM media WHERE id = {newest}",
     )
