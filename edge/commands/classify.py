@@ -57,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from edge.commands.runner import Parser
     from edge.settings import add_arguments
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "edge-classify",
         description="Classify camera-trap frames and log each one once, with a reason.",
         epilog=EXIT_CODES,

@@ -11,7 +11,7 @@ from edge import __version__
 from edge.commands.db_assign import add_assign_arguments, run_assign
 from edge.commands.db_labels import add_import_arguments, add_label_arguments, run_import, run_label
 from edge.commands.db_use_model import add_use_model_arguments, run_use_model
-from edge.commands.runner import ExitCode, run
+from edge.commands.runner import ExitCode, Parser, run
 from edge.database.backup import back_up
 from edge.database.corrections.assign import AssignError
 from edge.database.corrections.retime import (
@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "edge-db",
         description="Look after a database of detections.",
         epilog="exit codes: 0 done; 1 done, but a check found a problem; 2 wrong use; 130 interrupted",

@@ -1,6 +1,5 @@
 """edge-doctor: is this host fit for months alone? Each check says what it found, and what to do when it is wrong."""
 
-import argparse
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge import __version__
-from edge.commands.runner import ExitCode, run
+from edge.commands.runner import ExitCode, Parser, run
 from edge.host import status as heartbeat
 from edge.host.mounts import is_silent, mounts_of, read_mounts
 from edge.settings import Settings, SettingsError, add_arguments, read_settings
@@ -272,7 +271,7 @@ def check_service() -> Finding:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "edge-doctor",
         description="Check whether this device is fit to classify for months alone.",
         epilog=f"Without --config, {SERVICE_CONFIG} is taken where it exists, with the service's database."
@@ -294,7 +293,7 @@ def _check(config: Path | None, flags: Mapping[str, object], as_json: bool) -> i
     for finding in examine(settings, Host()):
         problem = problem or finding.verdict == "problem"
         if as_json:
-            print(json.dumps(asdict(finding), ensure_ascii=False))
+            print(json.dumps(asdict(finding)))  # in ASCII: nothing in it is escaped once more
             continue
         print(f"{finding.verdict:<8} {finding.subject:<10} {finding.fact}")
         if finding.advice:

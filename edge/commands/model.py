@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import __version__
-from edge.commands.runner import ExitCode, run
+from edge.commands.runner import ExitCode, Parser, run
 from edge.inference.card import Card, Gate
 from edge.inference.model import STARTER, ModelError
 from edge.inference.taxonomy import RANKS
@@ -18,7 +18,7 @@ from edge.vocabulary import Kind
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "edge-model",
         description="Look after a model.",
         epilog="exit codes: 0 done; 1 the check found a problem; 2 wrong use; 130 interrupted",
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _info(given: argparse.Namespace) -> int:
     model = load_tried_model("edge-model", given.file, run=False)
     lines = full_page if given.all else page
-    print("\n".join(lines(model.card, model.sha256, given.file.stat().st_size)))
+    print(*lines(model.card, model.sha256, given.file.stat().st_size), sep="\n")
     return ExitCode.DONE
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from edge import __version__
 from edge.commands.report_formats import FORMATS, Format
-from edge.commands.runner import ExitCode, run
+from edge.commands.runner import ExitCode, Parser, run
 from edge.database.events.grouping import Rules
+from edge.host.one_line import printable
 from edge.host.output_file import Guard
+from edge.host.plain_text import ERASE_LINE, as_it_is
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
 from edge.report.output import Output, Progress
@@ -57,7 +59,7 @@ def _report(chosen: Format, arguments: argparse.Namespace) -> ExitCode:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="edge-report",
         description="Write reports and exports of one or many detections databases. Databases are only read, "
         "even while edge-classify writes to them.",
@@ -215,7 +217,12 @@ def _progress(arguments: argparse.Namespace) -> Progress:
     """Progress for a person at a terminal; none for scripts."""
     if arguments.quiet or not sys.stderr.isatty():
         return lambda line: None
-    return lambda line: print(f"\r\x1b[K{line}", end="" if line else "\r\x1b[K", file=sys.stderr, flush=True)
+    terminal = as_it_is(sys.stderr)
+
+    def show(line: str) -> None:
+        print(f"{ERASE_LINE}{printable(line)}", end="" if line else ERASE_LINE, file=terminal, flush=True)
+
+    return show
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """What every command does alike: exit codes, errors in one line, closed pipes and Ctrl-C."""
 
+import argparse
 import os
 import select
 import sys
 from collections.abc import Callable
 from enum import IntEnum
+from typing import NoReturn
 
+from edge.host.one_line import printable
 from edge.host.output_file import OutputError
+from edge.host.plain_text import plain_streams
 from edge.settings import SettingsError
 
 
@@ -21,12 +25,24 @@ class ExitCode(IntEnum):
     """Stopped by a signal before it was done."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors quote what was given as plain text."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def run(name: str, command: Callable[[], int], *errors: type[Exception], interrupted: str = "interrupted") -> int:
     """Run a command and give its exit code.
 
-    `errors` are those that the user can mend: like `SettingsError` and `OutputError` they are printed in one line.
+    `errors` are those that the user can mend: like `SettingsError` and `OutputError` they are printed in one line. All
+    that a command prints goes through `PlainText`.
     """
-    mendable: tuple[type[Exception], ...] = (SettingsError, OutputError, *errors)
+    with plain_streams():
+        return _run(name, command, (SettingsError, OutputError, *errors), interrupted)
+
+
+def _run(name: str, command: Callable[[], int], mendable: tuple[type[Exception], ...], interrupted: str) -> int:
     try:
         code = command()
         sys.stdout.flush()
@@ -39,7 +55,8 @@ def run(name: str, command: Callable[[], int], *errors: type[Exception], interru
         print(f"{name}: {error}", file=sys.stderr)
         return ExitCode.WRONG_USE
     except KeyboardInterrupt:
-        print(f"\n{name}: {interrupted}", file=sys.stderr)
+        print(file=sys.stderr)
+        print(f"{name}: {interrupted}", file=sys.stderr)
         return ExitCode.INTERRUPTED
 
 

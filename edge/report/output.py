@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, TextIO, cast
 
 from edge.host.output_file import Guard, IsOwn, unlike_any
+from edge.host.plain_text import Screen
 from edge.report.errors import ReportError
 
 ERRORS = "backslashreplace"
@@ -59,7 +60,8 @@ class Output:
         """For bytes; replaces the file when all of it is there."""
         if self.path is None:
             sys.stdout.flush()
-            yield sys.stdout.buffer
+            screen = sys.stdout.isatty()
+            yield cast(BinaryIO, Screen(sys.stdout.buffer)) if screen else sys.stdout.buffer
             sys.stdout.buffer.flush()
             return
         with self.guard.replacing(self.path, self.is_own) as file:

@@ -17,6 +17,7 @@ from edge.capture.files import FileState
 from edge.database.frame_result import ClassifiedFrame, Duplicate, FailedFile, FrameResult, RewrittenFrame
 from edge.host.journald import FRAME_FAILED, JournalHandler, fields, is_journal
 from edge.host.one_line import printable
+from edge.host.plain_text import ERASE_LINE, as_it_is
 from edge.host.safe_output import SafeOutput
 from edge.inference.decision import Decision
 from edge.service.frame_log import FrameLog
@@ -50,14 +51,14 @@ class LiveLine:
         if self.is_live:
             with self.lock:
                 self._text = text
-                self._out.write(f"\r\x1b[K{text}")
+                self._out.write(f"{ERASE_LINE}{text}")
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
         """Take the line away while whole lines are written, and put it back below them."""
         with self.lock:
             if self._text:
-                self._out.write("\r\x1b[K")
+                self._out.write(ERASE_LINE)
             yield
             if self._text:
                 self._out.write(self._text)
@@ -70,7 +71,7 @@ class Console:
     """
 
     def __init__(self, out: TextIO, base: Path, quiet: bool = False, as_json: bool = False) -> None:
-        self._out = SafeOutput(out)
+        self._out = SafeOutput(as_it_is(out))
         self._base = base
         self._quiet = quiet
         self._as_json = as_json
@@ -220,7 +221,7 @@ class Console:
         """Print a line for people; programs and the journal have records instead."""
         if not self._as_json and not self._quiet and self._frame_log is None:
             with self.live_line.lifted():
-                self._out.write(line + "\n")
+                self._out.write(printable(line) + "\n")
 
     def _print_row(self, result: ClassifiedFrame | FailedFile | RewrittenFrame) -> None:
         assert self._logged is not None
@@ -267,7 +268,7 @@ class _LogHandler(logging.StreamHandler[TextIO]):
     """Log lines on standard error, above the live line."""
 
     def __init__(self, live_line: LiveLine) -> None:
-        super().__init__(sys.stderr)
+        super().__init__(as_it_is(sys.stderr))
         self._live_line = live_line
         self.lock = live_line.lock
 
@@ -276,10 +277,19 @@ class _LogHandler(logging.StreamHandler[TextIO]):
             super().emit(record)
 
 
+class _PlainFormatter(logging.Formatter):
+    """Quotes as plain text; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        return printable(super().formatMessage(record))
+
+
 def configure_logging(verbose: bool, quiet: bool, live_line: LiveLine) -> None:
     """Log lines on standard error, or records in the journal; standard output belongs to the results."""
     if is_journal(sys.stderr):
         logging.basicConfig(handlers=[JournalHandler()], format="%(message)s")
     else:
-        logging.basicConfig(handlers=[_LogHandler(live_line)], format="%(levelname)s %(message)s")
+        handler = _LogHandler(live_line)
+        handler.setFormatter(_PlainFormatter("%(levelname)s %(message)s"))
+        logging.basicConfig(handlers=[handler])
     log.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)

@@ -91,7 +91,7 @@ def describe(facts: dict[str, Any], max_bytes: int) -> str:
 def _ascii(text: str) -> str:
     """A text message has no room for other alphabets' encodings."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return " ".join(plain.split()) or "?"
+    return "".join(filter(str.isprintable, " ".join(plain.split()))) or "?"
 
 
 def _short(name: str) -> str:

@@ -3,6 +3,7 @@
 import re
 from typing import BinaryIO
 
+from edge.host.one_line import printable
 from edge.report.analysis.camera_health import find_problems
 from edge.report.analysis.study import Study
 from edge.report.output import Output, Written, counted
@@ -26,7 +27,8 @@ def write(study: Study, output: Output) -> Written:
     findings = find_problems(study)
     with output.text() as file:
         for finding in findings:
-            file.write(f"{finding.where}: {finding.text}{' (ongoing)' if finding.lasting else ''}\n")
+            line = f"{finding.where}: {finding.text}{' (ongoing)' if finding.lasting else ''}"
+            file.write(f"{printable(line)}\n")
         if not findings:
             file.write("no problem found\n")
     return Written(counted(len(findings), "problem"), problem_found=bool(findings))
