@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ImportProblem,
         BadValue,
         OSError,
+        UnicodeEncodeError,  # an argument that no terminal can show
     )
 
 

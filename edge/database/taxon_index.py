@@ -38,17 +38,26 @@ class TaxonIndex:
         self.taxa: list[Taxon] = []
         self._codes: dict[TaxonKey, int] = {}
         self._known: dict[TaxonKey, Taxon] = {}
+        self._by_scientific: dict[str, list[TaxonKey]] = {}
+        self._by_common: dict[str, list[TaxonKey]] = {}
 
     def learn(self, card: Card) -> None:
         """Add the lineages and common names of a model's labels."""
         for node in Tree([label.taxon for label in card.labels], card.higher_taxa).nodes:
-            self._known.setdefault((node.taxon.rank, node.taxon.scientific_name), node.taxon)
+            self._know(node.taxon.rank, node.taxon)
 
     def learn_common_names(self, names: Iterable[tuple[str | None, str | None, str | None]]) -> None:
         """Add (rank, scientific name, common name) of taxa that no card describes: those that people named."""
         for rank, name, common in names:
             if name and common and (rank or "", name) not in self._known:
-                self._known[(rank or "", name)] = bare_taxon(name, rank or "", common)
+                self._know(rank or "", bare_taxon(name, rank or "", common))
+
+    def _know(self, rank: str, taxon: Taxon) -> None:
+        key = (rank, taxon.scientific_name)
+        if key not in self._known:
+            self._known[key] = taxon
+            self._by_scientific.setdefault(taxon.scientific_name.lower(), []).append(key)
+            self._by_common.setdefault(taxon.common_name.lower(), []).append(key)
 
     def code(self, rank: str | None, name: str | None) -> int:
         """The number of a taxon; -1 for none."""
@@ -82,9 +91,10 @@ class TaxonIndex:
     def called(self, name: str, rank: str | None = None) -> list[Taxon]:
         """The taxa of the models' cards with this scientific or common name, whatever its case."""
         low = " ".join(name.lower().split())
-        taxa = [taxon for key, taxon in self._known.items() if rank in (None, key[0])]
-        scientific = [taxon for taxon in taxa if taxon.scientific_name.lower() == low]
-        return scientific or [taxon for taxon in taxa if taxon.common_name.lower() == low]
+        for names in (self._by_scientific, self._by_common):
+            if taxa := [self._known[key] for key in names.get(low, ()) if rank in (None, key[0])]:
+                return taxa
+        return []
 
     def names(self) -> list[str]:
         """Scientific and common names of all taxa that `matching` finds."""
@@ -93,7 +103,7 @@ class TaxonIndex:
 
     def _by_name(self, name: str) -> Taxon | None:
         """The taxon of that name at any rank, since people often leave the rank out."""
-        return next((taxon for (_, known), taxon in self._known.items() if known == name), None)
+        return next((self._known[key] for key in self._by_scientific.get(name.lower(), ()) if key[1] == name), None)
 
 
 def lineage_of(taxon: Taxon) -> list[TaxonKey]:

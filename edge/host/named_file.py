@@ -3,6 +3,7 @@
 import os
 import stat
 from errno import EFBIG, EINVAL, EISDIR
+from io import BufferedReader
 from pathlib import Path
 
 _KINDS = {
@@ -14,24 +15,40 @@ _KINDS = {
 }
 
 
-def read_named(path: Path, most_bytes: int) -> bytes:
-    """The content of a file. Raises `OSError`, whose `strerror` says in words what is wrong.
+def open_named(path: Path, most_bytes: int) -> BufferedReader:
+    """Open a file. Raises `OSError`, whose `strerror` says in words what is wrong.
 
     Links are followed, because they were named. Nothing waits for the other end of a pipe, and no device is opened.
     """
     check_regular(os.stat(path), path)  # opening some devices changes them
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb")
+    try:
+        status = os.fstat(file.fileno())
         check_regular(status, path)
+        if status.st_size > most_bytes:
+            raise _too_large(path, most_bytes)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def read_named(path: Path, most_bytes: int) -> bytes:
+    """The content of a file. Raises `OSError` as `open_named`."""
+    with open_named(path, most_bytes) as file:
+        size = os.fstat(file.fileno()).st_size
         parts: list[bytes] = []
         left = most_bytes + 1  # one byte more shows whether it is larger; a buffer of that size would be allocated
-        while left > 0 and status.st_size <= most_bytes and (part := file.read(min(left, status.st_size + 1))):
+        while left > 0 and (part := file.read(min(left, size + 1))):
             parts.append(part)
             left -= len(part)
-        if left == 0 or status.st_size > most_bytes:
-            raise OSError(EFBIG, f"it is larger than {most_bytes:,} bytes", str(path))
+        if left == 0:
+            raise _too_large(path, most_bytes)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(path: Path, most_bytes: int) -> OSError:
+    return OSError(EFBIG, f"it is larger than {most_bytes:,} bytes", str(path))
 
 
 def check_regular(status: os.stat_result, path: Path) -> None:

@@ -19,5 +19,15 @@ def read_text(path: Path) -> str:
 
 def decoded(content: bytes) -> str:
     """Bytes as text, all line ends as one newline; UTF-8 unless the byte-order mark says UTF-16."""
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    return content.decode(encoding_of(content)).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def utf8_of(content: bytes) -> bytes:
+    """Bytes as UTF-8 without a byte-order mark."""
+    encoding = encoding_of(content)
+    return content if encoding == "utf-8" else content.decode(encoding).encode()
+
+
+def encoding_of(content: bytes) -> str:
+    """The encoding that the beginning of a text names, else UTF-8."""
+    return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")

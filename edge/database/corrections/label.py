@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from edge.database.events.table import update_events
 from edge.database.imports.file_matching import Frames
-from edge.database.imports.human_acts import HumanLine, save_act
+from edge.database.imports.human_acts import Acts, HumanLine
 from edge.database.imports.named_label import TaxonNames
 from edge.database.imports.table_file import BadValue
 from edge.database.transaction import writing
@@ -63,7 +63,7 @@ def label_frame(connection: sqlite3.Connection, label: Label) -> Labelled:
         for kind, taxon, number, by in connection.execute(_COUNTS, (media,))
     )
     with writing(connection):
-        save_act(connection, f"label {uuid4().hex}", media, label.by, [line])
+        Acts(connection, media).save(f"label {uuid4().hex}", label.by, [line])
         update_events(connection, [media])
     return Labelled(frames.path_of(media), line, before or "nothing")
 

@@ -1,23 +1,29 @@
 """`edge-db import camtrap-dp FOLDER_OR_ZIP`: what people said in a Camtrap DP package, as human labels."""
 
-import json
+import bisect
+import lzma
 import math
 import sqlite3
 import zipfile
+import zlib
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edge.database.events.table import update_events
 from edge.database.imports.file_matching import FileEntry, Frames
-from edge.database.imports.human_acts import HumanLine, save_act
+from edge.database.imports.human_acts import Acts, HumanLine
 from edge.database.imports.import_result import ImportProblem, ImportResult
-from edge.database.imports.table_file import BadValue, Table, TableRow, count_of, read_table
+from edge.database.imports.json_document import BadRow, Document, text_of
+from edge.database.imports.table_file import LARGEST_BYTES, BadValue, Table, TableRow, count_of, read_table
 from edge.database.taxon_index import TaxonIndex, read_models
 from edge.database.transaction import writing
-from edge.host.text_file import decoded
+from edge.host.named_file import open_named
 from edge.inference.taxonomy import ROOT_NAME
 from edge.vocabulary import Kind, Method
 
@@ -25,6 +31,11 @@ SOURCE = "camtrap-dp"
 _KINDS = {kind.value: kind for kind in Kind}
 _NOT_CLASSIFIED = "unclassified"
 _UNNAMED = "unnamed person"
+_MOST_METADATA_BYTES = 50_000_000
+_MOST_GROWTH = 100
+"""Times that a file of a zip may be larger than it is packed; tables are ten to thirty times larger."""
+_MOST_OF_EVENTS = 2_000_000
+"""Frames that all lines of events together may be of: a line of an event counts for each of its frames."""
 
 
 def import_package(connection: sqlite3.Connection, path: Path, strip: str = "") -> ImportResult:
@@ -36,7 +47,8 @@ def import_package(connection: sqlite3.Connection, path: Path, strip: str = "") 
     leading folder off. One transaction. Raises `ImportProblem`.
     """
     package = _Package.read(path)
-    outcome = ImportResult(bad_rows=[*package.media.bad_rows, *package.observations.bad_rows])
+    outcome = ImportResult(bad_rows=package.media.bad_rows)
+    outcome.bad_rows.add(package.observations.bad_rows)
     labels = _labels_by_media(package, outcome)
     entries, places = package.entries(labels)
     matches = Frames(connection).match(entries, strip)
@@ -48,16 +60,18 @@ def import_package(connection: sqlite3.Connection, path: Path, strip: str = "") 
         for person, (at, lines) in people.items()
     ]
     # The newest act of a frame counts: what was said last is written last.
-    acts.sort(key=lambda act: act[0] or datetime.min.replace(tzinfo=UTC))
+    acts.sort(key=lambda act: (act[1], act[0] or datetime.min.replace(tzinfo=UTC)))
     index = TaxonIndex()
     for model in read_models(connection).values():
         if model.card is not None:
             index.learn(model.card)
     with writing(connection):
         changed = set()
+        known: Acts | None = None
         for at, media, person, lines in acts:
             outcome.rows += len(lines)
-            if save_act(connection, SOURCE, media, person, [package.named(line, index) for line in lines], at):
+            known = known if known is not None and known.media == media else Acts(connection, media)
+            if known.save(SOURCE, person, [package.named(line, index) for line in lines], at):
                 outcome.new_rows += len(lines)
                 changed.add(media)
         outcome.frames = len({media for _, media, _, _ in acts})
@@ -71,7 +85,7 @@ _Acts = dict[str, tuple[datetime | None, list[HumanLine]]]
 def _labels_by_media(package: "_Package", outcome: ImportResult) -> dict[str, _Acts]:
     """By mediaID and person: when they said it, and the lines."""
     said: dict[str, dict[str, list[tuple[TableRow, HumanLine]]]] = defaultdict(lambda: defaultdict(list))
-    unsaid = 0
+    unsaid = of_events = 0
     for row in package.observations.rows:
         method, type_ = row.get("classificationMethod").lower(), row.get("observationType").lower()
         if method != Method.HUMAN or type_ == _NOT_CLASSIFIED:
@@ -99,6 +113,12 @@ def _labels_by_media(package: "_Package", outcome: ImportResult) -> dict[str, _A
                 f"{where}: observation {row.get('observationID')} is of the event {row.get('eventID') or '(unnamed)'}, "
                 f"{row.get('eventStart') or '?'} to {row.get('eventEnd') or '?'}, and no media of deployment "
                 f"{row.get('deploymentID')} name it or lie in this time; correct the times or give mediaID"
+            )
+        of_events += len(media_ids) - 1
+        if of_events > _MOST_OF_EVENTS:
+            raise ImportProblem(
+                f"{where}: the lines of events are of more than {_MOST_OF_EVENTS:,} frames in all; nothing was"
+                " imported; give mediaID, or times of single events"
             )
         for media_id in media_ids:
             said[media_id][row.get("classifiedBy") or _UNNAMED].append((row, line))
@@ -136,33 +156,38 @@ class _Package:
         self.media = media
         self.observations = observations
         self.is_old = "sequenceID" in observations.header and "eventID" not in observations.header
-        self._taxa = {taxon["scientificName"]: taxon for taxon in taxa if "scientificName" in taxon}
-        self._of_event: dict[str, list[str]] = defaultdict(list)
+        self._taxa = {name: taxon for taxon in taxa if isinstance(name := taxon.get("scientificName"), str)}
+        self._of_event: dict[str, dict[str, None]] = defaultdict(dict)
         self._said_on_media: set[tuple[str, str, str]] = set()
         self._times: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
         for row in observations.rows:
             if row.get("eventID") and row.get("mediaID"):
-                self._of_event[row.get("eventID")].append(row.get("mediaID"))
+                self._of_event[row.get("eventID")][row.get("mediaID")] = None
                 if row.get("classificationMethod").lower() == Method.HUMAN:
                     self._said_on_media.add(_saying(row))
         for row in media.rows:
             if at := _moment(row.get("timestamp")):
                 self._times[row.get("deploymentID")].append((at, row.get("mediaID")))
+        for times in self._times.values():
+            times.sort(key=itemgetter(0))
 
     @classmethod
     def read(cls, path: Path) -> "_Package":
         try:
-            media = read_table(_text(path, "media.csv"), "media.csv")
-            observations = read_table(_text(path, "observations.csv"), "observations.csv")
-            taxa = json.loads(_text(path, "datapackage.json")).get("taxonomic") or []
+            with _opened(path, "media.csv") as file:
+                media = read_table(file, "media.csv")
+            with _opened(path, "observations.csv") as file:
+                observations = read_table(file, "observations.csv")
+            with _opened(path, "datapackage.json", _MOST_METADATA_BYTES) as file:
+                taxa = Document.of(file.read()).get("taxonomic")
             for table, name, needed in (
                 (media, "media.csv", ("mediaID",)),
                 (observations, "observations.csv", ("observationType", "classificationMethod")),
             ):
                 if missing := [column for column in needed if column not in table.header]:
                     raise ValueError(f"{name} has no column {missing[0]}")
-            return cls(media, observations, [taxon for taxon in taxa if isinstance(taxon, dict)])
-        except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+            return cls(media, observations, [t for t in taxa if isinstance(t, dict)] if isinstance(taxa, list) else [])
+        except _UNREADABLE as error:
             raise ImportProblem(
                 f"{path} is no Camtrap DP package ({error}); expected a folder or zip with datapackage.json, media.csv "
                 "and observations.csv; nothing was imported"
@@ -184,11 +209,13 @@ class _Package:
         if row.get("mediaID"):
             return [row.get("mediaID")]
         if named := self._of_event.get(row.get("eventID")):
-            return list(dict.fromkeys(named))
+            return list(named)
         start, end = _moment(row.get("eventStart")), _moment(row.get("eventEnd"))
         if start is None or end is None:
             return []
-        return [media for at, media in self._times.get(row.get("deploymentID"), []) if start <= at <= end]
+        times = self._times.get(row.get("deploymentID"), [])
+        first = bisect.bisect_left(times, start, key=itemgetter(0))
+        return [media for _, media in times[first : bisect.bisect_right(times, end, key=itemgetter(0))]]
 
     def only_repeats(self, row: TableRow) -> bool:
         """Whether an unsigned observation of an event only sums up what people said on its media, as exports do."""
@@ -202,9 +229,9 @@ class _Package:
             return replace(line, taxon=ROOT_NAME, rank="kingdom")
         told = self._taxa.get(line.taxon, {})
         names = told.get("vernacularNames")
-        common = str(names.get("eng", "")) if isinstance(names, dict) else ""
+        common = _words(names.get("eng")) if isinstance(names, dict) else ""
         known = next((t for t in index.called(line.taxon) if t.scientific_name.lower() == line.taxon.lower()), None)
-        rank = told.get("taxonRank") or (known and known.rank)
+        rank = _words(told.get("taxonRank")) or (known and known.rank)
         return replace(
             line,
             taxon=known.scientific_name if known else line.taxon,
@@ -217,12 +244,36 @@ def _saying(row: TableRow) -> tuple[str, str, str]:
     return row.get("eventID"), row.get("observationType").lower(), row.get("scientificName")
 
 
-def _text(path: Path, name: str) -> str:
+def _words(value: object) -> str:
+    """A name of the metadata; empty for what can be none."""
+    try:
+        return text_of(value, "a name")
+    except BadRow:
+        return ""
+
+
+_UNREADABLE = (
+    *(OSError, EOFError, KeyError, ValueError, RuntimeError),  # the last: encrypted, or packed in an unknown way
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+
+
+@contextmanager
+def _opened(path: Path, name: str, at_most: int = LARGEST_BYTES) -> Iterator[IO[bytes]]:
+    """A file of the package. Raises one of `_UNREADABLE`, also for one that is larger than `at_most`."""
     if path.is_dir():
-        return decoded((path / name).read_bytes())
-    with zipfile.ZipFile(path) as archive:
-        inside = next((n for n in archive.namelist() if n == name or n.endswith(f"/{name}")), name)
-        return decoded(archive.read(inside))
+        with open_named(path / name, at_most) as file:
+            yield file
+        return
+    with open_named(path, LARGEST_BYTES) as packed, zipfile.ZipFile(packed) as archive:
+        inside = archive.getinfo(next((n for n in archive.namelist() if n == name or n.endswith(f"/{name}")), name))
+        if inside.file_size > min(at_most, 1_000_000 + _MOST_GROWTH * inside.compress_size):
+            raise ValueError(
+                f"{name} would grow from {inside.compress_size:,} to {inside.file_size:,} bytes; expected at most"
+                f" {_MOST_GROWTH} times as many, and {at_most:,}"
+            )
+        with archive.open(inside) as file:
+            yield file
 
 
 def _line(row: TableRow) -> HumanLine:
@@ -230,7 +281,7 @@ def _line(row: TableRow) -> HumanLine:
     kind = _KINDS.get(row.get("observationType").lower())
     if kind is None:
         expected = ", ".join(_KINDS)
-        raise BadValue(f"observationType is {row.get('observationType')!r}; expected one of {expected}")
+        raise BadValue(f"observationType is {row.get('observationType')[:60]!r}; expected one of {expected}")
     counted = kind not in (Kind.BLANK, Kind.UNKNOWN)
     probability = _number(row, "classificationProbability")
     sides = [_number(row, name) for name in ("bboxX", "bboxY", "bboxWidth", "bboxHeight")]
@@ -258,13 +309,13 @@ def _number(row: TableRow, name: str) -> float | None:
     except ValueError:
         number = math.nan
     if not 0 <= number <= 1:
-        raise BadValue(f"{name} is {row.get(name)!r}; expected a number from 0 to 1")
+        raise BadValue(f"{name} is {row.get(name)[:60]!r}; expected a number from 0 to 1")
     return number
 
 
 def _moment(text: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

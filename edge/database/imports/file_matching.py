@@ -11,13 +11,16 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 Parts = tuple[str, ...]
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 # Folders that every camera makes on its card tell nothing of the place.
+_NAMED = 5
+_MOST_SPELLINGS = 50
+"""Frames whose names differ in nothing but case, as one folder may hold them."""
 _OF_CAMERAS = re.compile(r"dcim|\d{3}[a-z0-9_]{5}")
 
 
@@ -67,19 +70,23 @@ class Frames:
         self._folders: set[Parts] = set()
         known: dict[str, Parts] = {}
         for media, path, digest in connection.execute(
-            "SELECT m.id, f.path, m.digest FROM file f JOIN media m ON m.id = f.media WHERE m.status = 'classified' "
-            "UNION SELECT id, path, digest FROM media WHERE status = 'classified'"
+            "SELECT m.id, CAST(f.path AS BLOB), CAST(m.digest AS BLOB) FROM file f JOIN media m ON m.id = f.media "
+            "WHERE m.status = 'classified' "
+            "UNION SELECT id, CAST(path AS BLOB), CAST(digest AS BLOB) FROM media WHERE status = 'classified'"
         ):
-            text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else path
+            text = path.decode("utf-8", "surrogateescape")
             folder, _, name = text.rpartition("/")
             folders = known.get(folder)
             if folders is None:
                 folders = known[folder] = parts_of(folder)
             self._paths[_same(name)][folders[-1] if folders else ""].append((folders, media))
-            self._digests[digest] = media
+            self._digests[(digest or b"").decode("utf-8", "replace")] = media
         self._folders = set(known.values())
         self._folder_names = {name for folders in self._folders for name in folders}
-        self._deployments = {id_ for (id_,) in connection.execute("SELECT id FROM deployment")}
+        self._deployments = {
+            id_.decode("utf-8", "replace")
+            for (id_,) in connection.execute("SELECT CAST(id AS BLOB) FROM deployment WHERE id IS NOT NULL")
+        }
 
     def match(
         self, entries: Sequence[FileEntry], strip: str = "", equal: Callable[[int, int], bool] = lambda i, j: False
@@ -93,7 +100,12 @@ class Frames:
         stripped = parts_of(strip)
         names = [_without(_path_parts(entry), stripped) for entry in entries]
         fits: list[list[_Fit]] = []
+        first: dict[FileEntry, int] = {}
         for place, (entry, media) in enumerate(zip(entries, matches.media, strict=True)):
+            if (alike := first.setdefault(entry, place)) < place:
+                fits.append(fits[alike])
+                names[place] = names[alike]
+                continue
             fits.append([] if media is not None else list(self._agreeing(names[place])))
             camera_name = parts_of(entry.file_name)
             if media is None and not fits[-1] and camera_name and names[place][-1:] != camera_name[-1:]:
@@ -114,8 +126,8 @@ class Frames:
 
     def path_of(self, media: int) -> str:
         """The path of a frame, for people."""
-        (path,) = self._connection.execute("SELECT path FROM media WHERE id = ?", (media,)).fetchone()
-        return path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else str(path)
+        (path,) = self._connection.execute("SELECT CAST(path AS BLOB) FROM media WHERE id = ?", (media,)).fetchone()
+        return str(path.decode("utf-8", "backslashreplace"))
 
     def _may_be(self, fit: _Fit, entry: FileEntry) -> bool:
         """Whether nothing else that an entry says contradicts a frame."""
@@ -181,14 +193,22 @@ class Frames:
             for fit in found
             if len(name) > 1 and len({fit.media for fit in found}) == 1
         }
+        first: dict[FileEntry, int] = {}
         for place, (name, found) in enumerate(zip(names, fits, strict=True)):
+            if (alike := first.setdefault(entries[place], place)) < place:
+                matches.media[place] = matches.media[alike]
+                if alike in claimed:
+                    claimed[place] = claimed[alike]
+                if alike in matches.unclear:
+                    matches.unclear[place] = matches.unclear[alike]
+                continue
             media = {fit.media for fit in found}
             if roots and (len(media) > 1 or len(name) == 1):
                 near = {fit.media for fit in found if fit.root in roots}
                 if not near and len(media) == 1:
                     claimed[place] = media.pop()
                 media = near or media
-            if len(media) > 1:
+            if 1 < len(media) <= _MOST_SPELLINGS:
                 spelled = {m for m in media if self.path_of(m).endswith(entries[place].name.replace("\\", "/"))}
                 media = spelled if len(spelled) == 1 else media
             if len(media) == 1:
@@ -224,7 +244,9 @@ class Frames:
                     matches.media[other] = None
                     matches.unclear[other] = ""
                 continue
-            names = " and ".join(_described(entries[place]) for place in places)
+            names = " and ".join(_described(entries[place]) for place in places[:_NAMED])
+            if len(places) > _NAMED:
+                names += f" and {len(places) - _NAMED} more"
             for place in places:
                 matches.media[place] = None
                 matches.unclear[place] = (
@@ -233,14 +255,21 @@ class Frames:
                 )
 
     def _deployment_of(self, media: int) -> str | None:
-        (deployment,) = self._connection.execute("SELECT deployment FROM media WHERE id = ?", (media,)).fetchone()
-        return None if deployment is None else str(deployment)
+        (deployment,) = self._connection.execute(
+            "SELECT CAST(deployment AS BLOB) FROM media WHERE id = ?", (media,)
+        ).fetchone()
+        return None if deployment is None else deployment.decode("utf-8", "replace")
 
 
 def parts_of(path: str) -> Parts:
     """Folders and name of a path of any system, as they are compared: without case, accents composed."""
-    parts = PurePosixPath(path.replace("\\", "/")).parts
-    return tuple(_same(part) for part in parts if part.strip("/") not in ("", "."))
+    folder, _, name = path.replace("\\", "/").rpartition("/")
+    return (*_folders_of(folder), _same(name)) if name not in ("", ".") else _folders_of(folder)
+
+
+@lru_cache(10_000)
+def _folders_of(path: str) -> Parts:
+    return tuple(_same(part) for part in path.split("/") if part not in ("", "."))
 
 
 def _same(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -21,8 +22,9 @@ VALUES ({", ".join("?" * 19)}, '{Method.HUMAN}', ?, ?)
 ON CONFLICT (media, act, line) WHERE act IS NOT NULL DO NOTHING
 """
 _ACTS = """
-SELECT act, max(id) FROM observation
-WHERE media = ? AND method = 'human' AND withdraws IS NULL AND classified_by = ? GROUP BY act ORDER BY 2 DESC
+SELECT classified_by, act FROM observation
+WHERE media = ? AND method = 'human' AND withdraws IS NULL AND typeof(act) = 'text'
+GROUP BY classified_by, act ORDER BY max(id)
 """
 _LINES = f"SELECT {_COLUMNS} FROM observation WHERE media = ? AND act = ? AND substr(classified_at, 1, 19) = ?"
 
@@ -50,15 +52,40 @@ class HumanLine:
         return (*values, *(self.box or (None,) * 4))
 
 
-def save_act(
+class Acts:
+    """The acts of one frame, by person: read once, however many people said something of it."""
+
+    def __init__(self, connection: sqlite3.Connection, media: int) -> None:
+        self.media = media
+        self._connection = connection
+        self._of_person: dict[str, list[str]] = defaultdict(list)
+        for person, act in connection.execute(_ACTS, (media,)):
+            self._of_person[person].append(act)
+
+    def save(self, source: str, person: str, lines: Sequence[HumanLine], at: datetime | None = None) -> bool:
+        """Write the lines as one act unless it is here already; gives whether it was written."""
+        act = _new_act(self._connection, self.media, self._of_person[person], source, person, lines, at)
+        if act is None:
+            return False
+        when = iso_utc(at or now())
+        for number, line in enumerate(lines):
+            drawn = BoxSource.HUMAN if line.box else None
+            values = (self.media, *line.columns(), drawn, act, number, person, when)
+            self._connection.execute(_NEW_LINE, values)
+        self._of_person[person].append(act)
+        return True
+
+
+def _new_act(
     connection: sqlite3.Connection,
-    source: str,
     media: int,
+    acts: Sequence[str],
+    source: str,
     person: str,
     lines: Sequence[HumanLine],
-    at: datetime | None = None,
-) -> bool:
-    """Write the lines as one act unless it is here already; gives whether it was written.
+    at: datetime | None,
+) -> str | None:
+    """The name of the act that the lines are; `None` when it is here already. `acts` are the person's own, in order.
 
     The act is named by its content, so the same import again adds nothing. Where the person's last import from this
     `source` said something else of the frame, it is a new act, also when an earlier one said the same.
@@ -66,24 +93,18 @@ def save_act(
     rows = [line.columns() for line in lines]
     content = json.dumps([person, at and iso_utc(at), rows], ensure_ascii=False)
     name = f"{source} {blake2b(content.encode('utf-8', 'surrogateescape'), digest_size=12).hexdigest()}"
-    acts = [act for act, _ in connection.execute(_ACTS, (media, person))]
     same = [act for act in acts if act == name or act.startswith(f"{name} ")]
-    last = next((act for act in acts if act.startswith(f"{source} ")), None)
+    last = next((act for act in reversed(acts) if act.startswith(f"{source} ")), None)
     if last in same and last is not None:
-        return False
+        return None
     if at is not None:
         # Our own exports come back to where they are from.
         wanted = sorted(_said(row) for row in rows)
-        for act in acts:
+        for act in reversed(acts):
             held = connection.execute(_LINES, (media, act, iso_utc(at)[:19])).fetchall()
             if sorted(_said(row) for row in held) == wanted:
-                return False
-    act = f"{name} {len(same) + 1}" if same else name
-    when = iso_utc(at or now())
-    for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
-        drawn = BoxSource.HUMAN if line.box else None
-        connection.execute(_NEW_LINE, (media, *row, drawn, act, number, person, when))
-    return True
+                return None
+    return f"{name} {len(same) + 1}" if same else name
 
 
 def _said(row: Sequence[Any]) -> str:

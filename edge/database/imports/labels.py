@@ -8,12 +8,12 @@ from pathlib import Path
 
 from edge.database.events.table import update_events
 from edge.database.imports.file_matching import FileEntry, Frames, parts_of
-from edge.database.imports.human_acts import HumanLine, save_act
+from edge.database.imports.human_acts import Acts, HumanLine
 from edge.database.imports.import_result import ImportProblem, ImportResult
 from edge.database.imports.named_label import TaxonNames
-from edge.database.imports.table_file import BadValue, Table, TableRow, count_of, read_table
+from edge.database.imports.table_file import LARGEST_BYTES, BadValue, Table, TableRow, count_of, read_table
 from edge.database.transaction import writing
-from edge.host.text_file import read_text
+from edge.host.named_file import open_named
 from edge.vocabulary import Kind
 
 SOURCE = "labels"
@@ -41,14 +41,11 @@ def import_labels(connection: sqlite3.Connection, path: Path, by: str, strip: st
     off the names. A row that cannot be meant is left out and named. One transaction. Raises `ImportProblem`.
     """
     table = _read(path)
-    outcome = ImportResult(bad_rows=list(table.bad_rows))
+    outcome = ImportResult(bad_rows=table.bad_rows)
     names = TaxonNames(connection)
     said: dict[tuple[str, ...], dict[str, list[HumanLine]]] = defaultdict(lambda: defaultdict(list))
     written: dict[tuple[str, ...], str] = {}
     for row in table.rows:
-        file = _file(row)
-        key, person = parts_of(file), row.get("by") or by
-        written.setdefault(key, file)
         try:
             line = _line(row, names)
         except BadValue as error:
@@ -56,10 +53,13 @@ def import_labels(connection: sqlite3.Connection, path: Path, by: str, strip: st
             continue
         if line is None:
             outcome.passed_over += 1
-        elif not key:
+            continue
+        file = _file(row)
+        if not (key := parts_of(file)):
             outcome.bad_rows.append(f"{path.name} line {row.line}: no file is named; the row was left out")
-        else:
-            said[key][person].append(line)
+            continue
+        written.setdefault(key, file)
+        said[key][row.get("by") or by].append(line)
     keys = list(said)
     entries = [FileEntry(written[key]) for key in keys]
     matches = Frames(connection).match(entries, strip)
@@ -70,9 +70,10 @@ def import_labels(connection: sqlite3.Connection, path: Path, by: str, strip: st
             if media is None:
                 continue
             outcome.frames += 1
+            known = Acts(connection, media)
             for person, lines in said[key].items():
                 outcome.rows += len(lines)
-                if save_act(connection, SOURCE, media, person, lines):
+                if known.save(SOURCE, person, lines):
                     outcome.new_rows += len(lines)
                     changed.add(media)
         update_events(connection, changed)
@@ -82,7 +83,8 @@ def import_labels(connection: sqlite3.Connection, path: Path, by: str, strip: st
 def _read(path: Path) -> Table:
     """The table under our own names of its columns."""
     try:
-        table = read_table(read_text(path), path.name)
+        with open_named(path, LARGEST_BYTES) as file:
+            table = read_table(file, path.name)
     except OSError as error:
         raise ImportProblem(f"{path} cannot be read ({error.strerror}); check the path") from error
     except ValueError as error:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.database.events.table import update_events
-from edge.database.imports.detections import BadRow, imported_boxes, kind_called, read_json
+from edge.database.imports.detections import category_of, imported_boxes, kind_called
 from edge.database.imports.file_matching import FileEntry, Frames
 from edge.database.imports.import_result import ImportProblem, ImportResult
+from edge.database.imports.json_document import BadRow, Document, decoded, shown, text_of
 from edge.database.imports.machine_answer import ImportedRow, imported_model, save_answer
 from edge.database.transaction import writing
 from edge.timestamps import iso_utc, now
@@ -21,31 +22,35 @@ def import_file(
     `strip` is a leading folder to take off the names. An image that is not as the format says is left out and named.
     One transaction. Raises `ImportProblem` for a file that is none of MegaDetector's.
     """
-    document = _read(path)
-    info, categories = document["info"], document["detection_categories"]
-    name, version = str(info.get("detector") or "MegaDetector"), _version(info)
+    name, version, categories, images = _read(path)
     outcome, at = ImportResult(), iso_utc(now())
-    found: list[tuple[str, list[ImportedRow]]] = []
-    for number, image in enumerate(document["images"], 1):
+
+    def boxes_of(entry: object) -> tuple[str, list[ImportedRow] | None]:
+        return _boxes(decoded(entry), categories, least_confidence)
+
+    # Entries are kept as they are and read once more when they are saved: boxes of a million images take much memory.
+    found: list[tuple[str, object]] = []
+    for number, entry in enumerate(images, 1):
         try:
-            boxes = _boxes(image, categories, least_confidence)
+            file, boxes = boxes_of(entry)
         except BadRow as error:
             outcome.bad_rows.append(f"{path}: image {number}: {error}; the image was left out")
             continue
         if boxes is None:
             outcome.passed_over += 1
         else:
-            found.append((image["file"], boxes))
+            found.append((file, entry))
     frames = Frames(connection)
     entries = [FileEntry(file) for file, _ in found]
-    matches = frames.match(entries, strip, lambda i, j: found[i][1] == found[j][1])
+    matches = frames.match(entries, strip, lambda i, j: boxes_of(found[i][1])[1] == boxes_of(found[j][1])[1])
     outcome.take(matches, entries)
     with writing(connection):
         model = imported_model(connection, name, version)
         changed = []
-        for (_, boxes), media in zip(found, matches.media, strict=True):
+        for (_, entry), media in zip(found, matches.media, strict=True):
             if media is None:
                 continue
+            boxes = boxes_of(entry)[1] or []
             outcome.frames += 1
             outcome.rows += len(boxes)
             if save_answer(connection, model, media, None, boxes, at):
@@ -55,30 +60,36 @@ def import_file(
     return outcome
 
 
-def _read(path: Path) -> dict[str, Any]:
-    document = read_json(path)
-    wanted = {"info": dict, "detection_categories": dict, "images": list}
-    if not isinstance(document, dict) or not all(isinstance(document.get(k), kind) for k, kind in wanted.items()):
+def _read(path: Path) -> tuple[str, str, dict[str, Any], list[Any]]:
+    """Name and version of the detector, its categories, and the entries of images."""
+    document = Document.read(path)
+    info, categories, images = document.get("info"), document.get("detection_categories"), document.rows("images")
+    if not isinstance(info, dict) or not isinstance(categories, dict) or images is None:
         raise ImportProblem(f"{path} is no MegaDetector result; expected info, detection_categories and images")
-    return document
-
-
-def _version(info: dict[str, Any]) -> str:
     metadata = info.get("detector_metadata")
-    return str(metadata.get("megadetector_version") or "") if isinstance(metadata, dict) else ""
-
-
-def _boxes(image: object, categories: dict[str, Any], least_confidence: float) -> list[ImportedRow] | None:
-    """The boxes of an image; `None` where the detector failed. Raises `BadRow`."""
-    if not isinstance(image, dict) or not isinstance(image.get("file"), str) or not image["file"].strip():
-        raise BadRow(f"it is {image!r:.60}; expected file and detections")
-    if image.get("detections") is None and image.get("failure") is None:
-        raise BadRow(f"{image['file']} has neither detections nor a failure; expected one of them")
-    if image.get("detections") is None:
-        return None
+    version = metadata.get("megadetector_version") if isinstance(metadata, dict) else None
     try:
-        return imported_boxes(
-            image["detections"], lambda found: kind_called(categories.get(str(found.get("category")))), least_confidence
+        return (
+            text_of(info.get("detector"), "detector") or "MegaDetector",
+            text_of(str(version) if isinstance(version, int | float) else version, "megadetector_version"),
+            categories,
+            images,
         )
     except BadRow as error:
-        raise BadRow(f"{image['file']}: {error}") from error
+        raise ImportProblem(f"{path}: {error}; nothing was imported") from error
+
+
+def _boxes(image: object, categories: dict[str, Any], least_confidence: float) -> tuple[str, list[ImportedRow] | None]:
+    """The file of an image, and its boxes; `None` where the detector failed. Raises `BadRow`."""
+    if not isinstance(image, dict) or not isinstance(image.get("file"), str) or not image["file"].strip():
+        raise BadRow(f"it is {shown(image)}; expected file and detections")
+    if image.get("detections") is None and image.get("failure") is None:
+        raise BadRow(f"{image['file']:.200} has neither detections nor a failure; expected one of them")
+    if image.get("detections") is None:
+        return image["file"], None
+    try:
+        return image["file"], imported_boxes(
+            image["detections"], lambda found: kind_called(categories.get(category_of(found))), least_confidence
+        )
+    except BadRow as error:
+        raise BadRow(f"{image['file']:.200}: {error}") from error

@@ -15,6 +15,9 @@ _WORDS = {
     Kind.VEHICLE: ("vehicle", "vehicles", "car", "truck"),
     Kind.UNKNOWN: ("unknown", "unidentified", "unidentifiable"),
 }
+_LONGEST_NAME = 200
+_HINTS = 50
+"""To look for names that are alike takes as long as a thousand rows; a table may have a million unknown names."""
 _KIND_OF_WORD = {word: kind for kind, words in _WORDS.items() for word in words}
 
 
@@ -22,6 +25,7 @@ class TaxonNames:
     """The names that the models of one database know."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._alike: dict[str, str] = {}
         self._index = TaxonIndex()
         for model in read_models(connection).values():
             if model.card is not None:
@@ -32,6 +36,8 @@ class TaxonNames:
 
         `scientific` says that the name can be nothing but a scientific one: one of two words is a species then.
         """
+        if len(name) > _LONGEST_NAME:
+            raise BadValue(f"the name has {len(name)} characters; expected at most {_LONGEST_NAME}")
         name, rank = " ".join(name.replace("_", " ").split()), rank.lower()
         if rank and rank not in RANKS:
             raise BadValue(f"the rank is {rank!r}; expected one of {', '.join(RANKS)}")
@@ -48,10 +54,18 @@ class TaxonNames:
             rank = "species"
         if rank:
             return HumanLine(Kind.ANIMAL, name[:1].upper() + name[1:], rank)
-        known = [known.lower() for known in self._index.names()]
-        near = [other for other in known if name.lower() in other.split()][:3] or get_close_matches(name.lower(), known)
-        like = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise BadValue(f"no model here knows {name!r}{like}; expected a known name, or a scientific name with its rank")
+        raise BadValue(
+            f"no model here knows {name!r}{self._hint(name.lower())}; expected a known name, or a scientific name with"
+            " its rank"
+        )
+
+    def _hint(self, name: str) -> str:
+        """Known names that are like one in lower case, in words."""
+        if name not in self._alike and len(self._alike) < _HINTS:
+            known = [known.lower() for known in self._index.names()]
+            near = [other for other in known if name in other.split()][:3] or get_close_matches(name, known)
+            self._alike[name] = f" (did you mean {' or '.join(near)}?)" if near else ""
+        return self._alike.get(name, "")
 
 
 def _in_words(taxon: Taxon) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.database.events.table import update_events
-from edge.database.imports.detections import BadRow, confidence_of, imported_boxes, kind_called, read_json
+from edge.database.imports.detections import category_of, confidence_of, imported_boxes, kind_called
 from edge.database.imports.file_matching import FileEntry, Frames
 from edge.database.imports.import_result import ImportProblem, ImportResult
+from edge.database.imports.json_document import BadRow, Document, decoded, shown, text_of
 from edge.database.imports.machine_answer import ImportedModel, ImportedRow, imported_model, save_answer
 from edge.database.transaction import writing
 from edge.inference.taxonomy import ROOT_NAME
@@ -21,6 +22,7 @@ _KINDS = {"blank": Kind.BLANK, "human": Kind.HUMAN, "vehicle": Kind.VEHICLE}
 _NOTHING = ("", "no cv result", "unknown", "failure")
 _RANKS = ("class", "order", "family", "genus")
 _CANDIDATES = 5
+_LONGEST_LABEL = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,14 @@ def import_predictions(
     names. An entry that is not as the format says is left out and named. One transaction. Raises `ImportProblem` for a
     file that is none of SpeciesNet's.
     """
-    document = read_json(path)
-    if not isinstance(document, dict) or not isinstance(document.get("predictions"), list):
+    entries = Document.read(path).rows("predictions")
+    if entries is None:
         raise ImportProblem(f"{path} is no SpeciesNet result; expected a list `predictions`; nothing was imported")
     outcome, at = ImportResult(), iso_utc(now())
     found = []
-    for number, entry in enumerate(document["predictions"], 1):
+    for number, entry in enumerate(entries, 1):
         try:
-            prediction = _prediction(entry, least_confidence)
+            prediction = _prediction(decoded(entry), least_confidence)
         except BadRow as error:
             outcome.bad_rows.append(f"{path}: prediction {number}: {error}; the prediction was left out")
             continue
@@ -56,9 +58,9 @@ def import_predictions(
         else:
             found.append(prediction)
     frames = Frames(connection)
-    entries = [FileEntry(prediction.file) for prediction in found]
-    matches = frames.match(entries, strip, lambda i, j: found[i] == found[j])
-    outcome.take(matches, entries)
+    files = [FileEntry(prediction.file) for prediction in found]
+    matches = frames.match(files, strip, lambda i, j: found[i] == found[j])
+    outcome.take(matches, files)
     with writing(connection):
         models: dict[str, ImportedModel] = {}
         changed = []
@@ -80,17 +82,18 @@ def import_predictions(
 def _prediction(entry: object, least_confidence: float) -> _Prediction:
     """What SpeciesNet says of one frame. Raises `BadRow`."""
     if not isinstance(entry, dict) or not isinstance(entry.get("filepath"), str) or not entry["filepath"].strip():
-        raise BadRow(f"it is {entry!r:.60}; expected filepath and prediction")
-    file, version = entry["filepath"], str(entry.get("model_version") or "")
+        raise BadRow(f"it is {shown(entry)}; expected filepath and prediction")
+    file, version = entry["filepath"], entry.get("model_version")
     try:
+        version = text_of(str(version) if isinstance(version, int | float) else version, "model_version")
         boxes = imported_boxes(entry.get("detections") or [], _kind_of, least_confidence)
         return _Prediction(file, version, _decision(entry), boxes)
     except BadRow as error:
-        raise BadRow(f"{file}: {error}") from error
+        raise BadRow(f"{file:.200}: {error}") from error
 
 
 def _kind_of(detection: dict[str, Any]) -> Kind | None:
-    return kind_called(detection.get("label") or _CATEGORIES.get(str(detection.get("category"))))
+    return kind_called(detection.get("label") or _CATEGORIES.get(category_of(detection)))
 
 
 def _decision(entry: dict[str, Any]) -> ImportedRow | None:
@@ -100,7 +103,7 @@ def _decision(entry: dict[str, Any]) -> ImportedRow | None:
         return None
     kind, taxon, rank, common = _taxon(label)
     score = entry.get("prediction_score")
-    source = str(entry.get("prediction_source") or "")
+    source = text_of(entry.get("prediction_source"), "prediction_source")
     reason = (
         DecisionReason.BLANK
         if kind is Kind.BLANK
@@ -119,9 +122,11 @@ def _candidates(entry: dict[str, Any]) -> tuple[tuple[str, str | None, float], .
     found = entry.get("classifications")
     if not isinstance(found, dict):
         return ()
-    pairs = zip(found.get("classes") or [], found.get("scores") or [], strict=False)
+    classes, scores = found.get("classes") or [], found.get("scores") or []
+    if not isinstance(classes, list) or not isinstance(scores, list):
+        raise BadRow(f"classes and scores are {shown(classes)} and {shown(scores)}; expected two lists")
     candidates = []
-    for label, score in list(pairs)[:_CANDIDATES]:
+    for label, score in list(zip(classes, scores, strict=False))[:_CANDIDATES]:
         kind, taxon, rank, _ = _taxon(label)
         candidates.append((taxon or kind.value, rank, confidence_of(score, "a score")))
     return tuple(candidates)
@@ -132,9 +137,9 @@ def _taxon(label: object) -> tuple[Kind, str | None, str | None, str | None]:
 
     Raises `BadRow`.
     """
-    parts = [part.strip() for part in str(label).split(";")]
+    parts = [part.strip() for part in text_of(label, "the label", _LONGEST_LABEL).split(";")]
     if len(parts) != 7:
-        raise BadRow(f"the label is {label!r:.60}; expected uuid;class;order;family;genus;species;common name")
+        raise BadRow(f"the label is {shown(label)}; expected uuid;class;order;family;genus;species;common name")
     *ranks, species, common = parts[1:]
     if common.lower() in _KINDS:
         kind = _KINDS[common.lower()]
