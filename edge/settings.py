@@ -26,9 +26,12 @@ from edge.timestamps import period_bound, zone_named
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
-AtLeastZero = Annotated[float, Meta(ge=0)]
-AboveZero = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Period = Annotated[float, Meta(gt=0, le=1e9)]
+"""How often something is done, in seconds."""
+Bytes = Annotated[int, Meta(ge=0, le=10**18)]
+Parallel = Annotated[int, Meta(ge=0, le=1000)]
+"""Threads or processes."""
 
 
 class SettingsError(ValueError):
@@ -158,13 +161,13 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     longitude: Longitude | None = None
     time_zone: str | None = None
     species_list: Path | None = None
-    poll: AboveZero | None = None
-    settle_s: AtLeastZero = 2.0
-    give_up_s: AtLeastZero = 600.0
-    min_free_bytes: Count = 50_000_000
-    heartbeat_s: AboveZero = 600.0
-    threads: Count = 0
-    workers: Count = 0
+    poll: Period | None = None
+    settle_s: Seconds = 2.0
+    give_up_s: Seconds = 600.0
+    min_free_bytes: Bytes = 50_000_000
+    heartbeat_s: Period = 600.0
+    threads: Parallel = 0
+    workers: Parallel = 0
     power: bool = False
     second_look: bool = True
     reclassify: bool = False
@@ -316,6 +319,8 @@ def read_settings(config: Path | None, flags: Mapping[str, object]) -> Settings:
     if name is None and (options["latitude"] is not None or options["longitude"] is not None):
         raise SettingsError("--latitude and --longitude describe a deployment; name it with --deployment ID")
     if name is not None:
+        if not _is_name(name):
+            raise SettingsError(f"--deployment is {reprlib.repr(name)}: no name that can be read, such as ridge")
         known = deployments.get(name, Deployment(id=name))
         deployments[name] = msgspec.structs.replace(
             known,
@@ -357,6 +362,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error
     try:
         return tomllib.loads(text)
+    except RecursionError as error:
+        raise SettingsError(f"{path}: its values are nested too deeply; expected tables of plain values") from error
     except tomllib.TOMLDecodeError as error:
         if _KEY_BEFORE_TABLES.search(text):
             raise SettingsError(
@@ -387,19 +394,27 @@ def _toml_advice(text: str, problem: str) -> str:
 def _deployment(path: Path, name: str, table: object) -> Deployment:
     if not isinstance(table, dict):
         raise SettingsError(f"{path}: deployment.{name} is {table!r}: expected tables such as [deployment.ridge-3]")
-    if not name.strip() or not name.isprintable():
+    if not _is_name(name):
         raise SettingsError(
-            f"{path}: [deployment.{name!r}] has no name that can be read; name it as [deployment.ridge]"
+            f"{path}: [deployment.{reprlib.repr(name)}] has no name that can be read; name it as [deployment.ridge]"
         )
     # TOML has dates and times of its own.
     table = {key: str(v) if key in ("start", "end") and isinstance(v, date) else v for key, v in table.items()}
     known = msgspec.structs.asdict(_parse(DeploymentTable, table, f"{path}: [deployment.{name}] "))
     folder = known.pop("folder")
     if folder is not None:  # what is relative starts at the configuration file, wherever the command is started
-        folder = Path(os.path.abspath(path.absolute().parent / folder.expanduser()))
+        try:
+            folder = Path(os.path.abspath(path.absolute().parent / folder.expanduser()))
+        except RuntimeError as error:  # `~` of nobody
+            raise SettingsError(f"{path}: [deployment.{name}] folder is {str(folder)!r}: no home is known") from error
         if folder.is_file():
             raise SettingsError(f"{path}: [deployment.{name}] folder is {str(folder)!r}: a file, expected a folder")
     return Deployment(id=name, folder=folder, **known)
+
+
+def _is_name(text: str) -> bool:
+    """Whether a deployment can be called so."""
+    return bool(text.strip()) and text.isprintable() and len(text) <= 200
 
 
 def _check_periods(path: Path, deployments: Collection[Deployment], time_zone: str | None) -> None:
@@ -451,6 +466,8 @@ def _parse(kind: Any, value: object, prefix: str) -> Any:
 def _as_path(_kind: object, value: object) -> Path:
     if not isinstance(value, str | Path):
         raise TypeError("Expected `path`")
+    if value == "" or "\0" in str(value):
+        raise ValueError("names no file")
     return Path(value)
 
 

@@ -219,12 +219,21 @@ def _stop_on_signals(quiet: bool) -> threading.Event:
 @contextmanager
 def _sole_user(db: Path) -> Iterator[None]:
     """Hold the database for this process; the lock goes with the process, however it ends."""
+    from edge.host.named_file import check_regular
     from edge.settings import SettingsError
 
-    path = db.resolve()
+    path = Path(os.path.realpath(db))
+    try:
+        with suppress(FileNotFoundError):
+            check_regular(os.stat(db), db)
+    except OSError as error:
+        raise SettingsError(f"{db}: it is no database ({error.strerror}); choose another file with --db") from error
     path = path.with_name(path.name + ".lock")
     try:
-        handle = path.open("a")
+        # Not waiting: a pipe may stand in its place.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.fdopen(os.open(path, flags, 0o666), "rb")
+        check_regular(os.fstat(handle.fileno()), path)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be written ({error.strerror}); choose another folder with --db") from error
     with handle:

@@ -1,7 +1,6 @@
 """`edge-db assign`: its arguments, and what it prints."""
 
 import argparse
-import getpass
 import os
 import sys
 from collections import Counter
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from edge.commands.runner import ExitCode
 from edge.database.corrections.assign import Assigned, AssignError, Choice, assign, choose_frames, undo_assignment
+from edge.database.corrections.audit import login_name
 from edge.database.schema import open_database
 from edge.host.text_file import decoded
 
@@ -38,7 +38,7 @@ def add_assign_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_assign(arguments: argparse.Namespace) -> int:
     """Show the frames that are meant, or assign them."""
-    by = arguments.by if arguments.by is not None else getpass.getuser()
+    by = arguments.by if arguments.by is not None else login_name()
     choice = Choice(arguments.folder, _paths(arguments.paths), arguments.first, arguments.last, arguments.of)
     if (arguments.undo is None) == (arguments.deployment is None) or (arguments.undo and choice != Choice()):
         raise AssignError("give either the ID of a deployment and which frames, or --undo NUMBER alone")

@@ -1,12 +1,13 @@
 """`edge-db import` and `edge-db label`: their arguments, and what they print."""
 
 import argparse
-import getpass
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
 
-from edge.commands.runner import ExitCode
+from edge.commands.runner import ExitCode, between
+from edge.database.corrections.audit import login_name
 from edge.database.corrections.label import Label, label_frame
 from edge.database.imports.camtrap_dp import import_package
 from edge.database.imports.labels import import_labels
@@ -14,6 +15,7 @@ from edge.database.imports.megadetector import import_file
 from edge.database.imports.speciesnet import import_predictions
 from edge.database.imports.table_file import count_of
 from edge.database.schema import open_database
+from edge.host.named_file import check_regular
 
 FORMATS = {
     "megadetector": "bounding boxes of MegaDetector (JSON)",
@@ -28,7 +30,7 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("format", choices=FORMATS, help="; ".join(f"{name}: {what}" for name, what in FORMATS.items()))
     parser.add_argument("file", type=Path, metavar="FILE", help="the file, or the package's folder or zip")
     parser.add_argument(
-        "--min-confidence", type=float, default=0.2, metavar="P", help="leave out boxes below P (default: 0.2)"
+        "--min-confidence", type=between(0, 1), default=0.2, metavar="P", help="leave out boxes below P (default: 0.2)"
     )
     parser.add_argument("--strip", default="", metavar="FOLDER", help="leading folder to take off the file names")
     parser.add_argument("--by", metavar="NAME", help="who labelled, where a table does not say (default: your login)")
@@ -37,6 +39,8 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
 def run_import(arguments: argparse.Namespace) -> int:
     """Import, and say what was left out."""
     file, strip = arguments.file, arguments.strip
+    if not file.is_dir():
+        check_regular(os.stat(file), file)
     with closing(open_database(arguments.db)) as connection:
         match arguments.format:
             case "megadetector":
@@ -46,7 +50,7 @@ def run_import(arguments: argparse.Namespace) -> int:
             case "camtrap-dp":
                 result = import_package(connection, file, strip)
             case _:
-                result = import_labels(connection, file, arguments.by or getpass.getuser(), strip)
+                result = import_labels(connection, file, arguments.by or login_name(), strip)
     for line in result.details():
         print(f"edge-db: {line}", file=sys.stderr)
     print(result.describe())
@@ -71,7 +75,7 @@ def run_label(arguments: argparse.Namespace) -> int:
     label = Label(
         arguments.frame,
         arguments.taxon,
-        arguments.by or getpass.getuser(),
+        arguments.by or login_name(),
         arguments.rank,
         count_of(arguments.count or "", "--count"),
         arguments.sex,

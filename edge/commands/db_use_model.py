@@ -1,10 +1,10 @@
 """`edge-db use-model`: its arguments, and what it prints."""
 
 import argparse
-import getpass
 from contextlib import closing
 
 from edge.commands.runner import ExitCode
+from edge.database.corrections.audit import login_name
 from edge.database.decisions.model_choice import use_model
 from edge.database.schema import open_database
 
@@ -20,7 +20,7 @@ def add_use_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_use_model(arguments: argparse.Namespace) -> int:
     """Pin a model and a configuration."""
-    by = arguments.by or getpass.getuser()
+    by = arguments.by or login_name()
     with closing(open_database(arguments.db)) as connection:
         pinned = use_model(connection, arguments.model, arguments.configuration, by)
     others = f"; it also ran under configuration {', '.join(map(str, pinned.others))}" if pinned.others else ""

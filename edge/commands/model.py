@@ -5,15 +5,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from edge import __version__
 from edge.commands.runner import ExitCode, Parser, run
-from edge.inference.card import Card, Gate
+from edge.host.one_line import one_line
+from edge.inference.card import Card, Count, Figure, Gate
 from edge.inference.model import STARTER, ModelError
 from edge.inference.taxonomy import RANKS
 from edge.service.model_trial import load_tried_model
 from edge.vocabulary import Kind
+
+_Form = TypeVar("_Form")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _info(given: argparse.Namespace) -> int:
     model = load_tried_model("edge-model", given.file, run=False)
     lines = full_page if given.all else page
-    print(*lines(model.card, model.sha256, given.file.stat().st_size), sep="\n")
+    print(*lines(model.card, model.sha256, model.size_bytes), sep="\n")
     return ExitCode.DONE
 
 
@@ -56,7 +62,7 @@ def _verify(given: argparse.Namespace) -> int:
     try:
         model = load_tried_model("edge-model", given.file)
     except ModelError as error:
-        print(f"edge-model: {error}", file=sys.stderr)
+        print(f"edge-model: {one_line(error, 1000)}", file=sys.stderr)
         return ExitCode.PROBLEM
     beside = given.file.with_name(given.file.name + ".sha256")
     compared = f"agrees with {beside.name}" if model.has_checksum else f"no {beside.name} beside it to compare with"
@@ -102,40 +108,79 @@ def _knowledge(card: Card) -> Iterator[str]:
         yield f"enrolled later: {', '.join(card.enrolled)}"
 
 
+class _Accuracy(Struct):
+    """A figure of a training's evaluation, with its 95% interval."""
+
+    value: Figure
+    low: Figure
+    high: Figure
+
+
+class _Evaluation(Struct):
+    """What a training's evaluation found."""
+
+    images: Count
+    sequences: Count
+    accuracy: _Accuracy
+    macro_f1: _Accuracy
+
+
+class _Right(Struct):
+    """How many of the decisions of one kind were right, with the 95% interval."""
+
+    precision: Figure
+    low: Figure
+    high: Figure
+    right: Count
+    wrong: Count
+
+    def __str__(self) -> str:
+        interval = f"95% interval {self.low:.0%} to {self.high:.0%}"
+        return f"{self.precision:>4.0%} right, {self.right} of {self.right + self.wrong} ({interval})"
+
+
+class _Decisions(Struct):
+    """What was found on frames that were decided as the device decides."""
+
+    share_answered: Figure
+    frames: Count
+    by_light: dict[str, Any] = {}
+    blank_auroc: Figure | None = None
+
+
 def _proof(card: Card) -> Iterator[str]:
     if not card.metrics:
         yield "Nothing was measured."
     for data, figures in card.metrics.items():
-        if not isinstance(figures, Mapping):
+        if not isinstance(figures, dict):
             continue
-        if "share_answered" in figures:
+        if (decisions := _of_form(_Decisions, figures)) is not None:
             yield f"{data}:"
-            yield from _decisions_proof(figures)
-        elif isinstance(overall := figures.get("figures"), Mapping):
-            yield f"{data.replace('_', ' ')}: {overall['images']} images, {overall['sequences']} sequences"
-            for name in ("accuracy", "macro_f1"):
-                value = overall[name]
-                interval = f"95% interval {value['low']:.0%} to {value['high']:.0%}"
-                yield f"  {name.replace('_', ' '):<9} {value['value']:.0%} ({interval})"
+            yield from _decisions_proof(decisions, figures)
+        elif (overall := _of_form(_Evaluation, figures.get("figures"))) is not None:
+            yield f"{data.replace('_', ' ')}: {overall.images} images, {overall.sequences} sequences"
+            for name, value in (("accuracy", overall.accuracy), ("macro f1", overall.macro_f1)):
+                interval = f"95% interval {value.low:.0%} to {value.high:.0%}"
+                yield f"  {name:<9} {value.value:.0%} ({interval})"
 
 
-def _decisions_proof(figures: Mapping[str, Any]) -> Iterator[str]:
-    yield f"  a decision on {figures['share_answered']:.0%} of {figures['frames']} frames, the others stay unknown"
-    counted = {f"rank {rank}": f"answers_{rank}" for rank in reversed(RANKS)}
-    counted |= {f"{kind}": f"answers_{kind}" for kind in (Kind.BLANK, Kind.HUMAN, Kind.VEHICLE)}
-    for words, name in counted.items():
-        if "precision" in figures.get(name, {}):
-            yield f"  {words:<13} {_right(figures[name])}"
-    for light, part in figures.get("by_light", {}).items():
-        if "precision" in part:
-            yield f"  {light:<13} {_right(part)}"
-    if "blank_auroc" in figures:
-        yield f"  blank frames told from others: area under the ROC curve {figures['blank_auroc']:.2f}"
+def _decisions_proof(decisions: _Decisions, figures: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  a decision on {decisions.share_answered:.0%} of {decisions.frames} frames, the others stay unknown"
+    counted = {f"rank {rank}": figures.get(f"answers_{rank}") for rank in reversed(RANKS)}
+    counted |= {f"{kind}": figures.get(f"answers_{kind}") for kind in (Kind.BLANK, Kind.HUMAN, Kind.VEHICLE)}
+    for words, part in (counted | decisions.by_light).items():
+        if (right := _of_form(_Right, part)) is not None:
+            yield f"  {words:<13} {right}"
+    if decisions.blank_auroc is not None:
+        yield f"  blank frames told from others: area under the ROC curve {decisions.blank_auroc:.2f}"
 
 
-def _right(part: Mapping[str, Any]) -> str:
-    interval = f"95% interval {part['low']:.0%} to {part['high']:.0%}"
-    return f"{part['precision']:>4.0%} right, {part['right']} of {part['right'] + part['wrong']} ({interval})"
+def _of_form(kind: type[_Form], value: object) -> _Form | None:
+    """Figures of this form; `None` for others, because a card may hold any that its makers measured."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None
 
 
 def _cost(card: Card) -> Iterator[str]:
@@ -146,7 +191,7 @@ def _cost(card: Card) -> Iterator[str]:
     yield f"The quantised model was compared with the original on {gate.images} images ({gate.data}):"
     if (same := gate.figures.get("decision_agreement")) is not None:
         yield f"  the same decision on {same:.1%} of them"
-    if "accuracy_float" in gate.figures:
+    if gate.figures.keys() >= {"accuracy_float", "accuracy_int8"}:
         labelled = f" of {gate.figures['labelled_images']:.0f} labelled" if "labelled_images" in gate.figures else ""
         before, after = gate.figures["accuracy_float"], gate.figures["accuracy_int8"]
         yield f"  right{labelled}: {before:.1%} before, {after:.1%} after"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge import __version__
 from edge.commands.report_formats import FORMATS, Format
-from edge.commands.runner import ExitCode, Parser, run
+from edge.commands.runner import ExitCode, Parser, between, run
 from edge.database.events.grouping import Rules
 from edge.host.one_line import printable
 from edge.host.output_file import Guard
@@ -23,6 +23,9 @@ from edge.report.read.filters import Selection, moment
 from edge.report.read.load import load
 from edge.settings import Configuration, read_configuration
 from edge.timestamps import zone_named
+
+MOST_MINUTES = 1e6
+"""Of an independence interval: two years."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,7 +121,11 @@ def _common(parser: argparse.ArgumentParser) -> None:
         help="scientific or common names of taxa of any rank, with all taxa below them",
     )
     which.add_argument(
-        "--min-confidence", type=_share, default=0.0, metavar="P", help="leave out decisions of models below P (0..1)"
+        "--min-confidence",
+        type=between(0, 1),
+        default=0.0,
+        metavar="P",
+        help="leave out decisions of models below P",
     )
     which.add_argument("--reviewed", action="store_true", help="only frames that a person reviewed")
     which.add_argument(
@@ -126,7 +133,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--obscure",
-        type=float,
+        type=between(0, 1000),
         metavar="KM",
         default=0.0,
         help="coarsen coordinates to squares of KM: of cameras that recorded a species listed as `sensitive` in "
@@ -134,7 +141,11 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     events = parser.add_argument_group("events")
     events.add_argument(
-        "--interval", type=float, default=30.0, metavar="MINUTES", help="independence interval (default: 30)"
+        "--interval",
+        type=between(0, MOST_MINUTES),
+        default=30.0,
+        metavar="MINUTES",
+        help="independence interval (default: 30)",
     )
     events.add_argument(
         "--species-interval",
@@ -165,20 +176,13 @@ def _zone_name(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
 def _rules(arguments: argparse.Namespace) -> Rules:
     by_taxon = {}
     for text in arguments.species_interval:
         name, _, minutes = text.rpartition("=")
         try:
-            by_taxon[name] = round(float(minutes) * 60)
-        except ValueError:
+            by_taxon[name] = round(between(0, MOST_MINUTES)(minutes) * 60)
+        except (ValueError, argparse.ArgumentTypeError):
             raise ReportError(
                 f"--species-interval {text!r}: expected NAME=MINUTES, such as 'Lepus capensis=60'"
             ) from None

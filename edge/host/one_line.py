@@ -9,6 +9,7 @@ def printable(text: str) -> str:
 
 
 def one_line(value: object, longest: int = 200) -> str:
-    """What an exception or a value says, in one line of at most `longest` characters."""
+    """What an exception or a value says, in one line; of a longer one the middle is left out."""
     text = printable(" ".join(str(value).split()))
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+    half = (longest - 5) // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"

@@ -267,12 +267,19 @@ def _problems(card: Card) -> Iterator[str]:
         yield "a taxon has no name"
     if len({len(vector) for vector in card.prototypes.values()}) > 1:
         yield "prototypes differ in length"
+    if _is_deeper([card.metrics, card.recipe], 20):
+        yield "its metrics or its recipe is nested too deeply"
     datetime.fromisoformat(card.created)
     taxa = [*card.higher_taxa, *(label.taxon for label in card.labels if label.taxon is not None)]
     texts = [card.name, card.version, *names, *(label.common_name for label in card.labels)]
     for text in (*texts, *(part for taxon in taxa for part in msgspec.structs.astuple(taxon))):
         if not text.isprintable() and not text.replace("\xa0", " ").isprintable():
             yield f"the name {text!a} has a control character"
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(inside) and (levels == 0 or any(_is_deeper(item, levels - 1) for item in inside))
 
 
 def to_document(value: Any) -> Any:

@@ -48,6 +48,7 @@ class Model:
     def __init__(self, path: Path | str = STARTER, threads: int = 1) -> None:
         self.path = Path(path)
         content = _content(self.path)
+        self.size_bytes = len(content)
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.has_checksum = _agrees_with_checksum(self.path, self.sha256)
         """Whether a .sha256 file beside the model says that it is undamaged."""

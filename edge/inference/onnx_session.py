@@ -31,7 +31,7 @@ def open_session(model: Path | bytes, threads: int = 0, profile: Path | None = N
     `profile` is the beginning of the path that a profile is written to.
     """
     onnxruntime = load_runtime()
-    onnxruntime.set_default_logger_severity(3)
+    onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised as exceptions too
     options.intra_op_num_threads = threads

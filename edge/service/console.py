@@ -287,9 +287,10 @@ class _PlainFormatter(logging.Formatter):
 def configure_logging(verbose: bool, quiet: bool, live_line: LiveLine) -> None:
     """Log lines on standard error, or records in the journal; standard output belongs to the results."""
     if is_journal(sys.stderr):
-        logging.basicConfig(handlers=[JournalHandler()], format="%(message)s")
+        handler: logging.Handler = JournalHandler()
+        form = "%(message)s"
     else:
-        handler = _LogHandler(live_line)
-        handler.setFormatter(_PlainFormatter("%(levelname)s %(message)s"))
-        logging.basicConfig(handlers=[handler])
+        handler, form = _LogHandler(live_line), "%(levelname)s %(message)s"
+    handler.setFormatter(_PlainFormatter(form))
+    logging.basicConfig(handlers=[handler])
     log.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)

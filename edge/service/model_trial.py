@@ -32,7 +32,7 @@ from edge.service.model_reload import check_detector, check_models, choose_model
 from edge.settings import Settings, SettingsError
 
 TEST_FRAMES = 8
-LEAST_S, S_PER_MB = 20.0, 1.0
+LEAST_S, S_PER_MB = 10.0, 1.0
 """How long a model may take to load, or for one image: a Raspberry Pi 3 needs a tenth of it."""
 LEAST_BYTES, BYTES_PER_BYTE = 600_000_000, 10
 """How much memory a model may take: activations of large images, and copies of its weights."""
@@ -91,7 +91,7 @@ def settings_model(settings: Settings) -> Path:
 
 def load_tried_models(command: str, settings: Settings) -> Models:
     """As `choose_models`, and tried on an image; a model that hangs ends this process with a line."""
-    with _limits(command, settings_model(settings), settings.detector):
+    with _limits(command, 2, settings_model(settings), settings.detector):
         models = choose_models(settings)
         check_models(models, (), made=1)
     return models
@@ -99,7 +99,7 @@ def load_tried_models(command: str, settings: Settings) -> Models:
 
 def load_tried_model(command: str, path: Path, run: bool = True) -> Model:
     """A classifier or a detector, loaded within limits and (`run`) tried on an image. Raises `ModelError`."""
-    with _limits(command, path):
+    with _limits(command, 1 if run else 2, path):
         model = Model(path)
         if run and model.card.task == "detect":
             check_detector(Detector(path))
@@ -109,11 +109,11 @@ def load_tried_model(command: str, path: Path, run: bool = True) -> Model:
 
 
 @contextmanager
-def _limits(command: str, *paths: Path | None) -> Iterator[None]:
+def _limits(command: str, exit_code: int, *paths: Path | None) -> Iterator[None]:
     seconds, more_bytes = _limits_of(*paths)
     message = f"{command}: {paths[0]}: given up: it takes more than {seconds:.0f} s to load and to try the model"
     try:
-        with limited_memory(more_bytes), limited_time(2 * seconds, message, exit_code=2):
+        with limited_memory(more_bytes), limited_time(seconds, message, exit_code):
             yield
     except MemoryError as error:
         raise ModelError(f"{paths[0]}: it takes more than {more_bytes / 1e6:.0f} MB of memory") from error

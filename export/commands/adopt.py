@@ -11,6 +11,7 @@ from typing import get_args
 
 import onnx
 
+from edge.commands.runner import Parser
 from edge.inference.card import Boxes, Card, DetectorLayout, FitMode, Label, Source
 from edge.inference.taxonomy import RANKS, Taxon
 from edge.vocabulary import Kind
@@ -28,7 +29,7 @@ KINDS = tuple(kind for kind in Kind if kind != Kind.UNKNOWN)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m export adopt", description=__doc__)
+    parser = Parser("python -m export adopt", description=__doc__)
     add = parser.add_argument
     add("model", type=Path, help="an ONNX file that you are licensed to use")
     labels = (

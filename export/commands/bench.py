@@ -3,7 +3,6 @@
 The figures are not written into the card, because they depend on the machine.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from edge.commands.runner import Parser
 from edge.inference.card import METADATA_KEY
 from edge.inference.model import Model
 from edge.inference.onnx_session import open_session
@@ -52,7 +52,7 @@ class Speed:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser("python -m export bench", description=__doc__)
+    parser = Parser("python -m export bench", description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--against", type=Path, metavar="FILE", help="a second model, measured in turn with the first")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each figure (default %(default)s)")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from edge.commands.runner import Parser
 from edge.inference.probabilities import log_softmax
 from export.graph import float_graph
 from export.model_card import card_of, with_enrolled
@@ -28,7 +29,7 @@ from train.model.checkpoint import Checkpoint
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m export model", description=__doc__)
+    parser = Parser("python -m export model", description=__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="written by `python -m train`")
     data = "labelled images: activation ranges, thresholds and (without --held-out) the proof come from them"

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.commands.runner import Parser
 from train import TrainError
 from train.commands import fit
 from train.evaluation.comparison import compare
@@ -112,7 +113,7 @@ def _folder(name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m train ablate",
         description="Train each row of an ablation that is not trained yet, and print the table.",
         epilog="Everything else (--data, --seed, --cross-validate, --workers, --set, ...) is passed on to `fit`.",

@@ -1,16 +1,16 @@
 """`python -m train compare RUN RUN`: compares the second run with the first on the images that both held out."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.commands.runner import Parser
 from train.evaluation.comparison import compare
 from train.evaluation.predictions import load_predictions
 
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m train compare", description="Compare two runs, paired by image.")
+    parser = Parser(prog="python -m train compare", description="Compare two runs, paired by image.")
     parser.add_argument("first", type=Path, help="run folder")
     parser.add_argument("second", type=Path, help="run folder")
     options = parser.parse_args(argv)

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge.commands.runner import Parser
 from edge.image.decode import decode
 from edge.image.resize import Pixels
 from train import TrainError
@@ -121,7 +122,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train compose", description=__doc__)
+    parser = Parser(prog="python -m train compose", description=__doc__)
     parser.add_argument("--recipe", required=True, help="the recipe whose filters of the data apply")
     parser.add_argument("--data", required=True, type=Path, help="labelled crops")
     parser.add_argument("--format", default="auto", help="layout of the data; auto recognises it")

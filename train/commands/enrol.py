@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edge.commands.runner import Parser
 from edge.inference.taxonomy import Taxon
 from train import TrainError
 from train.commands.runner import not_negative
@@ -87,7 +88,7 @@ def _taxa(samples: Sequence[Sample]) -> dict[str, Taxon]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train enrol", description="Enrol new species by prototypes.")
+    parser = Parser(prog="python -m train enrol", description="Enrol new species by prototypes.")
     parser.add_argument("run", type=Path, help="run folder of a finished training, or a checkpoint of this command")
     parser.add_argument("--data", type=Path, required=True, help="labelled images of the new species")
     parser.add_argument("--format", default="auto", help="layout of the data")

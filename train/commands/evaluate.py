@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edge.commands.runner import Parser
 from edge.inference.card import SecondCrop
 from train import TrainError
 from train.commands.runner import not_negative
@@ -127,7 +128,7 @@ def _fraction(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train evaluate", description="Figures of a run.")
+    parser = Parser(prog="python -m train evaluate", description="Figures of a run.")
     parser.add_argument(
         "run", type=Path, help="run folder (a cross-validation's gives the pooled figures), or a checkpoint of `enrol`"
     )

@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 
+from edge.commands.runner import Parser
 from train import TrainError
 from train.commands.runner import not_negative
 from train.data.image_cache import default_cache
@@ -169,7 +170,7 @@ def _figures_of(run: Path) -> dict[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train fit", description="Train a classifier by a recipe.")
+    parser = Parser(prog="python -m train fit", description="Train a classifier by a recipe.")
     names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
     parser.add_argument("--recipe", required=True, help=f"a TOML file, or one of {names}")
     parser.add_argument("--data", required=True, type=Path, help="folder or table of labelled images")

