@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
-from edge.host.one_line import one_line
+from edge.host.one_line import one_line, printable, shortened
 from edge.host.output_file import OutputError
 from edge.host.plain_text import plain_streams
 from edge.settings import SettingsError
@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""
-        super().error(one_line(message, _LONGEST))
+        super().error(shortened(printable(message), _LONGEST))
 
 
 def _is_plain(text: str) -> bool:
@@ -119,12 +119,12 @@ def _run(name: str, command: Callable[[], int], mendable: tuple[type[Exception],
             raise
         return ExitCode.DONE  # the reader of a pipe (`| head`) has seen enough
     except mendable as error:
-        print(f"{name}: {one_line(_in_words(error), _LONGEST)}", file=sys.stderr)
+        print(f"{name}: {shortened(_in_words(error), _LONGEST)}", file=sys.stderr)
         return ExitCode.WRONG_USE
     except OSError as error:
         if error.errno is None:
             raise
-        print(f"{name}: {one_line(_in_words(error), _LONGEST)}", file=sys.stderr)
+        print(f"{name}: {shortened(_in_words(error), _LONGEST)}", file=sys.stderr)
         return ExitCode.WRONG_USE
     except UnicodeEncodeError as error:
         print(f"{name}: {one_line(ascii(error.object))}: a name that is no text (UTF-8)", file=sys.stderr)

@@ -9,7 +9,11 @@ def printable(text: str) -> str:
 
 
 def one_line(value: object, longest: int = 200) -> str:
-    """What an exception or a value says, in one line; of a longer one the middle is left out."""
-    text = printable(" ".join(str(value).split()))
+    """What an exception or a value says, in one line of at most `longest` characters."""
+    return shortened(printable(" ".join(str(value).split())), longest)
+
+
+def shortened(text: str, longest: int) -> str:
+    """`text`, of which the middle is left out where it is longer."""
     half = (longest - 5) // 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
