@@ -5,15 +5,14 @@ import random
 import sqlite3
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.daemon_process import DaemonProcess, Tally, digest, wait_until
-from tests.support.made_images import noisy_jpeg
+from tests.support.daemon_process import DaemonProcess, Tally, wait_until
+from tests.support.frame_load import FrameLoad
 from tests.support.places import REPOSITORY
 from tests.support.requirements import LONG
 from tests.support.start_hook import start_hook
@@ -76,34 +75,6 @@ def _delete_files(database: Path, chance: random.Random) -> None:
 ACTS: tuple[Act, ...] = (_remove, _replace, _rename, _drop, _drop_column, _drop_others, _delete_rows, _delete_files)
 
 
-class Load:
-    """Writes frames without an end, and counts what was written."""
-
-    def __init__(self, folder: Path) -> None:
-        self.whole: dict[str, None] = {}
-        self._folder = folder
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._write)
-
-    def _write(self) -> None:
-        while not self._end.wait(0.02):
-            self.write_one()
-
-    def write_one(self) -> None:
-        data = noisy_jpeg(len(self.whole), height=30, width=40, block_px=16)
-        (self._folder / f"{len(self.whole):05}.jpg").write_bytes(data)
-        self.whole[digest(data)] = None
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._end.set()
-            self._thread.join()
-
-
 def _logged(daemon: DaemonProcess) -> list[str]:
     try:
         return [str(name) for (name,) in daemon.query("SELECT digest FROM media WHERE status = 'classified'")]
@@ -118,7 +89,7 @@ def test_a_database_that_others_change_under_load(
     environment = start_hook(tmp_path / "hook", {"edge.capture.watcher.RESCAN_S": 2})
     daemon = DaemonProcess(tmp_path, tiny_model, environment=environment).start("--heartbeat-s", "0.2")
     daemon.wait_for_log("INFO watching")
-    load = Load(daemon.captures)
+    load = FrameLoad(daemon.captures)
     done: list[str] = []
     with load.running():
         for number in range(ROUNDS):
@@ -157,7 +128,7 @@ def test_a_start_on_a_database_without_a_table(
 ) -> None:
     daemon = DaemonProcess(tmp_path, tiny_model)
     daemon.captures.mkdir()
-    load = Load(daemon.captures)
+    load = FrameLoad(daemon.captures)
     for _ in range(10):
         load.write_one()
     assert _once(daemon).returncode == 0
@@ -175,7 +146,7 @@ def test_a_start_on_a_database_without_a_table(
 def test_rows_of_a_deleted_frame_are_not_given_to_the_next(tmp_path: Path, tiny_model: Path) -> None:
     daemon = DaemonProcess(tmp_path, tiny_model)
     daemon.captures.mkdir()
-    load = Load(daemon.captures)
+    load = FrameLoad(daemon.captures)
     for _ in range(4):
         load.write_one()
     assert _once(daemon).returncode == 0
@@ -197,7 +168,7 @@ def test_rows_of_a_deleted_frame_are_not_given_to_the_next(tmp_path: Path, tiny_
 
 def test_a_hard_link_is_no_second_database(tmp_path: Path, tiny_model: Path, report: Callable[[Tally], None]) -> None:
     daemon = DaemonProcess(tmp_path, tiny_model).start()
-    load = Load(daemon.captures)
+    load = FrameLoad(daemon.captures)
     for _ in range(3):
         load.write_one()
     daemon.wait_for(set(load.whole))
