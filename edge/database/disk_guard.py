@@ -3,6 +3,8 @@
 from pathlib import Path
 from shutil import disk_usage
 
+_CLOSED = (0, 0)
+
 
 class DatabaseWaits(RuntimeError):
     """The database cannot be written now (full, read-only, locked): one line that says why."""
@@ -26,7 +28,11 @@ class DiskGuard:
 
     def closed(self) -> None:
         """No file is in use, so that whatever is at the path counts as replaced."""
-        self._identity = (0, 0)
+        self._identity = _CLOSED
+
+    @property
+    def is_closed(self) -> bool:
+        return self._identity == _CLOSED
 
     def was_replaced(self) -> bool:
         """Whether the file in use was removed, or another one took its place."""
@@ -48,4 +54,4 @@ class DiskGuard:
             status = self._path.stat()
         except FileNotFoundError:
             return None
-        return status.st_dev, status.st_ino
+        return (status.st_dev, status.st_ino) if status.st_size else None  # emptied in its place, it is gone

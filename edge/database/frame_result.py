@@ -129,7 +129,7 @@ def unforeseen(file: FileState, error: BaseException) -> FailedFile:
     It is final, but for a lack of memory or an error of the system: those may pass.
     """
     log.debug("%s", ascii(file.path), exc_info=error)
-    text = " ".join(str(error).split())[:_LONGEST_ERROR]
+    text = "".join(letter for letter in " ".join(str(error).split()) if letter.isprintable())[:_LONGEST_ERROR]
     places = traceback.extract_tb(error.__traceback__)
     where = f" at {os.path.basename(places[-1].filename)}:{places[-1].lineno}" if places else ""
     detail = f"an unforeseen error, {type(error).__name__}{where}{': ' if text else ''}{text}"

@@ -509,7 +509,10 @@ class Store:
         """
         try:
             if self._disk.was_replaced():
-                log.error("database: %s was removed or replaced while in use; going on with what is there", self._path)
+                if not self._disk.is_closed:  # else this was said before, and opening what is there failed
+                    log.error(
+                        "database: %s was removed or replaced while in use; going on with what is there", self._path
+                    )
                 self._reopen()
             self._restore_parts()
             self._disk.demand_room()

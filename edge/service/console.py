@@ -133,7 +133,7 @@ class Console:
     def complain(self, error: OSError) -> None:
         """Warn of a path that could not be read; the run goes on and its exit code tells of it."""
         self.trouble = True
-        log.warning("%s: %s", printable(os.fsdecode(error.filename)), error.strerror)
+        log.warning("%s: %s", printable(os.fsdecode(error.filename or "")), error.strerror)
 
     def waiting(self, files: int, known: int = 0) -> None:
         """So many files wait, and so many in the folder were logged before: under a backlog the journal gets sums."""
