@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from edge.image.jpeg_segments import QUANTIZATION
+from edge.image.containers.jpeg_segments import QUANTIZATION
 
 
 def sampled_jpeg(samplings: Sequence[tuple[int, int]], width: int = 96, height: int = 64, seed: int = 0) -> bytes:
