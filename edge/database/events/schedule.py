@@ -50,8 +50,9 @@ class EventSchedule:
             update_events(self._connection, waiting, grouper=self.grouper, most_frames=LONGEST_STRETCH)
         except sqlite3.Error:
             raise
-        except Exception:
-            log.exception("events of media %s could not be updated", waiting)
+        except Exception as error:
+            log.debug("media %s", waiting, exc_info=error)
+            log.error("events of %d frames could not be updated (%s: %s)", len(waiting), type(error).__name__, error)
         self._updated_at = time.monotonic()
         took_s = self._updated_at - began
         if took_s > SLOW_S:
