@@ -1,12 +1,13 @@
 """Limits of time and memory for work on files that may be hostile."""
 
-import os
 import resource
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_LOOK_S = 0.25
 _STATUS = Path("/proc/self/status")
 
 
@@ -30,17 +31,26 @@ def limited_memory(more_bytes: int) -> Iterator[None]:
 
 
 @contextmanager
-def limited_time(seconds: float, message: str, exit_code: int) -> Iterator[None]:
-    """End this process with a line on stderr when the work takes longer: native code cannot be interrupted."""
+def limited_time(seconds: float, give_up: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Call `give_up` from another thread when a step of the work takes the processor longer; gives what begins a step.
 
-    def give_up() -> None:
-        os.write(2, f"{message}\n".encode("utf-8", "backslashreplace"))
-        os._exit(exit_code)
+    Time of the processor, not of the clock: a device that is busy with other things is slow, and nothing is wrong.
+    `give_up` should end the process, because native code cannot be interrupted.
+    """
+    ended = threading.Event()
+    begun = time.process_time()
 
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
+    def begin_step() -> None:
+        nonlocal begun
+        begun = time.process_time()
+
+    def watch() -> None:
+        while not ended.wait(_LOOK_S):
+            if time.process_time() - begun > seconds:
+                give_up()
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
-        yield
+        yield begin_step
     finally:
-        timer.cancel()
+        ended.set()

@@ -5,7 +5,6 @@ leaves the old one at work. Run as a module, this is that process: it takes its 
 of JSON whose SHA-256 it tried, or what is wrong.
 """
 
-import faulthandler
 import json
 import os
 import pickle
@@ -111,9 +110,14 @@ def load_tried_model(command: str, path: Path, run: bool = True) -> Model:
 @contextmanager
 def _limits(command: str, exit_code: int, *paths: Path | None) -> Iterator[None]:
     seconds, more_bytes = _limits_of(*paths)
-    message = f"{command}: {paths[0]}: given up: it takes more than {seconds:.0f} s to load and to try the model"
+
+    def give_up() -> None:
+        problem = f"{command}: {paths[0]}: given up: it takes more than {seconds:.0f} s to load and to try the model"
+        os.write(2, f"{one_line(problem, 400)}\n".encode())
+        os._exit(exit_code)
+
     try:
-        with limited_memory(more_bytes), limited_time(seconds, message, exit_code):
+        with limited_memory(more_bytes), limited_time(seconds, give_up):
             yield
     except MemoryError as error:
         raise ModelError(f"{paths[0]}: it takes more than {more_bytes / 1e6:.0f} MB of memory") from error
@@ -158,14 +162,8 @@ def main() -> int:
     """The process of a trial; a step that takes too long ends it without a word."""
     settings = pickle.load(sys.stdin.buffer)
     seconds, _ = _limits_of(settings_model(settings), settings.detector)
-    with open(os.devnull, "w") as nothing:
-
-        def next_step() -> None:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=nothing)
-
-        next_step()
+    with limited_time(seconds, lambda: os._exit(1)) as next_step:
         verdict = _try(settings, next_step)
-        faulthandler.cancel_dump_traceback_later()
     print(json.dumps({"sha256": verdict.sha256, "problem": verdict.problem}), flush=True)
     return 0
 

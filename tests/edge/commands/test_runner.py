@@ -26,7 +26,7 @@ def test_errors_of_use_are_one_line_and_others_are_not_hidden(capsys: pytest.Cap
     assert run("edge-x", lambda: raising(SettingsError("no such key"))) == 2
     assert run("edge-x", lambda: raising(OSError("no such disk")), OSError) == 2
     assert run("edge-x", lambda: raising(OSError(ELOOP, "links in a circle", "a\nb"))) == 2
-    assert capsys.readouterr().err == "edge-x: no such key\nedge-x: no such disk\nedge-x: a b: links in a circle\n"
+    assert capsys.readouterr().err == "edge-x: no such key\nedge-x: no such disk\nedge-x: a\\nb: links in a circle\n"
     with pytest.raises(OSError, match="no such disk"):
         run("edge-x", lambda: raising(OSError("no such disk")))
 
