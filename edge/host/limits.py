@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_LOOK_S = 0.25
+_CHECK_S = 0.25
 _STATUS = Path("/proc/self/status")
 
 
@@ -45,7 +45,7 @@ def limited_time(seconds: float, give_up: Callable[[], None]) -> Iterator[Callab
         begun = time.process_time()
 
     def watch() -> None:
-        while not ended.wait(_LOOK_S):
+        while not ended.wait(_CHECK_S):
             if time.process_time() - begun > seconds:
                 give_up()
 
