@@ -24,7 +24,7 @@ class Classifier:
 
     Raises:
         edge.inference.model.ModelError: the file is no model with a card, or is damaged.
-        edge.settings.SettingsError: a threshold names nothing that this model knows, or is not from 0 to 1.
+        edge.settings.strict_toml.SettingsError: a threshold names nothing that this model knows, or is not from 0 to 1.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from docs.file_tree import FOLDERS, tree
-from edge.settings import read_settings
+from edge.settings.options import read_settings
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]

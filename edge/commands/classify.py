@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge.database.store import Store
     from edge.service.console import Console
     from edge.service.pipeline import Pipeline
-    from edge.settings import Settings
+    from edge.settings.options import Settings
 
 EXIT_CODES = """\
 exit codes: 0 done (unsupported files don't count; --watch that was told to stop); 1 done, but some files could not
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from edge.commands.runner import run
     from edge.database.schema import SchemaError
     from edge.inference.model import ModelError
-    from edge.settings import read_settings
+    from edge.settings.options import read_settings
 
     given = _parser().parse_args(arguments)
     return run(
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from edge.commands.runner import Parser
-    from edge.settings import add_arguments
+    from edge.settings.options import add_arguments
 
     parser = Parser(
         "edge-classify",
@@ -147,7 +147,7 @@ def _common_folder(paths: Sequence[Path]) -> Path:
 
 
 def _check_sources(settings: "Settings", paths: Sequence[Path]) -> None:
-    from edge.settings import SettingsError
+    from edge.settings.strict_toml import SettingsError
 
     if settings.watch is None and not paths:
         raise SettingsError("nothing to classify; give files or folders, or --watch DIR")
@@ -220,7 +220,7 @@ def _stop_on_signals(quiet: bool) -> threading.Event:
 def _sole_user(db: Path) -> Iterator[None]:
     """Hold the database for this process; the lock goes with the process, however it ends."""
     from edge.host.named_file import check_regular
-    from edge.settings import SettingsError
+    from edge.settings.strict_toml import SettingsError
 
     path = Path(os.path.realpath(db))
     try:

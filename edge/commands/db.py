@@ -30,7 +30,7 @@ from edge.database.prune import MOST, PruneRules, prune
 from edge.database.repair.recovery import find_damage
 from edge.database.repair.salvage import salvage
 from edge.database.schema import SchemaError, open_database
-from edge.settings import SettingsError
+from edge.settings.strict_toml import SettingsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

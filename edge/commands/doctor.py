@@ -17,7 +17,8 @@ from edge import __version__
 from edge.commands.runner import ExitCode, Parser, run
 from edge.host import status as heartbeat
 from edge.host.mounts import is_silent, mounts_of, read_mounts
-from edge.settings import Settings, SettingsError, add_arguments, read_settings
+from edge.settings.options import Settings, add_arguments, read_settings
+from edge.settings.strict_toml import SettingsError
 from edge.timestamps import now
 
 SERVICE_CONFIG = Path("/etc/edge-classify/config.toml")

@@ -21,7 +21,7 @@ from edge.report.read.connection import files_named, find_databases
 from edge.report.read.coordinate_obscuring import obscure
 from edge.report.read.filters import Selection, moment
 from edge.report.read.load import load
-from edge.settings import Configuration, read_configuration
+from edge.settings.options import Configuration, read_configuration
 from edge.timestamps import zone_named
 
 MOST_MINUTES = 1e6

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from edge.host.one_line import one_line, printable, shortened
 from edge.host.output_file import OutputError
 from edge.host.plain_text import plain_streams
-from edge.settings import SettingsError
+from edge.settings.strict_toml import SettingsError
 
 
 class ExitCode(IntEnum):

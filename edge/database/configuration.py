@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.inference.predictor import Models
-from edge.settings import Settings, SettingsError, read_species_list
+from edge.settings.options import Settings, read_species_list
+from edge.settings.strict_toml import SettingsError
 
 Document = dict[str, Any]
 _SAVE = "INSERT INTO configuration (digest, document) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING"

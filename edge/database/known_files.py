@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from edge.capture.files import FileState
-from edge.settings import Settings
+from edge.settings.options import Settings
 from edge.vocabulary import FileReason, MediaStatus
 
 log = logging.getLogger(__name__)

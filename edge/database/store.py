@@ -46,7 +46,7 @@ from edge.host.status import HostStatus
 from edge.image.box import Box
 from edge.inference.decision import Decision
 from edge.inference.predictor import Models
-from edge.settings import Settings
+from edge.settings.options import Settings
 from edge.timestamps import iso_utc, now
 from edge.version import __version__
 from edge.vocabulary import BoxSource, Kind

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from edge.inference.card import Label
 from edge.inference.taxonomy import RANKS
-from edge.settings import SettingsError, nearest
+from edge.settings.strict_toml import SettingsError, nearest
 
 KINDS = ("blank", "human", "vehicle")
 DETECTION = "detection"

@@ -26,7 +26,7 @@ from edge.inference.decision import Decider
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, Model
 from edge.inference.predictor import Models, classify
-from edge.settings import Settings
+from edge.settings.options import Settings
 
 TRIES = 3
 HANG_S = 60  # the largest image that is let in takes a Raspberry Pi a quarter of it

@@ -20,7 +20,8 @@ from edge.service.incomplete_files import RetrySchedule
 from edge.service.model_reload import ModelFiles, choose_models, unproven
 from edge.service.model_trial import ModelTrial, Verdict
 from edge.service.pipeline import Hooks, Pipeline
-from edge.settings import Settings, SettingsError
+from edge.settings.options import Settings
+from edge.settings.strict_toml import SettingsError
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from edge.inference.box_classification import BoxPredictions
 from edge.inference.frame_classification import Prediction, network_input
 from edge.inference.predictor import Models, decide, predict
 from edge.service.crash_guard import TRIES, CrashGuard, Undecided
-from edge.settings import Deployment, Settings
+from edge.settings.deployment_table import Deployment
+from edge.settings.options import Settings
 from edge.timestamps import now, zone_named
 from edge.vocabulary import FileReason
 

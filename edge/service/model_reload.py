@@ -20,7 +20,8 @@ from edge.inference.frame_classification import classify_frames, network_input
 from edge.inference.model import STARTER, Model, ModelError, classifier
 from edge.inference.predictor import Models, decide
 from edge.inference.thresholds import check_thresholds
-from edge.settings import Settings, SettingsError, read_species_list
+from edge.settings.options import Settings, read_species_list
+from edge.settings.strict_toml import SettingsError
 from edge.vocabulary import FileReason
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,8 @@ from edge.inference.detector import Detector
 from edge.inference.model import STARTER, Model, ModelError
 from edge.inference.predictor import Models
 from edge.service.model_reload import check_detector, check_models, choose_models, load_models
-from edge.settings import Settings, SettingsError
+from edge.settings.options import Settings
+from edge.settings.strict_toml import SettingsError
 
 TEST_FRAMES = 8
 LEAST_S, S_PER_MB = 10.0, 1.0

@@ -23,7 +23,7 @@ from edge.database.frame_result import ClassifiedFrame, FailedFile, FrameResult,
 from edge.host.cores import cores
 from edge.inference.predictor import Models
 from edge.service.crash_guard import CrashGuard
-from edge.settings import Settings
+from edge.settings.options import Settings
 
 log = logging.getLogger(__name__)
 

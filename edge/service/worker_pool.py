@@ -11,7 +11,7 @@ from edge.database.schema import open_database
 from edge.inference.model import ModelError
 from edge.service.frame_processor import FrameProcessor
 from edge.service.model_reload import load_models
-from edge.settings import Settings
+from edge.settings.options import Settings
 
 _processor: FrameProcessor
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from edge.commands.classify import main as edge_classify
-from edge.settings import SettingsError, read_configuration
+from edge.settings.options import read_configuration
+from edge.settings.strict_toml import SettingsError
 from tests.support.command_child import CommandChild
 from tests.support.made_images import noisy_jpeg
 from tests.support.odd_command_lines import make_odd_files, odd_command_lines, odd_configurations, parser_of

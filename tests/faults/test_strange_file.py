@@ -32,7 +32,7 @@ from edge.service import frame_processor
 from edge.service.console import Console
 from edge.service.crash_guard import TrialProcess
 from edge.service.frame_processor import FrameProcessor
-from edge.settings import Settings
+from edge.settings.options import Settings
 from edge.version import __version__
 from edge.vocabulary import FileReason
 from tests.support.daemon_process import Tally

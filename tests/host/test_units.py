@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.settings import HELP, read_settings
+from edge.settings.options import HELP, read_settings
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 SERVICES = ("edge-classify.service", "edge-classify@.service", "edge-report.service")

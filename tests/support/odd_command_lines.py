@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
-from edge.settings import Contributor, DeploymentTable, Licence, Options, Project
+from edge.settings.deployment_table import DeploymentTable
+from edge.settings.options import Options
+from edge.settings.project import Contributor, Licence, Project
 
 TEXTS = (
     "",

@@ -23,7 +23,7 @@ from edge.database.corrections.sites import (
 from edge.database.events.schedule import LONGEST_STRETCH
 from edge.database.events.table import move_events
 from edge.database.transaction import writing
-from edge.settings import nearest
+from edge.settings.strict_toml import nearest
 from edge.timestamps import iso_utc, now, zone_named
 
 UNNAMED = "unnamed"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from edge.capture.capture_time import CaptureTime, at_zone, read_time
 from edge.database.corrections.audit import SOFTWARE, Change, write_changes
 from edge.host.status import clock_synchronised
-from edge.settings import Deployment
+from edge.settings.deployment_table import Deployment
 from edge.timestamps import FUTURE_ALLOWANCE, iso_utc, now, zone_named
 from edge.vocabulary import ClockDoubt
 

@@ -23,7 +23,8 @@ import msgspec
 from edge.capture.files import files_below
 from edge.database.events.schedule import LONGEST_STRETCH
 from edge.database.events.table import move_events, with_companions
-from edge.settings import Deployment, Settings
+from edge.settings.deployment_table import Deployment
+from edge.settings.options import Settings
 from edge.timestamps import iso_utc, now, zone_named
 
 AUTOMATIC = "edge-classify"

@@ -13,7 +13,7 @@ from edge.report.analysis.species_table import Row, species_rows
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import NO_TIME
 from edge.report.read.survey import CLASSIFIED, Survey
-from edge.settings import Project
+from edge.settings.project import Project
 
 
 @dataclass

@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import settings
 from edge.database.events.grouping import DEFAULT_RULES, Rules, copied_together
 from edge.database.taxon_index import Model, TaxonIndex
 from edge.report.errors import ReportError
@@ -34,6 +33,7 @@ from edge.report.read.survey import (
     doubt_bit,
 )
 from edge.report.read.two_readers import connect_with_help
+from edge.settings import deployment_table
 from edge.vocabulary import ClockDoubt
 
 FILES_OWN_TIME = doubt_bit(ClockDoubt.NO_EXIF) | doubt_bit(ClockDoubt.UNREADABLE_TIME)
@@ -43,7 +43,7 @@ FILES_OWN_TIME = doubt_bit(ClockDoubt.NO_EXIF) | doubt_bit(ClockDoubt.UNREADABLE
 def load(
     paths: Sequence[Path],
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    overrides: Mapping[str, settings.Deployment] | None = None,
+    overrides: Mapping[str, deployment_table.Deployment] | None = None,
     time_zone: str | None = None,
     rules: Rules = DEFAULT_RULES,
     progress: Progress = lambda line: None,
@@ -96,12 +96,12 @@ def load(
 
 
 def _deployments(
-    places: Places, overrides: Mapping[str, settings.Deployment], time_zone: str | None
+    places: Places, overrides: Mapping[str, deployment_table.Deployment], time_zone: str | None
 ) -> tuple[Deployment, ...]:
     settled = []
     for name in places.codes:
         known = places.known.get(name, Deployment(name))
-        override = overrides.get(name, settings.Deployment(id=name))
+        override = overrides.get(name, deployment_table.Deployment(id=name))
         seen = [(number, zone) for (camera, zone), number in places.zones.items() if camera == name]
         zone = (
             places.zone_named(override.time_zone)

@@ -12,7 +12,7 @@ from msgspec import structs
 from edge.commands import doctor
 from edge.commands.doctor import Host
 from edge.database.schema import open_database
-from edge.settings import Settings
+from edge.settings.options import Settings
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 

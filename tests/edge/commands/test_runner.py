@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.commands.runner import ExitCode, run
-from edge.settings import SettingsError
+from edge.settings.strict_toml import SettingsError
 
 REPOSITORY = Path(__file__).parents[3]
 

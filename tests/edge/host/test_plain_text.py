@@ -13,7 +13,7 @@ import pytest
 from edge.commands.runner import ExitCode, run
 from edge.host.one_line import printable
 from edge.host.plain_text import PlainText
-from edge.settings import SettingsError
+from edge.settings.strict_toml import SettingsError
 from tests.support.database_by_hand import ByHand
 
 REPOSITORY = Path(__file__).parents[3]

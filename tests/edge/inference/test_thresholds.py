@@ -9,7 +9,8 @@ from edge.inference.card import Label
 from edge.inference.taxonomy import Taxon
 from edge.inference.thresholds import check_thresholds
 from edge.service.model_reload import load_models
-from edge.settings import Settings, SettingsError
+from edge.settings.options import Settings
+from edge.settings.strict_toml import SettingsError
 from edge.vocabulary import Kind
 
 LABELS = (

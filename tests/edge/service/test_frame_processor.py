@@ -14,7 +14,8 @@ from edge.inference.decision import Decider
 from edge.inference.model import Model
 from edge.inference.predictor import Models
 from edge.service.frame_processor import FrameProcessor
-from edge.settings import Deployment, Settings
+from edge.settings.deployment_table import Deployment
+from edge.settings.options import Settings
 from edge.vocabulary import FileReason, Kind
 from tests.support.made_images import noisy_jpeg
 

@@ -21,7 +21,7 @@ from edge.inference.predictor import Models
 from edge.service import worker_pool
 from edge.service.crash_guard import CrashGuard
 from edge.service.pipeline import GROUP, POWER_GROUP, RETRY_AT_MOST_S, Hooks, Pipeline
-from edge.settings import Settings
+from edge.settings.options import Settings
 from edge.vocabulary import DecisionReason, FileReason, Kind, MediaStatus
 from tests.support.daemon_process import wait_until
 

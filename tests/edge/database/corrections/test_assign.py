@@ -8,7 +8,8 @@ import pytest
 from edge.commands.db import main as edge_db
 from edge.database.corrections.sites import Sites
 from edge.database.events.table import rebuild_events
-from edge.settings import Deployment, Settings
+from edge.settings.deployment_table import Deployment
+from edge.settings.options import Settings
 from tests.support.database_by_hand import ByHand
 
 CONFIGURED = Settings(deployments=(Deployment(id="ford", folder=Path("/frames/ford")),))

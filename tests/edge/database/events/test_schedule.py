@@ -21,7 +21,7 @@ from edge.database.store import Store
 from edge.inference.decision import Decider, Decision
 from edge.inference.model import Model
 from edge.inference.predictor import Models
-from edge.settings import Settings
+from edge.settings.options import Settings
 from edge.vocabulary import DecisionReason, Kind
 
 GROUP, EVERY_S = 8, 0.3

@@ -15,7 +15,7 @@ from edge.report.page.page import render
 from edge.report.read.filters import Selection
 from edge.report.read.load import load
 from edge.report.read.local_time import day_text
-from edge.settings import Deployment
+from edge.settings.deployment_table import Deployment
 from tests.support.database_by_hand import START, ByHand
 
 DAY, YEAR = 86400, 365 * 86400

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from edge import settings
 from edge.database.events.grouping import Rules
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
 from edge.report.read.filters import Selection, moment
 from edge.report.read.load import load
 from edge.report.read.survey import KINDS, Survey
+from edge.settings import deployment_table
 from tests.support.database_by_hand import ByHand
 from tests.support.made_survey import make
 
@@ -141,7 +141,7 @@ def test_one_name_at_two_places_is_two_cameras(tmp_path: Path) -> None:
         database.deployment("cam1", latitude=latitude, longitude=36.5)
         database.frame(number, "lion", camera="cam1")
     paths = [tmp_path / str(number) / "detections.db" for number in range(4)]
-    zone = {"cam1": settings.Deployment(id="cam1", latitude=-1.5, longitude=36.5, time_zone="Africa/Nairobi")}
+    zone = {"cam1": deployment_table.Deployment(id="cam1", latitude=-1.5, longitude=36.5, time_zone="Africa/Nairobi")}
     survey = load(paths, overrides=zone, warn=lines.append)
     found = {d.name: (d.latitude, d.zone.key) for d in survey.deployments}
     nairobi = "Africa/Nairobi"

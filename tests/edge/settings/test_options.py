@@ -6,15 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.settings import (
-    HELP,
-    Options,
-    Settings,
-    SettingsError,
-    read_configuration,
-    read_settings,
-    read_species_list,
-)
+from edge.settings.options import HELP, Options, Settings, read_configuration, read_settings, read_species_list
+from edge.settings.strict_toml import SettingsError
 
 RIDGE = '[deployment.ridge]\nfolder = "/srv/captures/ridge"\nlatitude = 40.4\nlongitude = -3.7\n'
 FORD = '[deployment.ford]\nfolder = "/srv/captures/ridge/ford"\n'
