@@ -389,3 +389,32 @@ def test_after_a_worker_process_crashed_its_frames_are_tried_on_threads(monkeypa
     assert log.paths == [file.path for file in files]
     assert sorted(processor.processed) == log.paths
     assert guard.crashes == 1
+
+
+def test_worker_processes_change_models_with_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the run of the new model would be given the old one's answers."""
+
+    class Pool(Executor):
+        def __init__(self, model: str) -> None:
+            self.processor = MadeProcessor(model)
+
+        def submit(self, _process: Any, file: FileState, *_: Any, **_named: Any) -> "Future[Any]":  # type: ignore[override]
+            future: Future[Any] = Future()
+            future.set_result(self.processor.process(file))
+            return future
+
+    monkeypatch.setattr(worker_pool, "worker_pool", lambda settings, models_sha256: Pool(models_sha256))
+    log, files, settings = MadeLog(), numbered(20), Settings(workers=2)
+    pipeline = Pipeline(
+        MadeProcessor("old"), log, settings, QuietGuard(settings, False, lambda digest: False), Hooks(lambda _: None)
+    )
+
+    def arriving() -> Iterator[FileState | None]:
+        yield from files[:10]
+        pipeline.use(cast(Models, object()))
+        yield from files[10:]
+
+    pipeline.run(arriving(), threading.Event())
+    (after,) = log.runs_begun_after
+    models = [result.deployment for result in log.results if isinstance(result, ClassifiedFrame)]
+    assert models == ["old"] * after + ["new"] * (20 - after)
