@@ -2,21 +2,26 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
+from typing import BinaryIO
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 from onnx import helper
 
 import edge
+from edge.host.output_file import Guard, OutputError
 from edge.inference.card import METADATA_KEY, Card
 from edge.inference.model import Model
 from export import ExportError
 
+_ANY = Guard(force=True)
 TOOLS = ("torch", "timm", "onnx", "onnxruntime")
 
 
@@ -43,53 +48,56 @@ def opened(model: onnx.ModelProto, card: Card, threads: int = 2) -> Iterator[Mod
         yield Model(path, threads)
 
 
-def check_writable(path: Path) -> None:
-    """Raise `ExportError` before hours of work where `path` cannot be written."""
+def is_model(file: BinaryIO) -> bool:
+    """Whether a file is a model with a card inside."""
+    try:
+        found = onnx.load(file, load_external_data=False)
+    except (DecodeError, ValueError, OSError):
+        return False
+    return any(property_.key == METADATA_KEY for property_ in found.metadata_props)
+
+
+def _is_sum(file: BinaryIO) -> bool:
+    return re.match(rb"[0-9a-f]{64}  ", file.readline(256)) is not None
+
+
+def check_writable(path: Path, guard: Guard) -> None:
+    """Raise `ExportError` before hours of work where `path` cannot or must not be written."""
     if path.is_dir():
         raise ExportError(f"{path} is a folder; --out names the file to write, such as {path / 'model.onnx'}")
     try:
+        guard.check(path, is_model)
+        guard.check(_sum_beside(path), _is_sum)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OutputError as error:
+        raise ExportError(str(error)) from error
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error.strerror}); choose another --out") from error
     os.close(handle)
     Path(name).unlink()
 
 
-def write(path: Path, content: bytes) -> str:
+def write(path: Path, content: bytes, guard: Guard = _ANY) -> str:
     """Write `path` and `path`.sha256 (sha256sum's format), each completely or not at all; returns the SHA-256.
 
     The old .sha256 is removed first, so that a model never lies beside the sum of another one.
     """
     digest = hashlib.sha256(content).hexdigest()
-    beside = path.with_name(path.name + ".sha256")
-    parts: list[tuple[Path, Path]] = []
+    beside = _sum_beside(path)
     try:
-        for target, data in ((path, content), (beside, f"{digest}  {path.name}\n".encode())):
-            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=path.parent)
-            parts.append((Path(name), target))
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
+        with guard.replacing(beside, _is_sum) as sums:
+            sums.write(f"{digest}  {path.name}\n".encode())
+            sums.flush()
+            with guard.replacing(path, is_model) as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-        beside.unlink(missing_ok=True)
-        for temporary, target in parts:
-            temporary.replace(target)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise ExportError(
-            f"{path} was not written: {error.strerror or error}; free some space or choose another --out"
-        ) from error
-    finally:
-        for temporary, _ in parts:
-            temporary.unlink(missing_ok=True)
+                beside.unlink(missing_ok=True)
+    except OutputError as error:
+        raise ExportError(str(error)) from error
     return digest
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sum_beside(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")

@@ -1,11 +1,12 @@
 """A trained model for the commands: the checkpoint of a run folder, or one that `enrol` wrote."""
 
 import hashlib
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -116,6 +117,15 @@ class TrainedModel:
 def references_file(checkpoint: Path) -> Path:
     """The file with the reference embeddings of a checkpoint."""
     return checkpoint.with_name(PROTOTYPES) if checkpoint.name == CHECKPOINT else checkpoint.with_suffix(".npz")
+
+
+def is_references(file: BinaryIO) -> bool:
+    """Whether a file that is there holds reference embeddings."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return {"embedding.npy", "truth.npy", "prototypes.npy"} <= set(archive.namelist())
+    except (OSError, ValueError, BadZipFile):
+        return False
 
 
 def file_digests(samples: Sequence[Sample]) -> NDArray[np.str_]:

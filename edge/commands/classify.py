@@ -219,6 +219,7 @@ def _stop_on_signals(quiet: bool) -> threading.Event:
 @contextmanager
 def _sole_user(db: Path) -> Iterator[None]:
     """Hold the database for this process; the lock goes with the process, however it ends."""
+    from edge.database.schema import PRIVATE
     from edge.host.named_file import check_regular
     from edge.settings.strict_toml import SettingsError
 
@@ -232,7 +233,7 @@ def _sole_user(db: Path) -> Iterator[None]:
     try:
         # Not waiting: a pipe may stand in its place.
         flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.fdopen(os.open(path, flags, 0o666), "rb")
+        handle = os.fdopen(os.open(path, flags, PRIVATE), "rb")
         check_regular(os.fstat(handle.fileno()), path)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be written ({error.strerror}); choose another folder with --db") from error

@@ -1,6 +1,7 @@
 """`edge-db COMMAND`: back up, salvage, retime, assign, label and prune a database of detections, or import into it."""
 
 import argparse
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from edge.database.prune import MOST, PruneRules, prune
 from edge.database.repair.recovery import find_damage
 from edge.database.repair.salvage import salvage
 from edge.database.schema import SchemaError, open_database
+from edge.host.output_file import Guard, unlike_any
 from edge.settings.strict_toml import SettingsError
 
 
@@ -93,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _backup(arguments: argparse.Namespace) -> int:
     db, out = arguments.db, arguments.out
-    _refuse_to_overwrite(out)
+    _refuse_to_overwrite(db, out)
     back_up(db, out)
     if (damage := find_damage(out)) is not None:
         print(f"edge-db: {out}: the copy is damaged as the database is ({damage}); try `edge-db salvage`")
@@ -105,15 +107,16 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 
 def _salvage(arguments: argparse.Namespace) -> int:
-    _refuse_to_overwrite(arguments.out)
+    _refuse_to_overwrite(arguments.db, arguments.out)
     report = salvage(arguments.db, arguments.out)
     print(f"{arguments.out}: {report}")
     return ExitCode.PROBLEM if report.gaps else ExitCode.DONE
 
 
-def _refuse_to_overwrite(out: Path) -> None:
-    if out.exists():
+def _refuse_to_overwrite(db: Path, out: Path) -> None:
+    if os.path.lexists(out):
         raise SettingsError(f"{out} is there already; choose another name, nothing is written over")
+    Guard((db,)).check(out, unlike_any)  # a companion of a database may not be there at this moment
 
 
 def _add_retime_arguments(parser: argparse.ArgumentParser) -> None:

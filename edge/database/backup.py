@@ -10,4 +10,4 @@ from edge.database.schema import copy_database
 def back_up(db: Path, out: Path) -> None:
     """Copy the database as it is at one moment, with what only its write-ahead log holds; complete or not at all."""
     with closing(sqlite3.connect(f"{db.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as source:
-        copy_database(source, out)
+        copy_database(source, out, anew=True)

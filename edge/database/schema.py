@@ -5,7 +5,8 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from errno import EEXIST
 from pathlib import Path
 from shutil import disk_usage
 
@@ -15,6 +16,8 @@ from edge.database.transaction import writing
 
 JOURNAL_LIMIT_BYTES = 64_000_000  # a slow reader lets the log grow; afterwards it gives the space back
 NEWEST = len(MIGRATIONS)
+PRIVATE = 0o660
+"""Rights of a database and of what lies beside it, less what the umask takes: others get none."""
 
 
 class SchemaError(RuntimeError):
@@ -30,6 +33,7 @@ def open_database(path: Path | str, read_only: bool = False, keep_copy: bool = T
     if read_only:
         connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=10)
     else:
+        make_private(path)
         connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
@@ -90,23 +94,61 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True, 
         connection.execute("PRAGMA foreign_keys = ON")
 
 
-def copy_database(source: sqlite3.Connection, out: Path) -> None:
-    """Copy the database as it is at one moment into the file `out`, complete or not at all."""
+def make_private(path: Path | str) -> None:
+    """Make an empty file for a new database that others cannot read: it tells where animals and people were seen.
+
+    SQLite gives its companions the same rights, and it is SQLite that says why a database cannot be made.
+    """
+    with suppress(OSError):
+        os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, PRIVATE))
+
+
+def copy_database(source: sqlite3.Connection, out: Path, anew: bool = False) -> None:
+    """Copy the database as it is at one moment into the file `out`, complete or not at all.
+
+    With `anew` there must be no such file when the copy is complete. Raises `FileExistsError`.
+    """
     part = out.with_name(out.name + ".part")
+    if part.is_symlink() or (part.exists() and not _is_database(part)):
+        raise FileExistsError(EEXIST, "it is there and is no copy that was left half done; move it away", str(part))
     for end in ("", "-journal", "-wal", "-shm"):  # what a killed process left
         Path(f"{part}{end}").unlink(missing_ok=True)
+    make_private(part)
     with closing(sqlite3.connect(part)) as copy:
         source.backup(copy)
         # One file without companions, so that copying it further loses nothing.
         copy.execute("PRAGMA journal_mode = DELETE")
     with part.open("rb") as file:
         os.fsync(file.fileno())
-    os.replace(part, out)
+    if anew:
+        rename_anew(part, out)
+    else:
+        os.replace(part, out)
     folder = os.open(out.absolute().parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def rename_anew(old: Path, new: Path) -> None:
+    """Rename a file unless there is one of the new name. Raises `FileExistsError`."""
+    try:
+        os.link(old, new)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(new):
+            raise FileExistsError(EEXIST, "it came meanwhile, and nothing is written over", str(new)) from None
+        os.rename(old, new)
+    else:
+        os.unlink(old)
+
+
+def _is_database(path: Path) -> bool:
+    """Whether a file is a SQLite database, or empty."""
+    with path.open("rb") as file:
+        return file.read(16) in (b"", b"SQLite format 3\0")
 
 
 def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:

@@ -26,6 +26,7 @@ _INNER, _GPS, _ORIENTATION, _MAKE, _MODEL = 0x8769, 0x8825, 0x0112, 0x010F, 0x01
 _ORIGINAL, _DIGITIZED, _CHANGED = (0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012), (0x0132, 0x9290, 0x9010)
 """A time, its fraction of a second and its offset from UTC: when the frame was taken, digitised, last changed."""
 _GPS_TIME, _GPS_DATE = 7, 29
+_LONGEST_TEXT = 256
 _SOFTWARE = (0x0131, 0x000B)
 _TAGS = frozenset({_GPS, _ORIENTATION, _MAKE, _MODEL, *_ORIGINAL, *_DIGITIZED, *_CHANGED, *_SOFTWARE})
 _EDITORS = re.compile(
@@ -220,7 +221,11 @@ def _tag(tags: Mapping[int, object], tag: int) -> object:
 
 
 def _text(tags: Mapping[int, object], tag: int) -> str:
+    """A text as people could have written it: in one line, and no longer than any camera's."""
     value = _tag(tags, tag)
     if isinstance(value, bytes):
-        value = value.decode("ascii", "replace")
-    return value.strip("\0 ").partition("\0")[0].strip() if isinstance(value, str) else ""
+        value = value[:_LONGEST_TEXT].decode("ascii", "replace")
+    if not isinstance(value, str):
+        return ""
+    text = value.strip("\0 ")[:_LONGEST_TEXT].partition("\0")[0]
+    return (text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)).strip()

@@ -12,6 +12,7 @@ from typing import get_args
 import onnx
 
 from edge.commands.runner import Parser
+from edge.host.output_file import Guard
 from edge.inference.card import Boxes, Card, DetectorLayout, FitMode, Label, Source
 from edge.inference.taxonomy import RANKS, Taxon
 from edge.vocabulary import Kind
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--labels", type=Path, required=True, metavar="CSV", help=labels)
     add("--input", required=True, metavar="HEIGHTxWIDTH", help="size of the model's input in pixels")
     add("--out", type=Path, required=True, metavar="FILE", help="the model to write (.onnx)")
+    add("--force", action="store_true", help="replace also a file at --out that is no model with a card inside")
     add("--layout", choices=("nchw", "nhwc"), default="nchw", help="axes of the model's input (default %(default)s)")
     add("--channels", choices=("rgb", "bgr"), default="rgb", help="order of its colours (default %(default)s)")
     add("--scale", type=float, default=255.0, help="first, pixels are divided by this (default %(default)s)")
@@ -70,7 +72,8 @@ def main(argv: Sequence[str]) -> int:
         parser.error("--calibrate is for classifiers; a detector is adopted as it is")
     height_px, width_px = _size(given.input, parser)
     limits = parse_limits(given.limits)
-    check_writable(given.out)
+    guard = Guard(tuple(filter(None, (given.model, given.labels, given.calibrate))), given.force)
+    check_writable(given.out, guard)
     labels = read_labels(given.labels)
     if given.boxes and any(label.kind == Kind.BLANK for label in labels):
         raise ExportError(f"{given.labels}: no box shows a blank; a detector's labels are animals, people and vehicles")
@@ -109,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
         else:
             card = calibrate_float(task)
     content = carded(model, card)
-    digest = write(given.out, content)
+    digest = write(given.out, content, guard)
     print(f"{given.out}: {len(labels)} labels, {len(content) / 1e6:.2f} MB, sha256 {digest}")
     return 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from edge.commands.runner import Parser
+from edge.host.output_file import Guard
 from edge.inference.probabilities import log_softmax
 from export.graph import float_graph
 from export.model_card import card_of, with_enrolled
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="FILE", help="the model to write (.onnx)")
     add("--float-out", type=Path, metavar="FILE", help="also write the float model, for `export bench`")
     defaults = " ".join(f"{name}={value:g}" for name, value in DEFAULT_LIMITS.items())
+    add("--force", action="store_true", help="replace also a file at --out that is no model with a card inside")
     limits = f"what int8 may cost, recorded in the card (default {defaults})"
     add("--limits", nargs="*", default=[], metavar="NAME=NUMBER", help=limits)
     precision = (
@@ -75,7 +77,10 @@ def main(argv: Sequence[str]) -> int:
         parser.error(f"--percentile is {given.percentile}, expected above 50 and up to 100")
     limits = parse_limits(given.limits)
     progress = partial(print, file=sys.stderr, flush=True)
-    check_writable(given.out)
+    inputs = (given.checkpoint, given.calibrate, given.held_out, *(given.finetune or ()))
+    guard = Guard(tuple(filter(None, inputs)), given.force)
+    for out in filter(None, (given.out, given.float_out)):
+        check_writable(out, guard)
     checkpoint = Checkpoint.load(given.checkpoint)
     frames = read_labelled_frames(given.calibrate, checkpoint.labels)
     held_out = None if given.held_out is None else read_labelled_frames(given.held_out, checkpoint.labels)
@@ -100,9 +105,9 @@ def main(argv: Sequence[str]) -> int:
     metrics = checkpoint.metrics | {f"cross-validated on {data}": figures}
     final = with_enrolled(replace(result.card, metrics=metrics), checkpoint)
     content = carded(result.model, final)
-    digest = write(given.out, content)
+    digest = write(given.out, content, guard)
     if given.float_out is not None:
-        write(given.float_out, carded(model, final))
+        write(given.float_out, carded(model, final), guard)
     print(table(result.gate))
     print(describe(figures))
     print(f"{given.out}: {len(content) / 1e6:.2f} MB, sha256 {digest}")

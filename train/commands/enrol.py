@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from edge.commands.runner import Parser
+from edge.host.output_file import Guard
 from edge.inference.taxonomy import Taxon
 from train import TrainError
 from train.commands.runner import not_negative
@@ -20,9 +21,10 @@ from train.data.validate import readable
 from train.enrolment import enrol
 from train.evaluation.images import EvaluationImages
 from train.evaluation.predictions import run_network
+from train.model.checkpoint import Checkpoint
 from train.recipe import recipe_from_document
 from train.runtime.distributed import started
-from train.trained_model import ReferenceEmbeddings, TrainedModel, file_digests, references_file
+from train.trained_model import ReferenceEmbeddings, TrainedModel, file_digests, is_references, references_file
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,6 +32,9 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
+    guard = Guard(force=options.force)
+    guard.check(options.out, Checkpoint.is_own)
+    guard.check(references_file(options.out), is_references)
     trained = TrainedModel(options.run)
     known, references = (
         trained.prototypes(),
@@ -97,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, required=True, help="checkpoint to write; its embeddings lie beside it, as .npz"
     )
+    parser.add_argument("--force", action="store_true", help="replace also what is no checkpoint with its embeddings")
     parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser

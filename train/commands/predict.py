@@ -10,6 +10,7 @@ from tempfile import TemporaryFile
 import torch
 
 from edge.commands.runner import Parser
+from edge.host.output_file import Guard
 from train import TrainError
 from train.commands.runner import not_negative
 from train.data.image_cache import PixelSource
@@ -18,6 +19,7 @@ from train.data.sample import Dataset, Sample
 from train.data.validate import readable
 from train.evaluation.gallery import draw_gallery, make_tiles
 from train.evaluation.images import EvaluationImages
+from train.evaluation.plots import is_figure
 from train.runtime.distributed import started
 from train.trained_model import TrainedModel
 
@@ -29,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
         torch.set_num_threads(options.threads)
     if options.count < 1:
         raise TrainError(f"--count is {options.count}; expected at least 1 image")
+    guard = Guard(tuple(options.images), options.force)
+    guard.check(options.out, is_figure)
     _check_out(options.out)
     trained = TrainedModel(options.run)
     files = sorted(file for path in options.images for file in (images_below(path) if path.is_dir() else [path]))
@@ -52,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
         replace(tile, caption=f"{sample.path.name}\n{tile.caption}")
         for sample, tile in zip(samples, tiles, strict=True)
     ]
-    draw_gallery(named, options.out, f"{trained.checkpoint.name} {trained.checkpoint.version}")
+    with guard.replacing(options.out, is_figure) as file:
+        draw_gallery(named, file, f"{trained.checkpoint.name} {trained.checkpoint.version}")
     for sample, tile in zip(samples, tiles, strict=True):
         print(f"{sample.path}\t{tile.caption}")
     return 0
@@ -75,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
     parser.add_argument("images", type=Path, nargs="+", help="images, or folders of them")
     parser.add_argument("--out", type=Path, default=Path("gallery.png"), help="PNG file to write (default gallery.png)")
+    parser.add_argument("--force", action="store_true", help="replace also a file at --out that is no figure")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
     parser.add_argument("--count", type=int, default=48, help="largest number of images (default 48)")
     parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ class Tile:
     """Whether the prediction is right; `None` where the label is not known."""
 
 
-def draw_gallery(tiles: Sequence[Tile], path: Path, title: str) -> None:
+def draw_gallery(tiles: Sequence[Tile], path: Path | BinaryIO, title: str) -> None:
     """Draw the tiles with two lines of caption above each; green is right, red is wrong."""
     rows = -(-len(tiles) // _COLUMNS)
     figure = Figure(figsize=(_TILE_IN * _COLUMNS, 2.6 * rows + 0.5), layout="constrained")

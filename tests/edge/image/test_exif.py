@@ -1,5 +1,6 @@
 """The fast EXIF reader gives the same values as Pillow, or leaves the frame to Pillow."""
 
+import io
 import random
 import struct
 from collections.abc import Mapping
@@ -126,3 +127,14 @@ def test_the_time_of_satellites_is_read_where_no_other_is_told() -> None:
 
 def test_text_after_the_end_of_a_text_is_no_part_of_it() -> None:
     assert read_jpeg_exif(jpeg_with({}, {0x9003: f"{TAKEN}\0rest"})).date_time_original == TAKEN
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_texts_are_one_line_of_bounded_length(format_: str) -> None:
+    image, exif, file = Image.new("RGB", (16, 16)), Image.Exif(), io.BytesIO()
+    exif[0x0132], exif[0x010F] = "2024:05:01\n" * 1000, "\x1b[2J\nMaker\r\n" * 1000
+    image.save(file, format_, exif=exif)
+    read = read_jpeg_exif(file.getvalue()) if format_ == "JPEG" else read_exif(file.getvalue())
+    for text in (read.camera, read.changed[0]):
+        assert text.isprintable()
+        assert 10 < len(text) <= 256
