@@ -304,7 +304,7 @@ def test_copies_of_a_database_replace_nothing(study: Study, command: str, what: 
     assert study.state() == before
 
 
-def test_a_file_that_looks_like_half_a_copy_stays(study: Study) -> None:
+def test_a_file_that_could_be_half_a_copy_stays(study: Study) -> None:
     (study.folder / "new.db.part").write_bytes(b"mine")
     before = study.state()
     assert edge_db(["backup", "--db", str(study.db), str(study.folder / "new.db")]) == 2
