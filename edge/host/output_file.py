@@ -71,7 +71,8 @@ class Guard:
             new.replace(self.check(path, is_own))  # another file may have come while this one was written
             _sync(target.parent)
         except OSError as error:
-            raise OutputError(f"{path}: {error.strerror}; is the disk full?") from error
+            why = error.strerror or error
+            raise OutputError(f"{path} was not written: {why}; free some space or choose another --out") from error
         finally:
             new.unlink(missing_ok=True)
 
