@@ -48,12 +48,11 @@ _LEAST_LEVELS = 6.0
 
 def is_damaged(data: bytes, thumbnail: Pixels) -> bool:
     """Whether the JPEG shows one of the two signs; False where that can't be told. `thumbnail` is grey, uint8[h, w]."""
-    altered = bytearray(data)
     try:
-        quantiser, divided = _divide_quantisers(altered)
+        altered, quantiser, divided = _with_divided_quantisers(data)
         height, width, _, subsampling = simplejpeg.decode_jpeg_header(data)
         high, wide = -(-height // _BLOCK_PX), -(-width // _BLOCK_PX)
-        shown = simplejpeg.decode_jpeg(bytes(altered), "GRAY", min_height=high, min_width=wide, strict=False)
+        shown = simplejpeg.decode_jpeg(altered, "GRAY", min_height=high, min_width=wide, strict=False)
     except (UnusualJpeg, ValueError, struct.error):
         return False
     # Differences from the middle are stored; the decoder rounds them and shows them around 128.
@@ -99,10 +98,10 @@ def _largest_change(values: NDArray[np.float32]) -> int:
     return int(np.argmax(apart**2 * count * count[::-1])) + 1
 
 
-def _divide_quantisers(data: bytearray) -> tuple[int, int]:
-    """Divide each table's quantiser of the blocks' means, in place; gives that of brightness before and after."""
-    brightness = (1, 1)
-    for segment in segments(bytes(data)):
+def _with_divided_quantisers(original: bytes) -> tuple[bytearray, int, int]:
+    """A copy with each table's quantiser of the blocks' means divided; that of brightness before and after."""
+    data, brightness = bytearray(original), (1, 1)
+    for segment in segments(original):
         at = segment.content
         while segment.marker == QUANTIZATION and at < segment.end:
             form = ">H" if data[at] >> 4 else ">B"
@@ -112,4 +111,4 @@ def _divide_quantisers(data: bytearray) -> tuple[int, int]:
             if data[at] & 15 == 0:
                 brightness = (quantiser, divided)
             at += 1 + _COEFFICIENTS * struct.calcsize(form)
-    return brightness
+    return data, *brightness

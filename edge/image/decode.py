@@ -17,7 +17,13 @@ import simplejpeg
 
 from edge.image import jpeg_memory, pixel_formats
 from edge.image.bad_frame import BadFrame as BadFrame
-from edge.image.containers.jpeg_segments import frame_header, image_begin, image_end, rare_kind
+from edge.image.containers.jpeg_segments import (
+    count_scans,
+    frame_header,
+    image_begin,
+    image_end,
+    rare_kind,
+)
 from edge.image.damage import is_damaged
 from edge.image.exif import FLIPS, PARSER_ERRORS, Exif, read_exif, read_jpeg_exif
 from edge.image.image_count import images_in_jpeg
@@ -153,12 +159,6 @@ def _exif(read: Callable[[bytes], Exif], data: bytes) -> Exif:
         return Exif()
 
 
-def _scans(data: bytes) -> int:
-    """Number of scan headers; pairs of bytes as numbers are counted ten times faster than as text."""
-    pairs = (np.frombuffer(data, "<u2", (len(data) - first) // 2, first) for first in (0, 1))
-    return sum(int(np.count_nonzero(numbers == 0xDAFF)) for numbers in pairs)
-
-
 def _decode_other(data: bytes, format_: str, min_side_px: int | None, reserve: Callable[[int], object]) -> DecodedFrame:
     try:
         layout = pixel_formats.layout(data, format_)
@@ -180,7 +180,7 @@ def _refuse_slow(data: bytes, pixels: int) -> None:
         raise BadFrame(FileReason.TOO_LARGE, f"it declares {pixels / 1e6:,.0f} MP, {limit}")
     most = min(MAX_SCANS, MAX_PIXELS_IN_SCANS // max(pixels, 1))
     # A film or an image that is appended holds the same bytes by chance, so these are left out before it is refused.
-    if _scans(data) > most and (scans := _scans(data[: image_end(data, image_begin(data))])) > most:
+    if count_scans(data) > most and (scans := count_scans(data[: image_end(data, image_begin(data))])) > most:
         detail = f"its {scans:,} scans of {pixels / 1e6:.1f} MP would keep a decoder busy for too long"
         raise BadFrame(FileReason.TOO_LARGE, detail)
 

@@ -131,15 +131,15 @@ def read_folders(data: bytes, wanted: frozenset[int]) -> tuple[Folder, Folder]:
     Raises `UnusualExif`, also where XMP may hold an orientation that EXIF lacks.
     """
     try:
-        found = [data[one.content : one.end] for one in segments(data) if one.marker == APP1]
+        found = [one for one in segments(data) if one.marker == APP1]
     except UnusualJpeg as error:
         raise UnusualExif(str(error)) from error
-    blocks = [content[len(EXIF) :] for content in found if content.startswith(EXIF)]
+    blocks = [one for one in found if data.startswith(EXIF, one.content)]
     outer: Folder = {}
     inner: Folder = {}
     if len(blocks) > 1:
         raise UnusualExif("EXIF in several segments")
-    for block in blocks:
+    for block in (data[one.content + len(EXIF) : one.end] for one in blocks):
         try:
             order = _ORDERS[block[:4]]
             outer = _read_folder(block, order, struct.unpack_from(order + "I", block, 4)[0], wanted | {_INNER})
@@ -147,7 +147,7 @@ def read_folders(data: bytes, wanted: frozenset[int]) -> tuple[Folder, Folder]:
                 inner = _read_folder(block, order, int(place), wanted)
         except (struct.error, KeyError, ValueError) as error:
             raise UnusualExif("damaged, or of a rare kind") from error
-    if _ORIENTATION not in outer and any(content.startswith(XMP) for content in found):
+    if _ORIENTATION not in outer and any(data.startswith(XMP, one.content) for one in found):
         raise UnusualExif("XMP may hold the orientation")
     return outer, inner
 

@@ -27,9 +27,12 @@ def exif_block(data: bytes) -> tuple[bytes, bytes]:
         kept = {chunk.kind: _content(data, chunk) for chunk in webp_chunks(data) if chunk.kind in (b"EXIF", _WEBP_XMP)}
         block, found = kept.get(b"EXIF", b""), kept.get(_WEBP_XMP, b"")
     elif data[:3] == b"\xff\xd8\xff":
-        app1 = [data[one.content : one.end] for one in segments(data) if one.marker == APP1]
-        block = b"".join(content[len(EXIF) :] for content in app1 if content.startswith(EXIF))
-        found = next((content for content in app1 if content.startswith(XMP)), b"")
+        app1 = [one for one in segments(data) if one.marker == APP1]
+        parts = [(one.content + len(EXIF), one.end) for one in app1 if data.startswith(EXIF, one.content)]
+        if sum(end - begin for begin, end in parts) > MAX_BYTES:
+            raise ValueError("EXIF in many segments")
+        block = b"".join(data[begin:end] for begin, end in parts)
+        found = next((data[one.content : one.end] for one in app1 if data.startswith(XMP, one.content)), b"")
     else:
         block, found = _of_png(data) if data[:4] == b"\x89PNG" else (b"", b"")
     block = block.removeprefix(EXIF)

@@ -11,7 +11,7 @@ _MAX_FACTOR = 8
 
 
 def needed_bytes(data: bytes, width: int, height: int, min_side_px: int | None) -> int:
-    """Memory for a decoder, its result, turned upright, and the check for damage.
+    """Memory for a decoder, its result, turned upright, and the check for damage, which copies the file.
 
     The decoder holds every coefficient when a file is progressive or has several scans for another reason. A header
     that is not written the usual way counts as the worst of them.
@@ -28,7 +28,7 @@ def needed_bytes(data: bytes, width: int, height: int, min_side_px: int | None) 
     factor = 1
     while scalable and min_side_px and factor < _MAX_FACTOR and min(width, height) >= 2 * factor * min_side_px:
         factor *= 2
-    return held + (7 if components < _MAX_COMPONENTS else 11) * pixels // factor**2 + pixels // 2
+    return held + (7 if components < _MAX_COMPONENTS else 11) * pixels // factor**2 + pixels // 2 + len(data)
 
 
 def _coefficient_bytes(header: FrameHeader) -> int:

@@ -28,10 +28,11 @@ from edge.vocabulary import FileReason
 if TYPE_CHECKING:
     from PIL import Image
 
-_ROWS = 64  # a multiple of every factor by which pixels are shrunk
+_ROWS = 64  # taken over at once, or a multiple; a multiple itself of every factor by which pixels are shrunk
+_LEAST_PIXELS = 65_536  # taken over at once: narrow rows one by one would take minutes
 _MAX_FACTOR = 8
 _MAX_PIXELS = 80_000_000  # Pillow warns of more; they would take half a minute on a small device
-_MAX_RUN_LENGTH_BYTES = 8_000_000  # of a BMP: Pillow reads its runs one by one
+_MAX_RUN_LENGTH_BYTES = 2_000_000  # of a BMP: Pillow reads its runs one by one
 _PART_BYTES = 500  # that Pillow needs for one part
 _MODES = frozenset({"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I", "I;16", "I;16B", "I;16L"})
 """Modes of Pillow that have a way to RGB; those with an I are grey of 16 bits."""
@@ -71,8 +72,9 @@ def layout(data: bytes, format_: str) -> Layout:
 
 def needed_bytes(found: Layout, min_side_px: int | None) -> int:
     """Memory for decoder, rows and result, turned upright."""
-    rows, pixels = min(_ROWS, found.height_px), found.width_px * found.height_px
-    return found.decoder_bytes + 12 * rows * found.width_px + 6 * pixels // _factor(found, min_side_px) ** 2
+    width, height = found.width_px, found.height_px
+    taken_over = max(_rows_at_once(width, height) * width, _rows_at_once(height, width) * height)
+    return found.decoder_bytes + 12 * taken_over + 6 * width * height // _factor(found, min_side_px) ** 2
 
 
 def read_pixels(found: Layout, format_: str, min_side_px: int | None) -> tuple[Pixels, int, int]:
@@ -105,11 +107,16 @@ def _factor(found: Layout, min_side_px: int | None) -> int:
 def _shrunk(rows: Callable[[int, int], Pixels], width: int, height: int, factor: int) -> Pixels:
     """What the JPEG decoder does while it decodes; `rows` gives those from one number up to another."""
     result = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
-    for top in range(0, height, _ROWS):
-        part = rows(top, min(top + _ROWS, height))
-        target = result[top // factor : -(-(top + _ROWS) // factor)]
+    step = _rows_at_once(width, height)
+    for top in range(0, height, step):
+        part = rows(top, min(top + step, height))
+        target = result[top // factor : -(-(top + step) // factor)]
         target[:] = part if factor == 1 else resize(part, *target.shape[:2])
     return result
+
+
+def _rows_at_once(width: int, height: int) -> int:
+    return min(height, _ROWS * max(1, _LEAST_PIXELS // (_ROWS * width)))
 
 
 def _rgb(image: "Image.Image", top: int, bottom: int) -> Pixels:

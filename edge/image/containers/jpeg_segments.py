@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 APP0, APP1, APP2, APP15 = 0xE0, 0xE1, 0xE2, 0xEF
 COMMENT, QUANTIZATION, START_OF_SCAN = 0xFE, 0xDB, 0xDA
@@ -13,7 +14,8 @@ _USUAL_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, coded 
 _KNOWN_SAMPLINGS = frozenset({(1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4)})
 _END = 0xD9
 _MAX_SEGMENTS = 10_000  # a camera writes about ten; millions of empty ones would take minutes
-_END_AS_NUMBER = 0xD9FF
+_END_AS_NUMBER, _SCAN_AS_NUMBER = 0xD9FF, 0xDAFF
+_STEP = 1 << 18  # bytes that are compared at once
 
 
 class UnusualJpeg(ValueError):
@@ -115,13 +117,25 @@ def image_begin(data: bytes) -> int:
 def image_end(data: bytes, begin: int) -> int:
     """Offset behind the first end marker after `begin`; cameras append previews that have one too.
 
-    Compressed data holds no end marker. Pairs of bytes as numbers are compared several times faster than as text.
+    Compressed data holds no end marker.
     """
-    found = [len(data)]
-    for first in (begin, begin + 1):
-        pairs = np.frombuffer(data, "<u2", max(len(data) - first, 0) // 2, min(first, len(data)))
-        ends = pairs == _END_AS_NUMBER
-        place = int(ends.argmax()) if ends.size else 0
-        if ends.size and ends[place]:
-            found.append(first + 2 * place + 2)
-    return min(found)
+    for at in range(begin, len(data), _STEP):
+        found = [first + 2 * int(ends.argmax()) + 2 for first, ends in _equal(data, at, _END_AS_NUMBER) if ends.any()]
+        if found:
+            return min(found)
+    return len(data)
+
+
+def count_scans(data: bytes) -> int:
+    """Number of scan headers, and of what looks like them."""
+    steps = range(0, len(data), _STEP)
+    return sum(int(np.count_nonzero(equal)) for at in steps for _, equal in _equal(data, at, _SCAN_AS_NUMBER))
+
+
+def _equal(data: bytes, at: int, number: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Which pairs of bytes of one step are this number, from its first and from its second byte on.
+
+    Numbers are compared several times faster than text; step by step, so that a large file takes no memory beside it.
+    """
+    for first in (at, min(at + 1, len(data))):
+        yield first, np.frombuffer(data, "<u2", min(_STEP, len(data) - first) // 2, first) == number
