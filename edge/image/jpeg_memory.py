@@ -6,12 +6,13 @@ _SCALABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # processes with the cosi
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
 _BLOCK_PX = 8
 _BLOCK_BYTES = 128  # of its coefficients
+_CHECK_BYTES = 32  # for each block, of the check for damage
 _MAX_COMPONENTS = 4
 _MAX_FACTOR = 8
 
 
 def needed_bytes(data: bytes, width: int, height: int, min_side_px: int | None) -> int:
-    """Memory for a decoder, its result, turned upright, and the check for damage, which copies the file.
+    """The most memory at once for decoder and result, for the check for damage, and for turning the result upright.
 
     The decoder holds every coefficient when a file is progressive or has several scans for another reason. A header
     that is not written the usual way counts as the worst of them.
@@ -28,7 +29,11 @@ def needed_bytes(data: bytes, width: int, height: int, min_side_px: int | None) 
     factor = 1
     while scalable and min_side_px and factor < _MAX_FACTOR and min(width, height) >= 2 * factor * min_side_px:
         factor *= 2
-    return held + (7 if components < _MAX_COMPONENTS else 11) * pixels // factor**2 + pixels // 2 + len(data)
+    result = 3 * pixels // factor**2
+    colours = 4 * pixels // factor**2 if components == _MAX_COMPONENTS else 0  # four, before they become three
+    # The check for damage decodes a copy of the file again, to the means of the blocks.
+    checked = len(data) + max(held + pixels // _BLOCK_PX**2, pixels * _CHECK_BYTES // _BLOCK_PX**2)
+    return result + max(held + colours, checked, result)
 
 
 def _coefficient_bytes(header: FrameHeader) -> int:

@@ -11,7 +11,7 @@ from threading import Condition
 from edge.image.bad_frame import BadFrame
 from edge.vocabulary import FileReason
 
-FILE_BYTES = 48_000_000
+FILE_BYTES = 24_000_000
 """Bytes of files that are held at once; what a larger file has beyond it counts as its decoder's."""
 DECODER_BYTES = 160_000_000
 """What decoders and their results may take at once."""
@@ -70,12 +70,16 @@ class Share:
 
     def of_decoder(self, bytes_: int) -> None:
         """Wait for room for the decoder and its result, in place of those before."""
-        self._budget.exchange(0, -self._decoder)
-        self._decoder = 0
+        self._free_decoder()
         self._budget.exchange(0, bytes_)
         self._decoder = bytes_
 
     def give_back(self) -> None:
         """The frame is done."""
-        self._budget.exchange(-self._file, -self._excess - self._decoder)
-        self._file = self._excess = self._decoder = 0
+        self._free_decoder()
+        self._budget.exchange(-self._file, -self._excess)
+        self._file = self._excess = 0
+
+    def _free_decoder(self) -> None:
+        self._budget.exchange(0, -self._decoder)
+        self._decoder = 0

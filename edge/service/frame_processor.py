@@ -11,6 +11,7 @@ from edge.capture.capture_time import CaptureTime, capture_time
 from edge.capture.files import FileState, file_state, read_bytes
 from edge.database.frame_result import ClassifiedFrame, Conclusion, Duplicate, FailedFile, FrameResult
 from edge.host.cores import cores
+from edge.host.freed_memory import give_back_freed_memory
 from edge.image.decode import HEAD_BYTES, IMAGE_SUFFIXES, BadFrame, decode, digest, recognise
 from edge.image.exif import Exif
 from edge.image.image_digest import has_detail, image_digest
@@ -66,6 +67,7 @@ class FrameProcessor:
         self._default_zone = None if settings.time_zone is None else zone_named(settings.time_zone)
         # Frames are processed side by side: were each image shared out as well, the others would only wait.
         cv2.setNumThreads(1)
+        give_back_freed_memory()
 
     @property
     def models_sha256(self) -> str:
