@@ -12,7 +12,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.inference.card import METADATA_KEY
+from edge.inference.card import METADATA_KEY, Label
+from edge.inference.taxonomy import Taxon
+from edge.vocabulary import Kind
 from tests.support.tiny_detector import write_known_detector
 from tests.support.tiny_model import LABELS, tiny_card, write_tiny_model
 
@@ -51,8 +53,9 @@ def mutants(folder: Path, seed: int, count: int) -> Iterator[Mutant]:
 
 
 def _bases(folder: Path) -> list[tuple[str, onnx.ModelProto]]:
-    vectors = {label.name: tuple(float(i == n) for i in range(16)) for n, label in enumerate(LABELS)}
-    card = replace(tiny_card(), enrolled=("blank",), prototypes=vectors, prototype_scale=10.0)
+    lynx = Label("lynx", Kind.ANIMAL, "lynx", Taxon("Lynx lynx", "species", "lynx", "Mammalia", "Carnivora", "Felidae"))
+    vectors = {label.name: tuple(float(i == n) for i in range(16)) for n, label in enumerate((*LABELS, lynx))}
+    card = replace(tiny_card(), labels=(*LABELS, lynx), enrolled=("lynx",), prototypes=vectors, prototype_scale=10.0)
     files = {
         "classifier": write_tiny_model(folder / "base-classifier.onnx"),
         "detector": write_known_detector(folder / "base-detector.onnx", [(0.1, 0.1, 0.4, 0.4, 0.9, 0)]),

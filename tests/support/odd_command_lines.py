@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
+from edge.commands.runner import Parser
 from edge.settings.deployment_table import DeploymentTable
 from edge.settings.options import Options
 from edge.settings.project import Contributor, Licence, Project
@@ -62,14 +64,14 @@ def parser_of(main: Callable[[Sequence[str]], int]) -> argparse.ArgumentParser:
     def found(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         raise _Found(parser)
 
-    parse = argparse.ArgumentParser.parse_args
-    argparse.ArgumentParser.parse_args = found  # type: ignore[method-assign, assignment]
-    try:
-        main([])
-    except _Found as what:
-        return what.parser
-    finally:
-        argparse.ArgumentParser.parse_args = parse  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patched:
+        for kind in (argparse.ArgumentParser, Parser):
+            for name in ("parse_args", "parse_known_args"):
+                patched.setattr(kind, name, found)
+        try:
+            main([])
+        except _Found as what:
+            return what.parser
     raise AssertionError("the command has no parser")
 
 
