@@ -11,17 +11,19 @@ from edge.commands.report_formats import FORMATS, Format
 from edge.commands.runner import ExitCode, Parser, between, run
 from edge.database.events.grouping import Rules
 from edge.host.one_line import printable
-from edge.host.output_file import Guard
+from edge.host.output_file import Guard, OutputError
 from edge.host.plain_text import ERASE_LINE, as_it_is
 from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
-from edge.report.output import Output, Progress
+from edge.report.output import Output, Progress, Written
 from edge.report.processes import no_garbage_collection
-from edge.report.read.connection import files_named, find_databases
+from edge.report.read.connection import files_named, find_databases, is_small, look_through
 from edge.report.read.coordinate_obscuring import obscure
 from edge.report.read.filters import Selection, moment
 from edge.report.read.load import load
+from edge.report.read.sound_rows import BadRows
 from edge.settings.options import Configuration, read_configuration
+from edge.settings.strict_toml import SettingsError
 from edge.timestamps import zone_named
 
 MOST_MINUTES = 1e6
@@ -51,14 +53,49 @@ def _report(chosen: Format, arguments: argparse.Namespace) -> ExitCode:
     if chosen.target != "folder":
         output.check()
     with no_garbage_collection():
-        study = _study(arguments, configuration, databases, output)
-        written = chosen.write(study, output, arguments)
+        study, written, left_out = _written(chosen, arguments, configuration, databases, output)
     if output.path is not None and not arguments.quiet:
         output.warn(f"wrote {output.path} ({written.contents})")
     filters = study.selection.describe()
     if filters and not len(study.survey.records) and chosen.name != "digest":
         output.warn(f"no frame matches: {'; '.join(filters)}")
-    return ExitCode.PROBLEM if written.problem_found else ExitCode.DONE
+    for found in left_out:
+        for line in found.named:
+            output.warn(line)
+        if found.total > len(found.named):
+            output.warn(f"{found.total - len(found.named)} more rows are left out")
+    return ExitCode.PROBLEM if written.problem_found or any(found.total for found in left_out) else ExitCode.DONE
+
+
+def _written(
+    chosen: Format,
+    arguments: argparse.Namespace,
+    configuration: Configuration,
+    databases: list[Path],
+    output: Output,
+) -> tuple[Study, Written, list[BadRows]]:
+    """Write the report without the rows that cannot be used.
+
+    What a reader of standard output got cannot be taken back, so all rows are checked before; else those of small
+    databases, and of the others when the report fails.
+    """
+    streamed = output.path is None
+    left_out = [look_through(path, thorough=streamed) for path in databases if streamed or is_small(path)]
+    failure: Exception | None = None
+    try:
+        study = _study(arguments, configuration, databases, output)
+        return study, chosen.write(study, output, arguments), left_out
+    except (OSError, SettingsError, OutputError):
+        raise
+    except Exception as error:
+        if isinstance(error, ReportError) and error.__cause__ is None:
+            raise
+        failure = error.with_traceback(None)
+    looked = [look_through(path, thorough=True) for path in databases]
+    if sum(found.total for found in looked) == sum(found.total for found in left_out):
+        raise failure
+    study = _study(arguments, configuration, databases, output)
+    return study, chosen.write(study, output, arguments), looked
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from edge.inference.card import Card, CardError
 from edge.inference.taxonomy import RANKS, Taxon, Tree
 
+# As bytes: what is no UTF-8 in one of them must not hide the others.
+_MODELS = """
+SELECT id, CAST(sha256 AS BLOB), CAST(name AS BLOB), CAST(version AS BLOB), CAST(card AS BLOB) FROM model
+"""
 TaxonKey = tuple[str, str]
 """(rank, scientific name)."""
 
@@ -122,7 +126,8 @@ def bare_taxon(name: str, rank: str, common_name: str = "") -> Taxon:
 def read_models(connection: sqlite3.Connection) -> dict[int, Model]:
     """Models of a database by their id."""
     models = {}
-    for id_, sha256, name, version, text in connection.execute("SELECT id, sha256, name, version, card FROM model"):
+    for id_, *values in connection.execute(_MODELS):
+        sha256, name, version, text = ((value or b"").decode("utf-8", "replace") for value in values)
         try:
             card: Card | None = Card.from_json(text)
         except CardError:

@@ -12,6 +12,7 @@ from shutil import rmtree
 
 from edge.database.schema import NEWEST, SchemaError, copy_database, migrate, open_database, version_of
 from edge.report.errors import ReportError
+from edge.report.read.sound_rows import BadRows, find_bad_rows, hide_bad_rows, show_all_rows
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ _NAMED = """
 SELECT DISTINCT named.value FROM run, json_each(iif(json_valid(settings), settings, '{}')) named
 WHERE named.key IN ('model', 'detector', 'species_list', 'config')
 """
+SMALL_BYTES = 50_000_000
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
@@ -59,6 +61,7 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
         if version < NEWEST:
             connection.close()
             connection = open_for_reading(_migrated_copy(path))
+        hide_bad_rows(connection, path)
         connection.execute("BEGIN")
         yield connection
     except SchemaError as error:
@@ -69,6 +72,18 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
         ) from error
     finally:
         connection.close()
+
+
+def look_through(path: Path, thorough: bool) -> BadRows:
+    """Check every row that reports read; from now on `connect` hides those that cannot be used."""
+    show_all_rows(path)
+    with connect(path) as connection:
+        return find_bad_rows(connection, path, thorough)
+
+
+def is_small(path: Path) -> bool:
+    """Whether the rows of a database are checked within a fraction of a second."""
+    return path.stat().st_size < SMALL_BYTES
 
 
 @cache
