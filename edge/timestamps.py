@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+EARLIEST_PLAUSIBLE = datetime(2005, 1, 1, tzinfo=UTC)  # no digital camera trap is older; a reset clock is
 FUTURE_ALLOWANCE = timedelta(hours=26)
 """How far a camera may be ahead of a right clock: one set to the other end of the world is no doubt by itself."""
 

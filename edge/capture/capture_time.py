@@ -9,10 +9,9 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 from edge.image.exif import Exif
-from edge.timestamps import FUTURE_ALLOWANCE, zone_named
+from edge.timestamps import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE, zone_named
 from edge.vocabulary import ClockDoubt
 
-EARLIEST_PLAUSIBLE = datetime(2005, 1, 1, tzinfo=UTC)  # no digital camera trap is older; a reset clock is
 LONGEST_RAW = 64
 """Characters of a time that are kept as the camera wrote them."""
 

@@ -90,7 +90,7 @@ def _written(
     except Exception as error:
         if isinstance(error, ReportError) and error.__cause__ is None:
             raise
-        failure = error.with_traceback(None)
+        failure = error
     looked = [look_through(path, thorough=True) for path in databases]
     if sum(found.total for found in looked) == sum(found.total for found in left_out):
         raise failure

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from edge.capture.capture_time import EARLIEST_PLAUSIBLE
 from edge.database.corrections.audit import Change, login_name, write_changes
 from edge.database.corrections.capture_times import judge_future
 from edge.database.events.table import update_events
 from edge.database.transaction import writing
-from edge.timestamps import FUTURE_ALLOWANCE, iso_utc, now, zone_named
+from edge.timestamps import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE, iso_utc, now, zone_named
 from edge.vocabulary import ClockDoubt
 
 _SHIFT = re.compile(r"([+-]?)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")

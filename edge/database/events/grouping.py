@@ -172,9 +172,11 @@ class Grouper:
         """What each frame of one burst counts for: what people saw, else one decision on all its frames."""
         said = list(dict.fromkeys(members[i].key for i in places if members[i].human))
         units = {}
-        animals = [i for i in places if members[i].kind in ("animal", "unknown") and not members[i].human]
+        animals = []
         for i in places:
-            if members[i].human or i not in animals:
+            if members[i].kind in ("animal", "unknown") and not members[i].human:
+                animals.append(i)
+            else:
                 units[i] = members[i].key
         if animals:
             seen = [unit for unit in said if unit[0] == "animal"]
@@ -199,15 +201,16 @@ class Grouper:
         held: dict[Unit, list[int]] = defaultdict(list)
         for place, unit in units.items():
             held[unit].append(place)
-        settled: dict[int, Unit] = {}
+        settled: dict[Unit, list[int]] = defaultdict(list)
+        below: dict[TaxonKey | None, list[Unit]] = defaultdict(list)
         for unit in sorted(held, key=lambda one: -len(self._line(one))):
-            finer: dict[Unit, list[int]] = defaultdict(list)
-            for place, other in settled.items():
-                if self._above(unit, other):
-                    finer[other].append(int(at[place]))
-            times = [(np.sort(there), other) for other, there in finer.items()]
-            settled |= {place: self._nearest(int(at[place]), times) or unit for place in held[unit]}
-        return settled
+            times = [(np.sort(at[settled[other]]), other) for other in below[unit[1]]]
+            for place in held[unit]:
+                settled[self._nearest(int(at[place]), times) or unit].append(place)
+            if settled[unit]:
+                for step in self._line(unit) - {unit[1]}:
+                    below[step].append(unit)
+        return {place: unit for unit, places in settled.items() for place in places}
 
     def _nearest(self, at: int, times: list[tuple[Ints, Unit]]) -> Unit | None:
         """The unit that was recorded closest to a moment, of those within their interval."""

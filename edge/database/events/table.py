@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import numpy as np
@@ -58,6 +59,9 @@ SELECT media FROM event_media WHERE event IN (
 _MOVE = """
 UPDATE event SET deployment = ?
 WHERE id IN (SELECT event FROM event_media WHERE media IN (SELECT value FROM json_each(?)))
+"""
+_PAIRS = """
+SELECT DISTINCT r.model, c.id, CAST(c.document AS BLOB) FROM run r JOIN configuration c ON c.id = r.configuration
 """
 _COLUMNS = 'deployment, kind, taxon, rank, common_name, start, "end", media_count, count, confidence, reason, method'
 _PLACES = ", ".join("?" * 12)
@@ -180,16 +184,24 @@ def make_grouper(
         if model.card is not None:
             index.learn(model.card)
     for pair, document in _pairs(connection).items():
-        card = models[pair[0]].card
+        card = models[pair[0]].card if pair[0] in models else None
         if card is not None and card.calibration.thresholds and pair not in ready:
-            ready[pair] = Decider(card, document.get("species_list"), document.get("thresholds"))
+            with suppress(ValueError, TypeError, AttributeError):  # a document that something else wrote
+                ready[pair] = Decider(card, document.get("species_list"), document.get("thresholds"))
     return Grouper(index, ready, rules)
 
 
 def _pairs(connection: sqlite3.Connection) -> dict[tuple[int, int | None], Document]:
     """The models and configurations that runs used, with the configurations' documents."""
-    query = "SELECT DISTINCT r.model, c.id, c.document FROM run r JOIN configuration c ON c.id = r.configuration"
-    return {(model, id_): json.loads(document) for model, id_, document in connection.execute(query)}
+    pairs: dict[tuple[int, int | None], Document] = {}
+    for model, id_, content in connection.execute(_PAIRS):
+        try:
+            document = json.loads(content or b"{}")
+        except (ValueError, RecursionError):
+            continue  # written by something else
+        if isinstance(document, dict):
+            pairs[model, id_] = document
+    return pairs
 
 
 def _windows(connection: sqlite3.Connection, media: list[int], reach_s: int) -> Iterator[tuple[str | None, str, str]]:

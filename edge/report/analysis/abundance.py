@@ -11,6 +11,7 @@ from edge.report.analysis.sampling_effort import Effort, total_nights
 from edge.report.read.local_time import DAY_S
 
 REPLICATES = 1000
+_WEIGHTS_AT_ONCE = 20_000_000
 WIDEST_INTERVAL = 30  # upper end by lower end; a wider interval says only that there are too few events
 SITES_FOR_BOOTSTRAP = 5  # with fewer cameras, nights are resampled instead
 
@@ -58,8 +59,8 @@ def abundances(events: Events, efforts: tuple[Effort, ...], taxa: Sequence[int],
         unit = np.full(len(taxon), -1, np.int64)
         day = events.local_start[animals] // DAY_S
         for i, effort in enumerate(efforts):
-            days, here = effort.days(), deployment == i
-            if len(days):
+            if effort.trap_nights:
+                days, here = effort.days(), deployment == i
                 unit[here] = starts[i] + np.minimum(np.searchsorted(days, day[here]), len(days) - 1)
         effort_of_unit = np.ones(nights)
     counted = unit >= 0
@@ -80,7 +81,12 @@ def _interval(
     size, taxa = table.shape
     if size < 2 or not taxa:
         return np.full(taxa, np.nan), np.full(taxa, np.nan)
-    weights = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), REPLICATES)
-    ratios = 100 * (weights @ table) / (weights @ effort)[:, None]
+    random, shares = np.random.default_rng(seed), np.full(size, 1 / size)
+    at_once = max(1, min(REPLICATES, _WEIGHTS_AT_ONCE // size))
+    ratios = np.empty((REPLICATES, taxa))
+    for first in range(0, REPLICATES, at_once):
+        part = ratios[first : first + at_once]
+        weights = random.multinomial(size, shares, len(part))
+        part[:] = 100 * (weights @ table) / (weights @ effort)[:, None]
     low, high = np.quantile(ratios, [0.025, 0.975], axis=0)
     return low, high

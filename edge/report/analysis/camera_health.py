@@ -14,7 +14,7 @@ from edge.report.analysis.sun import sun_of_day
 from edge.report.read.believable_times import LEAP_S
 from edge.report.read.details import Details
 from edge.report.read.local_time import DAY_S, NO_TIME, day_name
-from edge.report.read.survey import BLANK, CLASSIFIED, UNREADABLE, WRONG_CLOCK, doubt_bit
+from edge.report.read.survey import CLASSIFIED, UNREADABLE, WRONG_CLOCK, doubt_bit
 from edge.vocabulary import ClockDoubt
 
 Topic = Literal["silence", "blanks", "flash", "scene", "clock", "disk", "files", "watch"]
@@ -89,14 +89,11 @@ class _Watch:
 
     @classmethod
     def of(cls, study: Study, place: int) -> "_Watch | None":
-        frames, deployment = study.survey.frames, study.survey.deployments[place]
-        here = (frames.deployment == place) & (frames.status == CLASSIFIED) & (frames.at != NO_TIME)
-        mine = np.flatnonzero(here)
+        deployment, span = study.survey.deployments[place], study.survey.frames.of(place)
+        frames, blank = study.survey.frames.take(span), study.blank[span]
+        mine = np.flatnonzero((frames.status == CLASSIFIED) & (frames.at != NO_TIME))
         if not len(mine):
             return None
-        records = study.survey.records
-        blank = np.zeros(len(frames), bool)
-        blank[records.frame[records.kind == BLANK]] = True
         effort = study.efforts[place]
         local = frames.local[mine][frames.clock_good[mine]]
         end = max((effort.last_day + 1) * DAY_S - 1, int(local[-1]) if len(local) else 0) if len(effort.active) else 0
@@ -291,7 +288,7 @@ def _years_apart(watch: _Watch, mask: NDArray[np.bool_]) -> int:
 def _retime_command(study: Study, place: int) -> str:
     """The command that shows a deployment's times, as a shell takes it."""
     survey = study.survey
-    databases = np.unique(survey.frames.database[survey.frames.deployment == place])
+    databases = np.unique(survey.frames.database[survey.frames.of(place)])
     deployment = survey.deployments[place]
     whose = ["--deployment", deployment.name] if deployment.named else ["--no-deployment"]
     return shlex.join(["edge-db", "retime", "--db", str(survey.paths[int(databases[0])]), *whose])
@@ -362,8 +359,12 @@ def _drifts(study: Study) -> Iterator[Finding]:
     """Clocks that drift: where frames arrive as they are taken, the shortest delay of each day shows it."""
     frames = study.survey.frames
     for place, deployment in enumerate(study.survey.deployments):
-        mine = np.flatnonzero((frames.deployment == place) & (frames.status == CLASSIFIED) & frames.clock_good)
-        if deployment.name not in study.survey.live or len(mine) < FRAMES_FOR_NIGHT_CHECK:
+        span = frames.of(place)
+        if deployment.name not in study.survey.live or span.stop - span.start < FRAMES_FOR_NIGHT_CHECK:
+            continue
+        own = frames.take(span)
+        mine = span.start + np.flatnonzero((own.status == CLASSIFIED) & own.clock_good)
+        if len(mine) < FRAMES_FOR_NIGHT_CHECK:
             continue
         sample = mine[:: max(1, len(mine) // 2000)].astype(np.int32)
         with Details(study.survey) as details:

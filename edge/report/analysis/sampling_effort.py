@@ -59,9 +59,8 @@ def find_effort(survey: Survey, selection: Selection) -> tuple[Effort, ...]:
 
 
 def _of_deployment(survey: Survey, place: int, deployment: Deployment) -> Effort:
-    frames = survey.frames
-    mine = (frames.deployment == place) & frames.clock_good
-    taken = frames.at[mine]
+    frames = survey.frames.take(survey.frames.of(place))
+    taken = frames.at[frames.clock_good]
     beats = _beats(survey, place) if deployment.name in survey.live else None
     signs = taken if beats is None else np.sort(np.concatenate([taken, beats.at]))
     given_start, given_end = deployment.start_at != NO_TIME, deployment.end_at != NO_TIME
@@ -90,8 +89,8 @@ def deployment_period(survey: Survey, place: int) -> NDArray[np.int64] | None:
     What was given counts, else the first and last frame with a believable clock, else, where there is no such frame,
     the first and last with any time.
     """
-    frames, deployment = survey.frames, survey.deployments[place]
-    dated = (frames.deployment == place) & (frames.status == CLASSIFIED) & (frames.at != NO_TIME)
+    frames, deployment = survey.frames.take(survey.frames.of(place)), survey.deployments[place]
+    dated = (frames.status == CLASSIFIED) & (frames.at != NO_TIME)
     believable = dated & frames.clock_good
     taken = frames.at[believable if believable.any() else dated]
     start, end = deployment.start_at, deployment.end_at
@@ -108,7 +107,7 @@ def deployment_period(survey: Survey, place: int) -> NDArray[np.int64] | None:
 
 def _beats(survey: Survey, place: int) -> Heartbeats | None:
     """Heartbeats of the device that most of the deployment's frames came from."""
-    devices = survey.frames.database[survey.frames.deployment == place]
+    devices = survey.frames.database[survey.frames.of(place)]
     if not len(devices):
         return None
     beats = survey.heartbeats[int(np.bincount(devices).argmax())]

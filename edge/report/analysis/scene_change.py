@@ -44,7 +44,7 @@ def scene_changes(study: Study) -> dict[int, list[Change]]:
     if not len(sampled):
         return {}
     with Details(study.survey) as details:
-        blobs = details.fetch("media", "scene", sampled)
+        blobs = details.fetch("media", "CAST(scene AS BLOB)", sampled)
     whole = [i for i, (blob, _) in enumerate(blobs) if blob is not None and len(blob) == _MINIATURE_BYTES]
     if not whole:
         return {}

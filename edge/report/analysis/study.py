@@ -12,7 +12,7 @@ from edge.report.analysis.sampling_effort import Effort, find_effort, total_nigh
 from edge.report.analysis.species_table import Row, species_rows
 from edge.report.read.filters import Selection
 from edge.report.read.local_time import NO_TIME
-from edge.report.read.survey import CLASSIFIED, Survey
+from edge.report.read.survey import BLANK, CLASSIFIED, Frames, Survey
 from edge.settings.project import Project
 
 
@@ -55,10 +55,18 @@ class Study:
             " `edge-report health` tells more"
         )
 
-    def frames_of(self, place: int) -> NDArray[np.bool_]:
-        """bool[frames]: the classified frames of a deployment."""
-        frames = self.survey.frames
-        return np.asarray((frames.deployment == place) & (frames.status == CLASSIFIED))
+    @cached_property
+    def blank(self) -> NDArray[np.bool_]:
+        """bool[frames]: frames without an animal."""
+        records = self.survey.records
+        blank = np.zeros(len(self.survey.frames), bool)
+        blank[records.frame[records.kind == BLANK]] = True
+        return blank
+
+    def frames_of(self, place: int) -> Frames:
+        """The classified frames of a deployment."""
+        frames = self.survey.frames.take(self.survey.frames.of(place))
+        return frames.take(frames.status == CLASSIFIED)
 
     @cached_property
     def cameras(self) -> list[int]:

@@ -176,7 +176,7 @@ def _write_deployments(study: Study, file: BinaryIO) -> list[tuple[int, int]]:
         comments = []
         if not (effort.start_given and effort.end_given):
             comments.append("start or end taken from the first or last frame")
-        if left_out := int((mine & (survey.frames.at != NO_TIME) & ~survey.frames.clock_good).sum()):
+        if left_out := int(((mine.at != NO_TIME) & ~mine.clock_good).sum()):
             comments.append(f"{left_out} frames lie outside this period or have a time that is not believed")
         if effort.gaps:
             without = int((~effort.active).sum())
@@ -191,7 +191,7 @@ def _write_deployments(study: Study, file: BinaryIO) -> list[tuple[int, int]]:
                 "coordinateUncertainty": [deployment.uncertainty_m],
                 "deploymentStart": [start],
                 "deploymentEnd": [end],
-                "timestampIssues": ["true" if left_out or (survey.frames.doubt[mine] != 0).any() else "false"],
+                "timestampIssues": ["true" if left_out or (mine.doubt != 0).any() else "false"],
                 "deploymentComments": ["; ".join(comments) or None],
             }
         )

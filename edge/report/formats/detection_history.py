@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 
 from edge.host.output_file import LONGEST_LINE
 from edge.report.analysis.study import Study
+from edge.report.errors import ReportError
 from edge.report.formats.csv import write_table
 from edge.report.output import Output, Written, as_text, counted
 from edge.report.read.local_time import DAY_S, day_text
+
+MOST_CELLS = 50_000_000
 
 
 def write(study: Study, output: Output, occasion_days: int = 7, all_taxa: bool = False) -> Written:
@@ -50,17 +54,22 @@ def effort_matrix(study: Study, sites: list[int], occasion_days: int) -> tuple[l
         return [], np.zeros((len(sites), 0), np.int64)
     first, last = int(watched.min()), int(watched.max())
     starts = list(range(first, last + 1, occasion_days))
+    if len(starts) * len(sites) > MOST_CELLS:
+        raise ReportError(
+            f"the table would have {len(sites):,} sites with {len(starts):,} occasions each; expected at most"
+            f" {MOST_CELLS:,} cells; give a longer --occasion-days, a period or some deployments"
+        )
     effort = np.stack([np.bincount((d - first) // occasion_days, minlength=len(starts)) for d in days])
     return starts, effort.astype(np.int64)
 
 
 def histories(
     study: Study, taxon: int, sites: list[int], starts: list[int], effort: NDArray[np.int64], occasion_days: int
-) -> list[list[Any]]:
+) -> Iterator[list[Any]]:
     """One row for each site of 1, 0 or `NA`. An occasion with a record counts as watched, whatever the effort."""
     events = study.events
     mine = events.rated & (events.taxon == taxon)
-    table: NDArray[Any] = np.where(effort > 0, 0, -1)
+    table: NDArray[Any] = np.where(effort > 0, 0, -1).astype(np.int8)
     place = {site: i for i, site in enumerate(sites)}
     for site, day in set(
         zip(events.deployment[mine].tolist(), (events.local_start[mine] // DAY_S).tolist(), strict=True)
@@ -68,7 +77,7 @@ def histories(
         occasion = (day - starts[0]) // occasion_days if starts else -1
         if site in place and 0 <= occasion < len(starts):
             table[place[site], occasion] = 1
-    return [["NA" if cell < 0 else cell for cell in row] for row in table.tolist()]
+    return (["NA" if cell < 0 else cell for cell in row.tolist()] for row in table)
 
 
 def _file_name(taxon: str) -> str:

@@ -27,8 +27,8 @@ def seconds_of_day(study: Study, taxon: int, solar: bool) -> np.ndarray[Any, np.
     if not solar:
         return np.asarray(events.local_start[mine] % DAY_S)
     parts = []
-    for place, deployment in enumerate(study.survey.deployments):
-        here = mine & (events.deployment == place)
+    for place in np.unique(events.deployment[mine]).tolist():
+        here, deployment = mine & (events.deployment == place), study.survey.deployments[place]
         if deployment.latitude is not None and deployment.longitude is not None and here.any():
             parts.append(
                 solar_seconds(events.start[here], events.local_start[here], deployment.latitude, deployment.longitude)
@@ -57,9 +57,7 @@ def timeline(study: Study) -> Timeline | None:
     last = max([span[1] for span in spans] or [int(days.max())])
     edges, unit = svg.period_bins(first, last)
     counts = np.histogram(days, edges)[0]
-    watched = np.zeros(len(edges) - 1)
-    for effort in study.efforts:
-        watched += np.histogram(effort.days(), edges)[0]
+    watched = np.histogram(np.concatenate([days[:0], *(effort.days() for effort in study.efforts)]), edges)[0]
     possible = np.diff(edges) * max(sum(effort.trap_nights > 0 for effort in study.efforts), 1)
     texts = [
         f"{day_name(edge * DAY_S)}: {counted(count, 'event')}"
@@ -108,13 +106,13 @@ def clocks(study: Study, solar: bool) -> list[ActivityClock]:
 def _mean_sun(study: Study) -> tuple[float | None, float | None]:
     """Mean local hours of sunrise and sunset over the watched days, of all deployments with coordinates."""
     rises, sets = [], []
-    for deployment, effort in zip(study.survey.deployments, study.efforts, strict=True):
+    for place, (deployment, effort) in enumerate(zip(study.survey.deployments, study.efforts, strict=True)):
         days = effort.days()
         if deployment.latitude is None or deployment.longitude is None or not len(days):
             continue
         rise, noon, set_ = sun_of_day(days, deployment.latitude, deployment.longitude)
-        frames = study.survey.frames
-        mine = (frames.deployment == study.survey.deployments.index(deployment)) & (frames.at != NO_TIME)
+        frames = study.survey.frames.take(study.survey.frames.of(place))
+        mine = frames.at != NO_TIME
         shift = float(np.mean(frames.local[mine] - frames.at[mine])) / 3600 if mine.any() else 0.0
         half = (set_ - rise) / 2
         if np.isnan(half).all():

@@ -280,7 +280,7 @@ def _frames_of_kind(study: Study, kind: int) -> int:
 def _cameras(study: Study) -> str:
     """How many cameras the trap-nights come from."""
     named = [place for place in study.cameras if study.survey.deployments[place].named]
-    unnamed = [place for place in study.cameras if place not in named]
+    unnamed = [place for place in study.cameras if not study.survey.deployments[place].named]
     counts = [bool(study.efforts[place].trap_nights) for place in named or unnamed]
     words = counted(len(counts), "camera")
     if not all(counts):

@@ -10,20 +10,53 @@ A device without a clock of its own begins every day at the hour of its last pow
 judged again here, by the clock of the machine that makes the report where that is kept right.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.host.status import clock_synchronised
+from edge.report.read.columns import places_of
 from edge.report.read.deployment import Deployment
 from edge.report.read.local_time import DAY_S, NO_TIME, Seconds
 from edge.report.read.survey import WRONG_CLOCK, Flags, Heartbeats, doubt_bit
-from edge.timestamps import FUTURE_ALLOWANCE, now
+from edge.timestamps import EARLIEST_PLAUSIBLE, FUTURE_ALLOWANCE, now
 from edge.vocabulary import ClockDoubt
 
 LEAP_S = 366 * DAY_S
+FARTHEST_YEARS = 10
+FARTHEST_S = FARTHEST_YEARS * LEAP_S
+_LATEST_S = 4_102_444_800  # the year 2100
 _FUTURE = doubt_bit(ClockDoubt.FUTURE)
+
+
+def doubts_of_times(at: Seconds, doubt: NDArray[np.int16]) -> NDArray[np.int16]:
+    """The doubts with those that the times themselves tell, whatever wrote the database."""
+    early, late = EARLIEST_PLAUSIBLE.timestamp(), now().timestamp() + LEAP_S
+    if clock_synchronised() is False:
+        late = _LATEST_S
+    doubt = np.where((at != NO_TIME) & (at < early), doubt | np.int16(doubt_bit(ClockDoubt.BEFORE_2005)), doubt)
+    return np.where(at > late, doubt | np.int16(_FUTURE), doubt)
+
+
+def believable_periods(
+    cameras: Sequence[Deployment], at: Seconds, doubt: NDArray[np.int16], warn: Callable[[str], None]
+) -> tuple[Deployment, ...]:
+    """The deployments without a start or an end that lies far from all frames: effort is counted day by day."""
+    times = at[(at != NO_TIME) & ((doubt & WRONG_CLOCK) == 0)]
+    first = int(times.min(initial=int(now().timestamp()))) - FARTHEST_S
+    last = int(times.max(initial=int(EARLIEST_PLAUSIBLE.timestamp()))) + FARTHEST_S
+    kept = []
+    for camera in cameras:
+        start, end = (edge if first <= edge <= last else NO_TIME for edge in (camera.start_at, camera.end_at))
+        if (start, end) != (camera.start_at, camera.end_at):
+            warn(
+                f"the start or end of {camera.name!r} is not used: it lies more than {FARTHEST_YEARS} years before or"
+                " after all frames; correct it in the configuration"
+            )
+        kept.append(replace(camera, start_at=start, end_at=end))
+    return tuple(kept)
 
 
 def outside_period(
@@ -31,8 +64,8 @@ def outside_period(
 ) -> NDArray[np.bool_]:
     """bool[N]: dated frames outside the period of their camera; `deployment` holds places in `cameras`."""
     outside = np.zeros(len(at), bool)
-    for place, camera in enumerate(cameras):
-        here = np.flatnonzero((deployment == place) & (at != NO_TIME))
+    for camera, mine in zip(cameras, places_of(deployment, len(cameras)), strict=True):
+        here = mine[at[mine] != NO_TIME]
         if not len(here):
             continue
         times = at[here]

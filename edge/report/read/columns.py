@@ -1,5 +1,6 @@
 """Tables of a database as columns of numbers: a million rows in seconds."""
 
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -77,6 +78,13 @@ def float32(values: Any) -> NDArray[np.float32]:
     read = np.array(values, np.float32)
     read[read < 0] = np.nan
     return read
+
+
+def places_of(codes: NDArray[np.int32], number: int) -> Iterator[NDArray[np.int64]]:
+    """The places at which each of the codes below `number` stands, in order."""
+    order = np.argsort(codes, kind="stable")
+    edges = np.searchsorted(codes[order], np.arange(number + 1)).tolist()
+    return (order[first:end] for first, end in itertools.pairwise(edges))
 
 
 def chunks(cursor: sqlite3.Cursor, size: int = _CHUNK) -> Iterator[list[tuple[Any, ...]]]:

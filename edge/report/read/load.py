@@ -1,7 +1,7 @@
 """Merge what was read of each detections database into one `Survey`, and select what is asked for."""
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,8 +18,8 @@ from edge.database.events.grouping import DEFAULT_RULES, Rules, copied_together
 from edge.database.taxon_index import Model, TaxonIndex
 from edge.report.errors import ReportError
 from edge.report.output import Progress
-from edge.report.read.believable_times import not_in_future, outside_period
-from edge.report.read.columns import joined
+from edge.report.read.believable_times import believable_periods, doubts_of_times, not_in_future, outside_period
+from edge.report.read.columns import joined, places_of
 from edge.report.read.deployment import Deployment, tell_apart, utc_seconds
 from edge.report.read.effective_labels import EffectiveLabels, read_observations
 from edge.report.read.filters import Selection
@@ -91,7 +91,7 @@ def load(
             f"{stand_ins} frame{'s were' if stand_ins > 1 else ' was'} not answered by the pinned model and"
             " configuration; the newest other answer stands in (`edge-db use-model` pins another)"
         )
-    survey = _merge(tuple(paths), parts, deployments, taxon_index, models, frozenset(places.prompt))
+    survey = _merge(tuple(paths), parts, deployments, taxon_index, models, frozenset(places.prompt), warn)
     return select(survey, selection, taxon_index)
 
 
@@ -99,17 +99,19 @@ def _deployments(
     places: Places, overrides: Mapping[str, deployment_table.Deployment], time_zone: str | None
 ) -> tuple[Deployment, ...]:
     settled = []
+    seen_at: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for (camera, zone_name), number in places.zones.items():
+        seen_at[camera].append((number, zone_name))
     for name in places.codes:
         known = places.known.get(name, Deployment(name))
         override = overrides.get(name, deployment_table.Deployment(id=name))
-        seen = [(number, zone) for (camera, zone), number in places.zones.items() if camera == name]
         zone = (
             places.zone_named(override.time_zone)
             or (known.zone if known.zone_known else None)
             or places.zone_named(time_zone)
         )
         zone_known = zone is not None
-        usual = [found for _, one in sorted(seen, reverse=True) if (found := places.zone_named(one))]
+        usual = [found for _, one in sorted(seen_at[name], reverse=True) if (found := places.zone_named(one))]
         zone = zone or (usual[0] if usual else ZoneInfo("UTC"))
         settled.append(
             replace(
@@ -132,6 +134,7 @@ def _merge(
     taxon_index: TaxonIndex,
     models: list[Model],
     live: frozenset[str],
+    warn: Callable[[str], None],
 ) -> Survey:
     sizes = [len(part.media) for part in parts]
     starts = np.cumsum([0, *sizes])
@@ -144,12 +147,15 @@ def _merge(
     undated = ((doubt & FILES_OWN_TIME) != 0) & (at != NO_TIME)
     come = not_in_future(at, doubt, deployment, [part.heartbeats for part in parts])
     doubt = np.where(come, doubt & ~np.int16(doubt_bit(ClockDoubt.FUTURE)), doubt)
+    doubt = doubts_of_times(at, doubt)
+    deployments = believable_periods(deployments, at, doubt, warn)
     copied = copied_together(deployment, at, undated) | _without_exif_among_others(deployment, undated)
     at = np.where(copied, NO_TIME, at)
     local = np.full(len(at), NO_TIME, np.int64)
-    for place, camera in enumerate(deployments):
-        here = deployment == place
-        local[here] = to_local(at[here], camera.zone)
+    zones = list({camera.zone: None for camera in deployments})
+    zone_of = np.array([zones.index(camera.zone) for camera in deployments], np.int32)
+    for zone, here in zip(zones, places_of(zone_of[deployment], len(zones)), strict=True):
+        local[here] = to_local(at[here], zone)
     frames = Frames(
         np.repeat(np.arange(len(parts), dtype=np.int16), sizes),
         joined([part.media for part in parts], np.int64),

@@ -136,6 +136,7 @@ RULES: dict[str, tuple[str, list[Rule]]] = {
             ),
         ],
     ),
+    "file": ("path", [Rule("path", f"path < '' OR {_no_utf8('path')}", "a path"), _row_of("media", "media")]),
     "candidate": (
         "observation, place",
         [

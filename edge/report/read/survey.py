@@ -86,8 +86,13 @@ class Frames:
         """bool[N]: whether the time is believable and within the camera's period, so that it counts in rates."""
         return np.asarray((self.at != NO_TIME) & ((self.doubt & WRONG_CLOCK) == 0) & ~self.outside)
 
-    def take(self, mask: Flags) -> "Frames":
+    def take(self, mask: Flags | slice) -> "Frames":
         return Frames(*(getattr(self, name)[mask] for name in self.__slots__))
+
+    def of(self, deployment: int) -> slice:
+        """The places of the frames of one deployment, which lie together."""
+        first, end = np.searchsorted(self.deployment, (deployment, deployment + 1)).tolist()
+        return slice(first, end)
 
 
 @dataclass(frozen=True, slots=True)
