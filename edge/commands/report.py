@@ -17,11 +17,10 @@ from edge.report.analysis.study import Study
 from edge.report.errors import ReportError
 from edge.report.output import Output, Progress, Written
 from edge.report.processes import no_garbage_collection
-from edge.report.read.connection import files_named, find_databases, is_small, look_through
+from edge.report.read.connection import check_rows, files_named, find_databases, is_small
 from edge.report.read.coordinate_obscuring import obscure
 from edge.report.read.filters import Selection, moment
 from edge.report.read.load import load
-from edge.report.read.sound_rows import BadRows
 from edge.settings.options import Configuration, read_configuration
 from edge.settings.strict_toml import SettingsError
 from edge.timestamps import zone_named
@@ -53,18 +52,13 @@ def _report(chosen: Format, arguments: argparse.Namespace) -> ExitCode:
     if chosen.target != "folder":
         output.check()
     with no_garbage_collection():
-        study, written, left_out = _written(chosen, arguments, configuration, databases, output)
+        study, written, all_used = _written(chosen, arguments, configuration, databases, output)
     if output.path is not None and not arguments.quiet:
         output.warn(f"wrote {output.path} ({written.contents})")
     filters = study.selection.describe()
     if filters and not len(study.survey.records) and chosen.name != "digest":
         output.warn(f"no frame matches: {'; '.join(filters)}")
-    for found in left_out:
-        for line in found.named:
-            output.warn(line)
-        if found.total > len(found.named):
-            output.warn(f"{found.total - len(found.named)} more rows are left out")
-    return ExitCode.PROBLEM if written.problem_found or any(found.total for found in left_out) else ExitCode.DONE
+    return ExitCode.DONE if all_used and not written.problem_found else ExitCode.PROBLEM
 
 
 def _written(
@@ -73,29 +67,40 @@ def _written(
     configuration: Configuration,
     databases: list[Path],
     output: Output,
-) -> tuple[Study, Written, list[BadRows]]:
-    """Write the report without the rows that cannot be used.
+) -> tuple[Study, Written, bool]:
+    """Write the report without the rows that cannot be used; also gives whether there was none.
 
     What a reader of standard output got cannot be taken back, so all rows are checked before; else those of small
     databases, and of the others when the report fails.
     """
     streamed = output.path is None
-    left_out = [look_through(path, thorough=streamed) for path in databases if streamed or is_small(path)]
+    left_out = _check_rows([path for path in databases if streamed or is_small(path)], streamed, output)
     failure: Exception | None = None
     try:
         study = _study(arguments, configuration, databases, output)
-        return study, chosen.write(study, output, arguments), left_out
+        return study, chosen.write(study, output, arguments), not left_out
     except (OSError, SettingsError, OutputError):
         raise
     except Exception as error:
         if isinstance(error, ReportError) and error.__cause__ is None:
             raise
         failure = error
-    looked = [look_through(path, thorough=True) for path in databases]
-    if sum(found.total for found in looked) == sum(found.total for found in left_out):
+    if _check_rows(databases, True, output, left_out) == left_out:
         raise failure
     study = _study(arguments, configuration, databases, output)
-    return study, chosen.write(study, output, arguments), looked
+    return study, chosen.write(study, output, arguments), False
+
+
+def _check_rows(databases: list[Path], thorough: bool, output: Output, told: int = 0) -> int:
+    """Tell which rows are left out, unless they are those that were told already; gives their number."""
+    found = [check_rows(path, thorough) for path in databases]
+    total = sum(bad.total for bad in found)
+    for bad in found if total != told else ():
+        for line in bad.named:
+            output.warn(line)
+        if bad.total > len(bad.named):
+            output.warn(f"{bad.total - len(bad.named)} more rows are left out")
+    return total
 
 
 def _parser() -> argparse.ArgumentParser:

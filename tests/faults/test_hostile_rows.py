@@ -27,7 +27,7 @@ MOST_LINES = 60
 
 VALUES: list[Any] = [
     *(None, 0, -1, 1, 2, 5.5, 1e308, -1e308, float("inf"), 2**31, 2**53, 2**63 - 1, -(2**63), 4_000_000_000),
-    *("", " ", "abc", "now", "12:00", "2459000.5", "animal", "future", "static", "0", "1", "[]", "{}", "null", "NaN"),
+    *("", " ", "abc", "now", "12:00", "2459000.5", "animal", "future", "static", "0", "1", "[]", "{}", "null"),
     *("0000-00-00T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-02-31T10:00:00Z", "2026-05-01"),
     *("2026-05-01T06:00:00+14:00", "-4713-11-24", "+12026-01-01T00:00:00Z", "Europe/Nowhere", "../../etc/passwd"),
     *("\x00", "a\x00b", "a\nb", "\x1b[31m", "\x1f", "a\x1fb", "\u202e", "=1+1", "\ufffe", "é" * 500, "x" * 100_000),
@@ -37,7 +37,7 @@ NO_UTF8 = ("ff41", "c328", "eda080", "f4908080", "80")
 
 TABLES = {
     "media": "path digest captured_at captured_at_raw time_zone clock_doubt received_at status reason deployment "
-    "infrared scene bytes width_px id time_source image_doubt image_digest pictures attempts",
+    "infrared scene bytes width_px id time_source image_doubt image_digest attempts",
     "observation": "id media run model configuration revision revises subject kind taxon rank common_name count "
     "count_confirmed confidence rejection_score reason box_x box_y box_width box_height box_source life_stage sex "
     "behaviour individual_id note method classified_by classified_at act line withdraws log_probabilities",
@@ -65,7 +65,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         database.deployment(place, latitude=-2.4, longitude=36.9, time_zone="Africa/Nairobi", start="2026-04-30")
     for n in range(60):
         what = ("lion", "impala", "blank", "human", "unknown")[n % 5]
-        camera = ("ford", "ridge", None)[n % 3]
+        camera = ("ford", "ridge")[n % 2]
         media = database.frame(
             1800 * n, what, 0.9, camera, scene=bytes(range(192)), infrared=n % 2, logs=shares(lion=0.6, leopard=0.2)
         )

@@ -176,7 +176,8 @@ class _Decisions:
         part = start + np.flatnonzero((kind != BLANK) & ~human)
         candidates: dict[int, list[tuple[str, float]]] = {}
         for record, taxon, probability in details.candidates(part):
-            candidates.setdefault(record, []).append((classes.ids[taxon], round(probability, 4)))
+            if taxon in classes.ids:
+                candidates.setdefault(record, []).append((classes.ids[taxon], round(probability, 4)))
         columns = "round(box_x, 4), round(box_y, 4), round(box_width, 4), round(box_height, 4)"
         shown = details.fetch("observation", columns, records.frame[part], records.observation[part])
         taxa = [classes.ids[taxon.scientific_name] for taxon in study.survey.taxa]

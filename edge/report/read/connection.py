@@ -74,7 +74,7 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def look_through(path: Path, thorough: bool) -> BadRows:
+def check_rows(path: Path, thorough: bool) -> BadRows:
     """Check every row that reports read; from now on `connect` hides those that cannot be used."""
     show_all_rows(path)
     with connect(path) as connection:
