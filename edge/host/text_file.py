@@ -12,9 +12,9 @@ MOST_BYTES = 16_000_000
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
     """The text of a file without its byte-order mark. Raises `OSError` and `UnicodeDecodeError`."""
-    return decoded(read_named(path, MOST_BYTES))
+    return decoded(read_named(path, most_bytes))
 
 
 def decoded(content: bytes) -> str:

@@ -17,7 +17,7 @@ def check_thresholds(thresholds: Mapping[str, float], labels: Sequence[Label], p
     `place` is where they were given, for people.
     """
     kinds = {label.name: label.kind for label in labels if label.taxon is None}
-    known = [*RANKS, *KINDS, DETECTION, *(label.name for label in labels if label.taxon is not None)]
+    known = dict.fromkeys((*RANKS, *KINDS, DETECTION, *(label.name for label in labels if label.taxon is not None)))
     for name, value in thresholds.items():
         if name not in known:
             kind = kinds.get(name)

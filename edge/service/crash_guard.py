@@ -9,6 +9,7 @@ Run as a module, this is that child: it takes one path (as JSON) a line and says
 
 import faulthandler
 import json
+import os
 import select
 import signal
 import subprocess
@@ -20,12 +21,14 @@ from pathlib import Path
 from threading import Lock
 
 from edge.capture.files import read_bytes
+from edge.host.limits import limited_time
 from edge.image.decode import decode
 from edge.image.memory_limit import MAX_BYTES
 from edge.inference.decision import Decider
 from edge.inference.detector import Detector
 from edge.inference.model import STARTER, Model
 from edge.inference.predictor import Models, classify
+from edge.service.model_reload import check_models
 from edge.settings.options import Settings
 
 TRIES = 3
@@ -167,8 +170,12 @@ def _how_it_ended(code: int) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """The child; ends when the parent does, or when nothing was asked for a minute."""
-    hang_s, model = float(arguments[0]), Model(Path(arguments[1]))
-    models = Models(model, Decider(model.card), Detector(arguments[2]) if arguments[2:] else None)
+    hang_s = float(arguments[0])
+    # Where a broken model lies by now, while the daemon still uses the old one, nothing is learnt of any frame.
+    with limited_time(hang_s, lambda: os._exit(1)):
+        model = Model(Path(arguments[1]))
+        models = Models(model, Decider(model.card), Detector(arguments[2]) if arguments[2:] else None)
+        check_models(models, (), made=1)
     while select.select([sys.stdin], [], [], _IDLE_S)[0] and (line := sys.stdin.readline()):
         path = json.loads(line)
         try:

@@ -48,7 +48,7 @@ def choose_models(settings: Settings) -> Models:
     models = load_models(settings)
     decider = models.decider
     if decider.unmatched:
-        log.warning("species list: %s not known to this model", ", ".join(decider.unmatched))
+        log.warning("species list: %s not known to this model", one_line(", ".join(decider.unmatched), 1000))
         if settings.species_list and len(decider.unmatched) == len(read_species_list(settings.species_list)):
             raise SettingsError(
                 f"{settings.species_list}: no taxon of the list is known to this model; check the names"

@@ -5,7 +5,7 @@ import re
 import reprlib
 from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
-from itertools import combinations
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -93,9 +93,10 @@ def check_periods(path: Path, deployments: Collection[Deployment], time_zone: st
                 f"{path}: [deployment.{deployment.id}] start is {deployment.start!r}, later than its end"
                 f" {deployment.end!r}; expected a period that begins before it ends"
             )
-    for one, other in combinations([d for d in deployments if d.folder is not None], 2):
-        (start, end), (other_start, other_end) = periods[one.id], periods[other.id]
-        if one.folder == other.folder and start <= other_end and other_start <= end:
+    in_folders = [deployment for deployment in deployments if deployment.folder is not None]
+    # Where any two of a folder overlap, so do two of which one begins next after the other.
+    for one, other in pairwise(sorted(in_folders, key=lambda one: (str(one.folder), periods[one.id]))):
+        if one.folder == other.folder and periods[other.id][0] <= periods[one.id][1]:
             raise SettingsError(
                 f"{path}: [deployment.{one.id}] and [deployment.{other.id}] share the folder {str(one.folder)!r}, and"
                 " their periods overlap; give each a start and an end so that no moment belongs to both"

@@ -17,6 +17,9 @@ from edge.host.text_file import read_text
 TIMES = "a date or a time such as 2026-05-01 or 2026-05-01T18:00"
 
 
+_MOST_BYTES = 2_000_000  # read in some seconds; with 20,000 deployments it has as many
+
+
 class SettingsError(ValueError):
     """Wrong use, in one line."""
 
@@ -24,7 +27,7 @@ class SettingsError(ValueError):
 def read_toml(path: Path) -> dict[str, Any]:
     """The document. Raises `SettingsError`, with what to correct."""
     try:
-        text = read_text(path)
+        text = read_text(path, _MOST_BYTES)
     except OSError as error:
         raise SettingsError(f"{path}: the configuration cannot be read ({error.strerror}); check --config") from error
     except UnicodeDecodeError as error:

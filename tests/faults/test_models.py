@@ -18,6 +18,8 @@ from edge.inference.card import MOST_LABELS, Card, CardError, Label
 from edge.inference.decision import Decider
 from edge.inference.model import Model, ModelError
 from edge.inference.taxonomy import Taxon
+from edge.service.crash_guard import TrialProcess
+from edge.settings.options import Settings
 from edge.vocabulary import Kind
 from tests.support.command_child import CommandChild
 from tests.support.daemon_process import DaemonProcess
@@ -237,3 +239,18 @@ def test_no_card_writes_on_the_terminal(tmp_path: Path, words: str, capsys: pyte
     model = write_tiny_model(tmp_path / "m.onnx", card)
     assert edge_model([*words.split(), str(model)]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_no_frame_is_blamed_for_a_broken_model(tmp_path: Path) -> None:
+    """After a crash, frames are tried in a child, which reads the model again; a broken one may lie there now."""
+    frame = tmp_path / "a.jpg"
+    frame.write_bytes(noisy_jpeg(1))
+    broken: list[Callable[[Path], object]] = [
+        lambda path: write_tiny_model(path, sharpness=float("nan")),
+        lambda path: path.write_bytes(b""),
+    ]
+    for write in [*broken, *([endless_model] if LONG else [])]:
+        write(tmp_path / "m.onnx")
+        trial = TrialProcess(Settings(model=tmp_path / "m.onnx"))
+        assert trial.fault(str(frame)) is None
+        trial.close()
