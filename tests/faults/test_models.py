@@ -30,7 +30,7 @@ from tests.support.tiny_model import tiny_card, write_tiny_model
 
 SEED, MUTANTS = 22, 5000 if LONG else 40
 SWAPPED = 100 if LONG else 2
-_PATIENCE_S = 300
+_WAIT_S = 300
 """What takes ten seconds of the processor takes a busy machine minutes."""
 PEAK_MB = 700
 """Of a process that has read thousands of broken models one after the other."""
@@ -175,7 +175,7 @@ def test_a_broken_model_that_is_swapped_in_leaves_the_old_one_at_work(tmp_path: 
         assert daemon.process is not None
         os.kill(daemon.process.pid, signal.SIGHUP)
         (daemon.captures / f"{number}.jpg").write_bytes(noisy_jpeg(100 + number))
-        end = time.monotonic() + _PATIENCE_S
+        end = time.monotonic() + _WAIT_S
         while not (said := [line for line in daemon.log.splitlines()[lines:] if "model" in line]):
             assert time.monotonic() < end, f"{what}: no word about it"
             assert not daemon.has_ended, f"{what}: {daemon.log[-2000:]}"
@@ -204,7 +204,7 @@ def test_a_model_that_never_answers_is_given_up(child: CommandChild, model: Path
         ("edge.commands.model", ["verify", "m.onnx"]),
         ("edge.commands.classify", ["captures", "--db", "d.db", "--model", "m.onnx"]),
     ):
-        end = child.run(module, arguments, _PATIENCE_S)
+        end = child.run(module, arguments, _WAIT_S)
         assert end.code in (1, 2)
         assert "given up: it takes more than 10 s" in end.err
 
