@@ -32,8 +32,7 @@ def main(argv: Sequence[str]) -> int:
     if options.count < 1:
         raise TrainError(f"--count is {options.count}; expected at least 1 image")
     guard = Guard(tuple(options.images), options.force)
-    guard.check(options.out, is_figure)
-    _check_out(options.out)
+    _check_out(options.out, guard)
     trained = TrainedModel(options.run)
     files = sorted(file for path in options.images for file in (images_below(path) if path.is_dir() else [path]))
     if not files:
@@ -63,13 +62,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _check_out(path: Path) -> None:
-    """Raise `TrainError` before the work rather than after it."""
+def _check_out(path: Path, guard: Guard) -> None:
+    """Raise `TrainError` or `OutputError` before the work rather than after it."""
     if path.suffix.lower() != ".png" or path.is_dir():
         raise TrainError(f"--out is {path}; expected a PNG file to write, such as gallery.png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") if path.exists() else TemporaryFile(dir=path.parent):
+        guard.check(path, is_figure)
+        with TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise TrainError(f"{path} cannot be written ({error.strerror or error}); choose another --out") from error
