@@ -98,14 +98,20 @@ def between(least: float, most: float) -> Callable[[str], float]:
     return number
 
 
-def run(name: str, command: Callable[[], int], *errors: type[Exception], interrupted: str = "interrupted") -> int:
+def run(
+    name: str,
+    command: Callable[[], int],
+    *errors: type[Exception],
+    interrupted: str = "interrupted",
+    paragraphs: bool = False,
+) -> int:
     """Run a command and give its exit code.
 
     `errors` are those that the user can mend: like `SettingsError` and `OutputError` they are printed in one line, as
     is what the system says of a file (links in a circle, names that are too long, a disk that is full). All that a
-    command prints goes through `PlainText`.
+    command prints goes through `PlainText`, which `paragraphs` is for.
     """
-    with plain_streams():
+    with plain_streams(paragraphs):
         return _run(name, command, (SettingsError, OutputError, *errors), interrupted)
 
 

@@ -1,6 +1,7 @@
 """Text for people: what a message quotes from a file, a database or a card writes nothing else on the terminal."""
 
 import io
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +13,20 @@ ERASE_LINE = "\r\x1b[K"
 
 
 class PlainText:
-    """A stream that each message is written to at once, so that a line end within one was quoted and is escaped."""
+    """A stream that each message is written to at once, so that a line end within one was quoted and is escaped.
 
-    def __init__(self, out: TextIO) -> None:
+    With `paragraphs` messages have several lines: line ends and tabs stay.
+    """
+
+    def __init__(self, out: TextIO, paragraphs: bool = False) -> None:
         self.out = out
+        self._kept = re.compile("([\n\t])" if paragraphs else r"(\n\Z)")
 
     def write(self, text: str) -> int:
-        line, end = (text[:-1], "\n") if text.endswith("\n") else (text, "")
-        line = printable(line)
+        # Every second part is what stays.
+        parts = [part if place % 2 else printable(part) for place, part in enumerate(self._kept.split(text))]
         encoding = self.out.encoding or "utf-8"
-        return self.out.write(line.encode(encoding, "backslashreplace").decode(encoding) + end)
+        return self.out.write("".join(parts).encode(encoding, "backslashreplace").decode(encoding))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.out, name)
@@ -48,10 +53,10 @@ def as_it_is(stream: TextIO) -> TextIO:
 
 
 @contextmanager
-def plain_streams() -> Iterator[None]:
+def plain_streams(paragraphs: bool = False) -> Iterator[None]:
     """Whatever is printed meanwhile is plain text, also by libraries and log handlers."""
     out, err = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = PlainText(as_it_is(out)), PlainText(as_it_is(err))
+    sys.stdout, sys.stderr = PlainText(as_it_is(out), paragraphs), PlainText(as_it_is(err), paragraphs)
     try:
         yield
     finally:

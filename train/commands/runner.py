@@ -18,7 +18,7 @@ def run(program: str, commands: Commands, expected: tuple[type[Exception], ...],
     """Run one command. Returns the exit code: its own; 2 for wrong use, for a full disk, and for the `expected` errors,
     whose text is the one line that says it; 130 when interrupted.
     """
-    return runner.run(program, lambda: _run(program, commands, argv), _NoRoom, *expected)
+    return runner.run(program, lambda: _run(program, commands, argv), _NoRoom, *expected, paragraphs=True)
 
 
 def not_negative(text: str) -> int:

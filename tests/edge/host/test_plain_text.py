@@ -32,6 +32,12 @@ def test_a_line_end_within_a_message_begins_no_line() -> None:
     assert out.getvalue().split("\n") == ["one", printable(HOSTILE), ""]
 
 
+def test_messages_of_several_lines_keep_them_and_nothing_else() -> None:
+    out = io.StringIO()
+    PlainText(out, paragraphs=True).write("fold\trecall\n1\x1b[31m\t0.9\n")
+    assert out.getvalue() == "fold\trecall\n1\\x1b[31m\t0.9\n"
+
+
 def test_what_the_terminal_cannot_write_is_escaped() -> None:
     out = io.TextIOWrapper(io.BytesIO(), "ascii")
     PlainText(out).write("Zoé\n")
