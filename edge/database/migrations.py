@@ -185,6 +185,11 @@ UPDATE run SET configuration = 1;
 INSERT INTO pin (model, configuration, at, "by")
     SELECT model, 1, started_at, 'edge-classify' FROM run ORDER BY id DESC LIMIT 1;
 
+CREATE TABLE identity (          -- which database this is: its lock file repeats it, so that a damaged one is known
+    id TEXT NOT NULL
+);
+INSERT INTO identity VALUES (lower(hex(randomblob(16))));
+
 CREATE TABLE stale (             -- answers that are to be worked out again
     media INTEGER NOT NULL REFERENCES media (id) ON DELETE CASCADE,
     model INTEGER NOT NULL REFERENCES model (id), configuration INTEGER NOT NULL REFERENCES configuration (id),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from errno import EEXIST
 from pathlib import Path
+from secrets import randbits
 from shutil import disk_usage
 
 from edge.database.configuration import of_old_run, save_configuration
@@ -61,6 +62,7 @@ def version_of(connection: sqlite3.Connection, path: Path | str) -> int:
 
 def create_database(path: Path, version: int) -> sqlite3.Connection:
     """Create a database of an older or the newest version."""
+    make_private(path)
     connection = sqlite3.connect(path, isolation_level=None)
     migrate(connection, path, newest=version)
     return connection
@@ -89,6 +91,7 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True, 
                     connection.execute(statement)
                 if step == 1:
                     _translate_settings(connection)
+                    connection.execute(f"PRAGMA application_id = {randbits(31)}")
                 connection.execute(f"PRAGMA user_version = {step + 1}")
     finally:
         connection.execute("PRAGMA foreign_keys = ON")

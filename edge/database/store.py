@@ -6,7 +6,6 @@ The database is the only state that the daemon has.
 import json
 import logging
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -34,9 +33,11 @@ from edge.database.frame_result import FrameResult
 from edge.database.frame_rows import FORGET_PLACEHOLDER, FrameRows
 from edge.database.held_file import HeldFile
 from edge.database.known_files import Asked, KnownFiles, path_value
+from edge.database.repair.hidden_damage import find_hidden_damage
 from edge.database.repair.missing_parts import make_again, missing_table
-from edge.database.repair.recovery import open_or_repair
+from edge.database.repair.recovery import open_or_repair, repair
 from edge.database.schema import SchemaError, open_database
+from edge.database.sqlite_errors import is_passing
 from edge.database.transaction import writing
 from edge.host.status import HostStatus
 from edge.inference.predictor import Models
@@ -60,8 +61,8 @@ INSERT INTO heartbeat (at, backlog, free_bytes, temperature_c, clock_synchronise
 ON CONFLICT (at) DO NOTHING
 """
 PENDING = "SELECT id, path FROM media WHERE status = 'pending' AND reason IS NOT 'internal_error'"
-_MISSING = re.compile("no such (table|view|column)|table .* has no column|.* may not be modified")
-"""What SQLite says when somebody changed the tables."""
+_UNFORESEEN = (sqlite3.Error, ValueError, TypeError, LookupError, ArithmeticError)
+"""What code that reads a garbled value has been seen to raise."""
 
 
 class Store:
@@ -87,11 +88,33 @@ class Store:
         self._open()
 
     def _open(self) -> None:
+        """Open the database, and repair it when its values keep a run from beginning, which no check of pages sees."""
+        self._connect()
+        try:
+            self._begin()
+        except _UNFORESEEN as error:
+            if is_passing(error) or not self._is_repaired():
+                raise
+            self._connect()
+            self._begin()
+
+    def _is_repaired(self) -> bool:
+        """Repair the database where values in it cannot be right; gives whether there were any."""
+        damage = find_hidden_damage(self._connection)
+        if damage is None:
+            return False
+        self._close()
+        repair(self._path, damage)
+        return True
+
+    def _connect(self) -> None:
         self._held.hold()  # before it is opened: each name of a file has a log of its own
         self._connection = open_or_repair(self._path)
         (self._schema_version,) = self._connection.execute("PRAGMA schema_version").fetchone()
         self._reading = Asked(open_database(self._path, read_only=True), self._path)
         self._held.hold()
+
+    def _begin(self) -> None:
         self._disk.opened()
         self.settings = without_known_folders(self._connection, self.settings)
         self._clock_order = ClockOrder(self._connection)
@@ -339,7 +362,7 @@ class Store:
         except DatabaseWaits:
             raise
         except Exception as error:
-            if isinstance(error, sqlite3.OperationalError) and not _MISSING.match(str(error)):
+            if is_passing(error):
                 raise DatabaseWaits(_with_path(self._path, error)) from error  # locked, full, failing
             if self._opened_in_vain and not isinstance(error, sqlite3.OperationalError):
                 raise
@@ -353,6 +376,7 @@ class Store:
             log.error("database: %s: %s (%s); it is opened anew", self._path, error, type(error).__name__)
         self._opened_in_vain = True
         try:
+            self._is_repaired()
             self._reopen()
         except (sqlite3.Error, OSError, SchemaError) as failure:
             raise DatabaseWaits(_with_path(self._path, failure)) from failure

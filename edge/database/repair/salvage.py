@@ -1,256 +1,260 @@
-"""Read what can be read of a damaged database into a healthy one, row by row around the broken pages."""
+"""Read what can be read of a damaged database into a healthy one, page by page and within a bounded time.
 
+Every page is looked at once, wherever it lies: what its rows look like tells which table they are of. So no order, no
+tree and no number of the damaged file has to be right. A row comes out where every value that it needs is one that can
+have been written; what is left out is counted and named.
+
+Run as a module, this is the process that reads: whatever the bytes do to it, it ends in time.
+"""
+
+import json
+import resource
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from shutil import copyfile, rmtree
-from typing import Any
 
 from edge.database.events.table import rebuild_events
-from edge.database.repair.lost_schema import restore_schema
+from edge.database.repair.joining import join_rows
+from edge.database.repair.pages import INDEX_INTERIOR, INDEX_LEAF, TABLE_LEAF, Pages, Record, Text
+from edge.database.repair.shapes import TABLES, Shape, shapes
+from edge.database.repair.stored_schema import StoredSchema
 from edge.database.schema import NEWEST, create_database, open_database
 from edge.database.transaction import writing
 
-Row = tuple[Any, ...]
+LIMIT_S = 55.0
+"""After this the process that reads is ended."""
+READING_S = 25.0
+"""Reading stops after this, with what there is by then."""
+CHECKING_S = 6.0
+"""For comparing digests with the frames' files."""
+EVENTS_S = 6.0
+_MEMORY_BYTES = 500_000_000
 
-# In an order in which every row finds what it refers to; events are worked out anew.
-_TABLES = {
-    "deployment": "rowid", "model": "id", "configuration": "id", "run": "id", "media": "id", "observation": "id",
-    "file": "path", "heartbeat": "at", "pruned": "rowid", "retime": "rowid", "pin": "id", "correction": "id",
-    "embedding": "id",
-}  # fmt: skip
-_NEEDED = ("model", "run", "media", "observation")
-"""Tables that have rows in every database with frames."""
-# A column whose text is long lies on pages of its own; the row is worth having without it.
-_BULKY = {"model": ("card", "{}"), "run": ("settings", "{}")}
-_CHUNK = 500
-_LONGEST_GAP = 5_000_000
-# A frame is logged with its observation or not at all. What rows refer to and cannot be read gets an empty row, so that
-# it stays known which decisions are of the same model, and which frames of the same camera.
-_UNDO_HALVES = """
-DELETE FROM media WHERE status = 'classified' AND (length(digest) <> 40 OR digest IS NULL);
-DELETE FROM observation WHERE media NOT IN (SELECT id FROM media);
-DELETE FROM media WHERE status = 'classified' AND id NOT IN (SELECT media FROM observation WHERE subject = 0);
-DELETE FROM observation WHERE media NOT IN (SELECT id FROM media);
-DELETE FROM candidate WHERE observation NOT IN (SELECT id FROM observation);
-DELETE FROM file WHERE media NOT IN (SELECT id FROM media);
-INSERT INTO model (id, sha256, name, version, card) SELECT model, 'lost ' || model, 'lost', '', '{}'
-    FROM (SELECT model FROM observation UNION SELECT model FROM run)
-    WHERE model NOTNULL AND model NOT IN (SELECT id FROM model);
-UPDATE observation SET run = NULL WHERE run NOT IN (SELECT id FROM run);
-INSERT INTO deployment (id) SELECT DISTINCT deployment FROM media
-    WHERE deployment NOTNULL AND deployment NOT IN (SELECT id FROM deployment);
-"""
-_UNDO_HALVES_2 = """
-INSERT INTO configuration (id, digest, document) SELECT configuration, 'lost ' || configuration, '{}'
-    FROM (SELECT configuration FROM observation UNION SELECT configuration FROM run UNION SELECT configuration FROM pin)
-    WHERE configuration NOTNULL AND configuration NOT IN (SELECT id FROM configuration);
-INSERT INTO model (id, sha256, name, version, card) SELECT DISTINCT model, 'lost ' || model, 'lost', '', '{}'
-    FROM pin WHERE model NOT IN (SELECT id FROM model);
-INSERT INTO pin (model, configuration, at, "by") SELECT model, configuration, started_at, 'edge-classify' FROM run
-    WHERE configuration NOTNULL AND NOT EXISTS (SELECT 1 FROM pin) ORDER BY id LIMIT 1;
-DELETE FROM observation WHERE withdraws NOT IN (SELECT id FROM observation);
-DELETE FROM observation WHERE withdraws NOT IN (SELECT id FROM observation);
-UPDATE observation SET revises = NULL WHERE revises NOT IN (SELECT id FROM observation);
-DELETE FROM candidate WHERE observation NOT IN (SELECT id FROM observation);
-DELETE FROM embedding WHERE observation NOT IN (SELECT id FROM observation);
-DELETE FROM stale WHERE media NOT IN (SELECT id FROM media) OR model NOT IN (SELECT id FROM model)
-    OR configuration NOT IN (SELECT id FROM configuration);
-DELETE FROM correction WHERE media NOT IN (SELECT id FROM media);
-UPDATE correction SET undoes = NULL WHERE undoes NOT IN (SELECT id FROM correction);
-UPDATE retime SET undoes = NULL WHERE undoes NOT IN (SELECT id FROM retime);
-"""
+_SAMPLE = 3
+_LIKE_ENOUGH = 0.75
+"""Share of values that fit, on a page that the tree of a table leads to; elsewhere all have to."""
 
 
-@dataclass(frozen=True, slots=True)
+class SalvageError(RuntimeError):
+    """Nothing could be made of the file, for the reason in the message."""
+
+
+@dataclass(slots=True)
 class Salvaged:
     """What came out of a damaged database."""
 
-    frames: int
-    human_observations: int
-    gaps: int
-    """Stretches that could not be read."""
+    frames: int = 0
+    human_observations: int = 0
+    gaps: int = 0
+    """Places that could not be read, and rows that were read and left out."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Rows that were read and left out, by table."""
+    emptied: Counter[str] = field(default_factory=Counter)
+    """Values that were left out of a row, by table and column."""
+    lost_labels: list[str] = field(default_factory=list)
+    """What people said of frames that could not be read."""
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return (
+        parts = [
             f"{self.frames} frames and {self.human_observations} observations by people were saved, "
-            f"{self.gaps} places could not be read; frames that are missing now and still on disk are looked at again"
-        )
+            f"{self.gaps} places could not be read"
+        ]
+        for what, counted in (("rows left out", self.dropped), ("values left out", self.emptied)):
+            if counted:
+                parts.append(f"{what}: {', '.join(f'{number} of {name}' for name, number in sorted(counted.items()))}")
+        parts += self.notes
+        parts.append("frames that are missing now and still on disk are looked at again")
+        return "; ".join(parts)
 
 
 def salvage(damaged: Path, out: Path) -> Salvaged:
-    """Copy every readable row of the database at `damaged` (which is only read) into the new database `out`.
+    """Copy what can be read of the database at `damaged` (which is only read) into the new database `out`.
 
-    Rows of an older version are copied as they are, and then migrated.
+    Ends within a minute, whatever the bytes are. Raises `SalvageError` when nothing could be made of them, and
+    `OSError` when the disk is at fault.
     """
-    gaps = 0
-    with _readable(damaged) as path, closing(_read_only(path)) as source:
-        source.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        version = _version(source)
-        with closing(create_database(out, version)) as into:
-            into.execute("PRAGMA foreign_keys = OFF")
-            with writing(into):
-                if version > 1:
-                    into.execute("DELETE FROM configuration")  # the damaged database has its own
-                for table, key in _TABLES.items():
-                    gaps += _copy(source, into, table, key)
-                gaps += _copy_by_owner(source, into, "candidate", "observation", "SELECT id FROM observation")
-                if version > 1:
-                    gaps += _copy_by_owner(source, into, "stale", "media", "SELECT DISTINCT media FROM observation")
-                for statement in (_UNDO_HALVES + (_UNDO_HALVES_2 if version > 1 else "")).split(";"):
-                    into.execute(statement)
+    command = [sys.executable, "-m", "edge.database.repair.salvage", str(damaged), str(out)]
+    try:
+        child = subprocess.run(command, capture_output=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise SalvageError(f"reading it took longer than {LIMIT_S:.0f} s") from error
+    try:
+        said = json.loads(child.stdout)
+    except ValueError as error:
+        last = child.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise SalvageError(f"the process that reads it ended: {last[0] if last else child.returncode}") from error
+    if "errno" in said:
+        raise OSError(said["errno"], said["error"])
+    return Salvaged(**{**said, "dropped": Counter(said["dropped"]), "emptied": Counter(said["emptied"])})
+
+
+def read_into(damaged: Path, out: Path) -> Salvaged:
+    """What `salvage` does, in this process and without its limits."""
+    pages = Pages(damaged)
+    schema = StoredSchema.of(pages)
+    report = Salvaged()
+    version, places = _find_rows(pages, schema)
+    with closing(create_database(out, version)) as into:
+        into.execute("PRAGMA journal_mode = MEMORY")
+        into.execute("PRAGMA synchronous = OFF")
+        into.execute("PRAGMA foreign_keys = OFF")
+        with writing(into):
+            if version > 1:
+                into.execute("DELETE FROM configuration")  # the damaged database has its own
+            end = time.monotonic() + READING_S
+            for name in TABLES:
+                if name in places.tables:
+                    _Copy(pages, into, shapes(version)[name], report).all(places.tables[name], end)
+            report.gaps += places.unreadable
+            join_rows(into, pages, schema, report, version, time.monotonic() + CHECKING_S)
     with closing(open_database(out, keep_copy=False)) as into:
-        rebuild_events(into)
-        frames = into.execute("SELECT count(*) FROM media WHERE status = 'classified'").fetchone()[0]
-        people = into.execute("SELECT count(*) FROM observation WHERE method = 'human'").fetchone()[0]
-    return Salvaged(frames, people, gaps)
+        _rebuild_events(into, report)
+        report.frames = into.execute("SELECT count(*) FROM media WHERE status = 'classified'").fetchone()[0]
+        report.human_observations = into.execute("SELECT count(*) FROM observation WHERE method = 'human'").fetchone()[
+            0
+        ]
+        if into.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            raise SalvageError("rows that were saved refer to rows that were not")
+    report.gaps += sum(report.dropped.values())
+    return report
 
 
-def _version(source: sqlite3.Connection) -> int:
-    """Version of the schema, by the columns: the number in the header may be what is damaged."""
-    for table, column in (("observation", "act"), ("media", "image_digest")):
-        try:
-            columns = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
-        except sqlite3.DatabaseError:
+@dataclass(slots=True)
+class _Places:
+    """Where the rows of each table are."""
+
+    tables: dict[str, list[int]] = field(default_factory=dict)
+    unreadable: int = 0
+    """Pages that belong to a table of ours and have no row of any."""
+
+
+def _find_rows(pages: Pages, schema: StoredSchema) -> tuple[int, _Places]:
+    """The version of the schema, and which pages hold the rows of which table."""
+    versions = range(1, NEWEST + 1) if schema.version is None else (schema.version,)
+    found = {version: _Places() for version in versions}
+    free = pages.free()
+    for number in range(1, pages.count + 1):
+        if number in free or pages.kind(number) not in (TABLE_LEAF, INDEX_LEAF, INDEX_INTERIOR):
+            if schema.owner.get(number) in TABLES and not pages.children(number):
+                for places in found.values():
+                    places.unreadable += 1
             continue
-        if columns:
-            return 2 if column in columns else 1
-    return NEWEST
+        sample = [record for record in pages.records(number, _SAMPLE) if record is not None]
+        owner = schema.owner.get(number)
+        for version, places in found.items():
+            name = _table_of(sample, owner, schema, shapes(version))
+            if name is not None:
+                places.tables.setdefault(name, []).append(number)
+            elif owner in TABLES and (sample or not pages.is_empty(number)):
+                places.unreadable += 1
+    # Rows of the newest version do not fit an older one, while a table that a migration replaced may lie there still.
+    version = max(found, key=lambda v: ("observation" in found[v].tables, v))
+    places = found[version]
+    for numbers in places.tables.values():  # those in their place come first
+        numbers.sort(key=lambda number: (number not in schema.owner, number))
+    return version, places
 
 
-@contextmanager
-def _readable(damaged: Path) -> Iterator[Path]:
-    """The file itself, or a copy with a new first page when it doesn't even tell which tables it has."""
-    try:
-        with closing(_read_only(damaged)) as source:
-            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError:
-        # Always the same name: what a killed repair left is removed by the next, and a small card never fills with it.
-        folder = damaged.absolute().with_name(f".{damaged.name}.salvage")
-        rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            copy = folder / "copy.db"
-            for end in ("", "-wal"):
-                if (part := Path(f"{damaged}{end}")).exists():
-                    copyfile(part, f"{copy}{end}")
-            restore_schema(copy)
-            yield copy
-        finally:
-            rmtree(folder, ignore_errors=True)
-    else:
-        yield damaged
+def _table_of(sample: Sequence[Record], owner: str | None, schema: StoredSchema, known: dict[str, Shape]) -> str | None:
+    """The table whose rows a page holds, by its first rows; that to which it belongs, unless they are of another."""
+    if not sample:
+        return None
+
+    def likeness(shape: Shape) -> list[float]:
+        if shape.without_rowid != (sample[0].number is None):
+            return [0.0]
+        return [shape.likeness(record.values) for record in sample]
+
+    if owner in TABLES and owner in known:
+        alike = likeness(known[owner])
+        if sum(alike) / len(alike) >= _LIKE_ENOUGH:
+            return owner
+    elif owner in schema.entries and schema.entries[owner].kind == "table" and owner not in known:
+        return None  # a table that somebody added
+    fitting = [name for name in TABLES if name in known and min(likeness(known[name])) == 1]
+    return fitting[0] if len(fitting) == 1 else None
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+class _Copy:
+    """Copies the rows of one table."""
 
+    def __init__(self, pages: Pages, into: sqlite3.Connection, shape: Shape, report: Salvaged) -> None:
+        self._pages = pages
+        self._into = into
+        self._shape = shape
+        self._report = report
+        names = ", ".join(f'"{column.name}"' for column in shape.columns)
+        self._insert = f"INSERT INTO {shape.name} ({names}) VALUES ({', '.join('?' * len(shape.columns))})"
+        same = " AND ".join(f'"{column.name}" IS ?' for column in shape.columns)
+        self._same = f"SELECT 1 FROM {shape.name} WHERE {same}"
 
-def _copy(source: sqlite3.Connection, into: sqlite3.Connection, table: str, key: str) -> int:
-    """Copy one table; gives the number of stretches that could not be read."""
-    columns = _shared_columns(source, into, table)
-    if not columns:
-        return int(table in _NEEDED)
-    names = ", ".join(f'"{column}"' for column in columns)
-    insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"
-    gaps = 0
-    wanted = [names]
-    if table in _BULKY:
-        column, stand_in = _BULKY[table]
-        wanted.append(names.replace(f'"{column}"', f"'{stand_in}'"))
-    for select in wanted:
-        reader = _Reader(source, table, key, select)
-        for row in reader.rows():
-            try:
-                into.execute(insert, row)
-            except (sqlite3.IntegrityError, UnicodeEncodeError):
-                gaps += 1  # what came from the page is no row of this table
-        if not reader.gaps:
-            break
-        gaps += reader.gaps
-    return gaps
-
-
-def _shared_columns(source: sqlite3.Connection, into: sqlite3.Connection, table: str) -> list[str]:
-    wanted = [row[1] for row in into.execute(f"PRAGMA table_info({table})")]
-    try:
-        there = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
-    except sqlite3.DatabaseError:
-        return []
-    return [column for column in wanted if column in there]
-
-
-def _copy_by_owner(source: sqlite3.Connection, into: sqlite3.Connection, table: str, owner: str, owners: str) -> int:
-    """Copy a table whose key begins with the row that owns its rows; gives the number of owners that were in vain."""
-    names = _shared_columns(source, into, table)
-    if not names:
-        return 0
-    columns, marks = ", ".join(names), ", ".join("?" * len(names))
-    gaps = 0
-    for (id_,) in into.execute(owners).fetchall():
-        try:
-            rows = source.execute(f"SELECT {columns} FROM {table} WHERE {owner} = ?", (id_,)).fetchall()
-            into.executemany(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", rows)
-        except (sqlite3.DatabaseError, UnicodeEncodeError):
-            gaps += 1
-    return gaps
-
-
-class _Reader:
-    """The rows of one table: forward up to the first broken page, backward up to the last, single rows in between."""
-
-    def __init__(self, source: sqlite3.Connection, table: str, key: str, select: str) -> None:
-        self._source = source
-        self._sql = f"SELECT {key}, {select} FROM {table} NOT INDEXED"
-        if table in ("file", "heartbeat"):  # they have no row numbers: the key is the table
-            self._sql = f"SELECT {key}, {select} FROM {table}"
-        self._key = key
-        self.gaps = 0
-
-    def rows(self) -> Iterator[Row]:
-        low = high = None
-        for key, row in self._walk("ASC"):
-            low = key
-            yield row
-        if not self.gaps:
-            return
-        tail = []
-        for key, row in self._walk("DESC", low):
-            high = key
-            tail.append(row)
-        if isinstance(high, int | None) and isinstance(low, int | None):
-            first = 1 if low is None else low + 1
-            last = first + _CHUNK * 40 if high is None else high
-            for number in range(first, min(last, first + _LONGEST_GAP)):
-                try:
-                    found = self._source.execute(f"{self._sql} WHERE {self._key} = ?", (number,)).fetchone()
-                except sqlite3.DatabaseError:
-                    continue
-                if found is not None:
-                    yield found[1:]
-        yield from reversed(tail)
-
-    def _walk(self, direction: str, down_to: Any = None) -> Iterator[tuple[Any, Row]]:
-        last: Any = None
-        size = _CHUNK
-        while True:
-            beyond = [] if last is None else [(">" if direction == "ASC" else "<", last)]
-            if down_to is not None:
-                beyond.append((">", down_to))
-            where = "WHERE " + " AND ".join(f"{self._key} {sign} ?" for sign, _ in beyond) if beyond else ""
-            order = f"{where} ORDER BY {self._key} {direction} LIMIT {size}"
-            try:
-                found = self._source.execute(f"{self._sql} {order}", [value for _, value in beyond]).fetchall()
-            except sqlite3.DatabaseError:
-                if size == 1:
-                    self.gaps += 1
-                    return
-                size = 1
-                continue
-            for row in found:
-                yield row[0], row[1:]
-            if len(found) < size:
+    def all(self, numbers: Sequence[int], end: float) -> None:
+        """Copy the rows of these pages, until the time is over."""
+        for done, number in enumerate(numbers):
+            if time.monotonic() > end:
+                self._report.gaps += len(numbers) - done
+                self._report.notes.append(
+                    f"there was no time for {len(numbers) - done} of {len(numbers)} pages of {self._shape.name}"
+                )
                 return
-            last = found[-1][0]
+            for record in self._pages.records(number):
+                if record is None:
+                    self._report.gaps += 1
+                else:
+                    self._copy(record)
+
+    def _copy(self, record: Record) -> None:
+        shape = self._shape
+        made = shape.row(record.number, record.values)
+        if made is None:
+            self._drop(record)
+            return
+        row, emptied = made
+        try:
+            self._into.execute(self._insert, row)
+        except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError):
+            if self._into.execute(self._same, row).fetchone() is None:
+                self._drop(record)
+        else:
+            self._report.emptied.update(f"{shape.name}.{column}" for column in emptied)
+
+    def _drop(self, record: Record) -> None:
+        self._report.dropped[self._shape.name] += 1
+        if self._shape.name == "observation" and Text(b"human") in record.values:
+            said = [value.decode("utf-8", "replace") for value in record.values if isinstance(value, Text)]
+            self._report.lost_labels.append(", ".join(ascii(words)[1:-1] for words in said)[:200])
+
+
+def _rebuild_events(into: sqlite3.Connection, report: Salvaged) -> None:
+    end = time.monotonic() + EVENTS_S
+    into.set_progress_handler(lambda: int(time.monotonic() > end), 100_000)
+    try:
+        rebuild_events(into)
+    except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        report.notes.append(f"the events are left to the reports ({error})")
+    finally:
+        into.set_progress_handler(None, 0)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The process that reads; it says what came out as one line of JSON."""
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
+    try:
+        report = read_into(Path(arguments[0]), Path(arguments[1]))
+        said: dict[str, object] = {item.name: getattr(report, item.name) for item in fields(report)}
+    except (OSError, sqlite3.OperationalError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        said = {"errno": number or 5, "error": str(error)}
+    print(json.dumps(said))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
