@@ -36,8 +36,8 @@ from edge.database.known_files import Asked, KnownFiles, path_value
 from edge.database.repair.hidden_damage import find_hidden_damage
 from edge.database.repair.missing_parts import make_again, missing_table
 from edge.database.repair.recovery import open_or_repair, repair
+from edge.database.repair.sqlite_errors import is_passing
 from edge.database.schema import SchemaError, open_database
-from edge.database.sqlite_errors import is_passing
 from edge.database.transaction import writing
 from edge.host.status import HostStatus
 from edge.inference.predictor import Models

@@ -125,7 +125,8 @@ def _insert_frame(
         candidate = {"observation": observation, "place": place, "taxon": taxon, "rank": rank}
         _insert(connection, "candidate", **candidate, probability=0.5 / place)
     if version > 1 and number % 9 == 0:
-        _insert(connection, "embedding", observation=observation, look=0, backbone="b", scale=0.5, vector=bytes(64))
+        features = {"observation": observation, "look": 0, "backbone": "b", "scale": 0.5, "vector": bytes(64)}
+        _insert(connection, "embedding", **features)
     if number % 6 == 0:
         label = {"media": number, "kind": "animal", "count": 2, "method": "human", "classified_at": MOMENT}
         act = {"act": f"form {number}", "line": 0} if version > 1 else {}

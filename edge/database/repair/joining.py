@@ -8,16 +8,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from edge.capture.files import file_state, read_bytes
 from edge.database.repair.pages import INDEX_INTERIOR, INDEX_LEAF, Pages, Stored, Text
+from edge.database.repair.salvaged import Salvaged
 from edge.database.repair.shapes import is_sound
 from edge.database.repair.stored_schema import StoredSchema
 from edge.image.decode import digest as content_digest
-
-if TYPE_CHECKING:
-    from edge.database.repair.salvage import Salvaged
 
 _MOST_BYTES = 60_000_000  # a larger file is not read for its digest
 _INDEXED = {
@@ -103,7 +100,7 @@ UPDATE retime SET undoes = NULL WHERE undoes NOT IN (SELECT id FROM retime);
 
 
 def join_rows(
-    into: sqlite3.Connection, pages: Pages, schema: StoredSchema, report: "Salvaged", version: int, end: float
+    into: sqlite3.Connection, pages: Pages, schema: StoredSchema, report: Salvaged, version: int, end: float
 ) -> None:
     """Make the rows in `into` a whole database again, inside the caller's transaction."""
     into.execute("CREATE TEMP TABLE indexed (id INTEGER, name TEXT, value)")
@@ -154,7 +151,7 @@ def _text(value: Stored) -> str | None:
         return None
 
 
-def _check_digests(into: sqlite3.Connection, report: "Salvaged", end: float) -> None:
+def _check_digests(into: sqlite3.Connection, report: Salvaged, end: float) -> None:
     """Hold digests against the frames' files, the doubtful ones first, as long as there is time.
 
     A digest that its file contradicts is dropped with its frame, which is classified again; a frame that people

@@ -14,8 +14,8 @@ from edge.database.repair.identification import Owner, leave_mark, owner_of
 from edge.database.repair.missing_parts import make_again, missing_table
 from edge.database.repair.pages import Pages
 from edge.database.repair.salvage import SalvageError, salvage
+from edge.database.repair.sqlite_errors import is_passing
 from edge.database.schema import NEWEST, SchemaError, create_database, open_database
-from edge.database.sqlite_errors import is_passing
 from edge.timestamps import now
 
 log = logging.getLogger(__name__)

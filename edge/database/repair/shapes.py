@@ -211,7 +211,7 @@ _CHECKS: dict[tuple[str, str], Callable[[Value], bool]] = {
     **{("", name): _ID for name in ("id", "media", "run", "model", "configuration", "observation", "retime")},
     **{("", name): _ID for name in ("revises", "withdraws", "undoes")},
     **{("", name): _COUNT for name in ("subject", "revision", "line", "attempts", "backlog", "free_bytes", "bytes")},
-    **{("", name): _between(0, 10**6) for name in ("count", "count_confirmed", "place", "pictures", "look")},
+    **{("", name): _between(0, 10**6) for name in ("count", "count_confirmed", "place")},
     **{("", name): _between(1, 10**6) for name in ("width_px", "height_px")},
     **{("", name): _SHARE for name in ("confidence", "probability", "box_x", "box_y", "box_width", "box_height")},
     **{("", name): _between(0, 1) for name in ("infrared", "clock_synchronised")},

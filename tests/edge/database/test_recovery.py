@@ -15,7 +15,8 @@ from edge.database.migrations import MIGRATIONS
 from edge.database.repair import recovery
 from edge.database.repair.identification import Owner, owner_of
 from edge.database.repair.recovery import find_damage, open_or_repair
-from edge.database.repair.salvage import Salvaged, SalvageError, salvage
+from edge.database.repair.salvage import SalvageError, salvage
+from edge.database.repair.salvaged import Salvaged
 from edge.database.schema import SchemaError, open_database
 from edge.database.store import Store
 from tests.support.made_images import noisy_jpeg
