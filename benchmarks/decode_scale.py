@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.field_table import prior_of_card
 from edge.image import decode as frame
 from edge.inference.decision import Decider, Decision
 from edge.inference.model import STARTER, Model
 from edge.inference.predictor import Models, classify
 from edge.inference.taxonomy import Tree
-from export.validation.calibrate import CalibrationData, calibrations, prior_of_card
+from export.validation.calibrate import CalibrationData, calibrations
 from export.validation.labelled_frames import LabelledFrame, read_labelled_frames
 from export.validation.model_outputs import take_outputs
 from export.validation.score_decision import score_decision

@@ -22,7 +22,8 @@ from edge.inference.card import Card
 from edge.inference.decision import Decision
 from edge.inference.model import STARTER, Model
 from edge.inference.taxonomy import TaxonKey, Tree
-from export.validation.calibrate import CalibrationData, cross_validated, prior_of_card
+from edge.vocabulary import Kind
+from export.validation.calibrate import UNREACHABLE, CalibrationData, Prior, cross_validated
 from export.validation.labelled_frames import LabelledFrame, read_labelled_frames
 from export.validation.model_outputs import ModelOutputs, take_outputs
 from export.validation.score_decision import score_decision
@@ -49,6 +50,14 @@ def main() -> None:
         print(f"\n{title}")
         _table(card, scenes, decisions, np.exp(logs.astype(np.float64)))
     _boxes(given.data / "boxes.csv", scenes, outputs)
+
+
+def prior_of_card(card: Card) -> Prior:
+    """The prior that a finished card's calibration was fitted with."""
+    fitted = card.calibration
+    blanks = {label.name for label in card.labels if label.kind == Kind.BLANK}
+    bias = {name: value for name, value in fitted.label_bias.items() if name not in blanks}
+    return Prior(bias, tuple(name for name, value in fitted.label_thresholds.items() if value == UNREACHABLE))
 
 
 def _table(card: Card, scenes: Sequence[LabelledFrame], decisions: Sequence[Decision], p: NDArray[np.float64]) -> None:

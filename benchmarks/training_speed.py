@@ -34,7 +34,7 @@ from train.data.readers import read_dataset
 from train.data.sample import Sample
 from train.fit.augment.training_images import TrainingImages
 from train.fit.loop import Task, _Training
-from train.model.network import build
+from train.model.network import Network
 from train.recipe import AugmentSettings, NetworkSpec, OptimiserSettings, Recipe, load_recipe
 from train.runtime.distributed import Processes
 
@@ -116,7 +116,7 @@ def _reference(
     )
     images = ImageFolder(str(folder), transform)
     loader = DataLoader(images, options.batch, shuffle=True, drop_last=True)
-    network = build(NetworkSpec(), len(images.classes)).to(device).train()
+    network = Network(NetworkSpec(), len(images.classes)).to(device).train()
     optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     loss_of = nn.CrossEntropyLoss()
     while True:

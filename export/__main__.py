@@ -7,7 +7,6 @@ from edge.inference.card import CardError
 from edge.inference.model import ModelError
 from edge.inference.onnx_session import load_runtime
 from export import ExportError
-from train import TrainError
 from train.commands.runner import run
 
 # command -> (module, what it does in one line)
@@ -21,7 +20,7 @@ COMMANDS = {
 def main(argv: Sequence[str]) -> int:
     """Run one command. Returns the exit code: 0 done, 2 wrong use, setup or a refused model."""
     load_runtime()  # before a command loads the runtime's quantisation tools
-    return run("export", COMMANDS, (ExportError, TrainError, CardError, ModelError), argv)
+    return run("export", COMMANDS, (ExportError, CardError, ModelError), argv)
 
 
 if __name__ == "__main__":

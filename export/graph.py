@@ -6,16 +6,15 @@ the DequantizeLinear feeds the first convolution directly, so that the image its
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from export import ExportError
+from export.graph_edits import add_constants, insert
+from train import first_line
 from train.model.checkpoint import Checkpoint
 from train.model.network import Network, Outputs
 
@@ -29,7 +28,7 @@ OUTPUTS = ("logits", "embedding", "attention")
 def float_graph(checkpoint: Checkpoint) -> onnx.ModelProto:
     """Trace the network in float: dynamic batch, BatchNorm folded, no training layers left.
 
-    Raises `ExportError` when the network cannot be traced, `CheckpointError` when its weights do not fit.
+    Raises `ExportError` when the network cannot be traced, `TrainError` when its weights do not fit.
     """
     network = checkpoint.build_network()
     images = torch.zeros(2, 3, checkpoint.input_height_px, checkpoint.input_width_px)
@@ -43,13 +42,10 @@ def float_graph(checkpoint: Checkpoint) -> onnx.ModelProto:
     return model
 
 
-def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8[N, H, W, 3] -> float32[N, 3, H, W], as the graph's first two nodes compute it."""
-    return ((pixels.astype(np.float32) - ZERO_POINT) * np.float32(SCALE)).transpose(0, 3, 1, 2)
-
-
 def _trace(network: Network, images: torch.Tensor) -> onnx.ModelProto:
-    with _quiet_exporter(), torch.no_grad():
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # its warnings are about PyTorch's own future versions
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
                 network,
@@ -63,33 +59,18 @@ def _trace(network: Network, images: torch.Tensor) -> onnx.ModelProto:
             )
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
             raise ExportError(
-                f"the network {network.spec.backbone} cannot be traced ({_first_line(error)}); choose another backbone"
+                f"the network {network.spec.backbone} cannot be traced ({first_line(error)}); choose another backbone"
             ) from error
         assert program is not None
         model: onnx.ModelProto = program.model_proto
     return model
 
 
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Silence the warnings of PyTorch's exporter, which are about its own future versions."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
-
-
 def _strip(model: onnx.ModelProto) -> None:
     """Remove what names the exporting machine (stack traces, paths) or repeats what shape inference finds."""
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version, model.doc_string = "edge-classify", "", ""
-    model.graph.name = "network"
-    model.graph.doc_string = ""
+    model.graph.name, model.graph.doc_string = "network", ""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
@@ -110,8 +91,8 @@ def _unfold_groups(model: onnx.ModelProto) -> None:
             continue
         label = np.where(members.any(axis=1), members.argmax(axis=1), -1).astype(np.int32)[:, None]
         model.graph.initializer.remove(matrix)
-        model.graph.initializer.append(numpy_helper.from_array(label, "label_of_class"))
-        model.graph.initializer.append(numpy_helper.from_array(np.arange(members.shape[1], dtype=np.int32), "labels"))
+        labels = np.arange(members.shape[1], dtype=np.int32)
+        add_constants(model.graph, {"label_of_class": label, "labels": labels})
         model.graph.node.insert(0, helper.make_node("Equal", ["label_of_class", "labels"], [matrix.name]))
 
 
@@ -124,9 +105,7 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         held = [name for name in node.input if name in weights and name.endswith((".weight", ".bias", ".weight_bias"))]
         if held:
             layer = held[0].removesuffix("_bias").removesuffix(".weight").removesuffix(".bias")
-            name = layer if node.op_type in ("Conv", "Gemm", "MatMul") else f"{layer}/{node.op_type}"
-        else:
-            name = f"{layer}/{node.op_type}"
+        name = layer if held and node.op_type in ("Conv", "Gemm", "MatMul") else f"{layer}/{node.op_type}"
         taken[name] = taken.get(name, 0) + 1
         node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
 
@@ -135,20 +114,12 @@ def _take_bytes(model: onnx.ModelProto, height_px: int, width_px: int) -> None:
     graph = model.graph
     del graph.input[:]
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", height_px, width_px, 3]))
-    graph.initializer.append(numpy_helper.from_array(np.array(SCALE, np.float32), "pixels_scale"))
-    graph.initializer.append(numpy_helper.from_array(np.array(ZERO_POINT, np.uint8), "pixels_zero_point"))
-    first = [
-        helper.make_node("Transpose", [INPUT], ["planes"], "pixels/Transpose", perm=[0, 3, 1, 2]),
-        helper.make_node(
-            "DequantizeLinear",
-            ["planes", "pixels_scale", "pixels_zero_point"],
-            [NETWORK_INPUT],
-            "pixels/DequantizeLinear",
-        ),
-    ]
-    rest = list(graph.node)
-    del graph.node[:]
-    graph.node.extend(first + rest)
+    scale, zero_point = np.array(SCALE, np.float32), np.array(ZERO_POINT, np.uint8)
+    add_constants(graph, {"pixels_scale": scale, "pixels_zero_point": zero_point})
+    transpose = helper.make_node("Transpose", [INPUT], ["planes"], "pixels/Transpose", perm=[0, 3, 1, 2])
+    inputs = ["planes", "pixels_scale", "pixels_zero_point"]
+    widen = helper.make_node("DequantizeLinear", inputs, [NETWORK_INPUT], "pixels/DequantizeLinear")
+    insert(graph, 0, [transpose, widen])
 
 
 def _declare_outputs(model: onnx.ModelProto, example: Outputs) -> None:
@@ -156,7 +127,3 @@ def _declare_outputs(model: onnx.ModelProto, example: Outputs) -> None:
     for name, tensor in zip(OUTPUTS, example, strict=True):
         shape: list[str | int] = ["N", *(int(size) for size in tensor.shape[1:])]
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -44,7 +44,6 @@ def with_enrolled(card: Card, checkpoint: Checkpoint) -> Card:
         return card
     labels = (*card.labels, *checkpoint.enrolled)
     kept = {label.name for label in labels}
-    vectors = {name: vector for name, vector in checkpoint.prototypes.items() if name in kept}
     names = tuple(label.name for label in checkpoint.enrolled)
     thresholds = card.calibration.label_thresholds | dict.fromkeys(names, UNPROVEN_THRESHOLD)
     note = f"Enrolled by a few images, without training; no figure here covers it: {', '.join(names)}."
@@ -53,7 +52,11 @@ def with_enrolled(card: Card, checkpoint: Checkpoint) -> Card:
         labels=labels,
         enrolled=names,
         prototype_scale=checkpoint.prototype_scale,
-        prototypes={name: tuple(round(value, 4) for value in vector) for name, vector in vectors.items()},
+        prototypes={
+            name: tuple(round(value, 4) for value in vector)
+            for name, vector in checkpoint.prototypes.items()
+            if name in kept
+        },
         calibration=replace(card.calibration, label_thresholds=thresholds),
         notes=(*card.notes, note),
     )

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped,u
 from onnx import helper
 
 import edge
-from edge.host.output_file import Guard, OutputError
+from edge.host.output_file import Guard
 from edge.inference.card import METADATA_KEY, Card
 from edge.inference.model import Model
 from export import ExportError
@@ -35,8 +35,7 @@ def carded(model: onnx.ModelProto, card: Card) -> bytes:
     copy = deepcopy(model)
     del copy.metadata_props[:]
     helper.set_model_props(copy, {METADATA_KEY: card.to_json()})
-    content: bytes = copy.SerializeToString(deterministic=True)
-    return content
+    return bytes(copy.SerializeToString(deterministic=True))
 
 
 @contextmanager
@@ -62,20 +61,17 @@ def _is_sum(file: BinaryIO) -> bool:
 
 
 def check_writable(path: Path, guard: Guard) -> None:
-    """Raise `ExportError` before hours of work where `path` cannot or must not be written."""
+    """Raise `ExportError` or `OutputError` before hours of work where `path` cannot or must not be written."""
     if path.is_dir():
         raise ExportError(f"{path} is a folder; --out names the file to write, such as {path / 'model.onnx'}")
     try:
         guard.check(path, is_model)
         guard.check(_sum_beside(path), _is_sum)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OutputError as error:
-        raise ExportError(str(error)) from error
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error.strerror}); choose another --out") from error
-    os.close(handle)
-    Path(name).unlink()
 
 
 def write(path: Path, content: bytes, guard: Guard = _ANY) -> str:
@@ -85,17 +81,14 @@ def write(path: Path, content: bytes, guard: Guard = _ANY) -> str:
     """
     digest = hashlib.sha256(content).hexdigest()
     beside = _sum_beside(path)
-    try:
-        with guard.replacing(beside, _is_sum) as sums:
-            sums.write(f"{digest}  {path.name}\n".encode())
-            sums.flush()
-            with guard.replacing(path, is_model) as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                beside.unlink(missing_ok=True)
-    except OutputError as error:
-        raise ExportError(str(error)) from error
+    with guard.replacing(beside, _is_sum) as sums:
+        sums.write(f"{digest}  {path.name}\n".encode())
+        sums.flush()
+        with guard.replacing(path, is_model) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            beside.unlink(missing_ok=True)
     return digest
 
 

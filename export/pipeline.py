@@ -9,7 +9,7 @@ import onnx
 from edge.inference.card import Calibration, Card, Gate, Rejection
 from edge.inference.decision import Decider
 from edge.inference.frame_classification import familiarity
-from edge.inference.model import Outputs
+from edge.inference.model import Model, Outputs
 from export import ExportError
 from export.model_file import opened
 from export.quantization.qat import Tuning, finetune
@@ -18,7 +18,7 @@ from export.quantization.reproducible_sums import sum_exactly
 from export.quantization.rounding import round_weights
 from export.quantization.sensitivity import by_damage
 from export.validation.calibrate import CalibrationData, Prior, fit_calibration
-from export.validation.gate import Comparison, ModelDecisions, agreement, failures, measure, table
+from export.validation.gate import ModelDecisions, agreement, failures, measure, table
 from export.validation.labelled_frames import LabelledFrame, balanced, split_by_group
 from export.validation.model_outputs import ModelOutputs, calibration_pixels, take_outputs, take_renderings
 
@@ -47,6 +47,11 @@ class Task:
     limits: dict[str, float]
     """See `export.validation.gate.DEFAULT_LIMITS`."""
 
+    @property
+    def fitting(self) -> Sequence[LabelledFrame]:
+        """Frames that the calibration of an int8 model is fitted on."""
+        return self.frames if self.held_out is None else self.held_out
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -55,25 +60,8 @@ class Result:
     model: onnx.ModelProto
     card: Card
     """Calibrated, with the gate's figures."""
+    gate: Gate
     calibrated_on: CalibrationData
-
-    @property
-    def gate(self) -> Gate:
-        """The proof, which every result has."""
-        assert self.card.gate is not None
-        return self.card.gate
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """The float model's outputs, which the int8 model is compared with."""
-
-    frames: Sequence[LabelledFrame]
-    """Frames that the calibration is fitted on."""
-    outputs: ModelOutputs
-    """The float model's outputs on them."""
-    gated: Sequence[LabelledFrame]
-    """Those of the frames that the gate judges by."""
 
 
 def export_int8(task: Task, plan: Plan, progress: Callable[[str], None], tuning: Tuning | None = None) -> Result:
@@ -82,12 +70,11 @@ def export_int8(task: Task, plan: Plan, progress: Callable[[str], None], tuning:
     Raises `ExportError` with the gate's table when nothing passes.
     """
     for_ranges, rest = split_by_group(task.frames, 0.34, SEED)
-    frames = task.frames if task.held_out is None else task.held_out
     gated = rest if task.held_out is None else task.held_out
     chosen = balanced(for_ranges, RANGE_FRAMES, SEED)
     with opened(task.model, task.card) as float_model:
         pixels = calibration_pixels(float_model, chosen, task.crop_fraction)
-        reference = Reference(frames, take_outputs(float_model, frames, task.crop_fraction), gated)
+        in_float = take_outputs(float_model, task.fitting, task.crop_fraction)
         judged = {frame.path.resolve() for frame in gated}
         others = [frame for frame in tuning.frames if frame.path.resolve() not in judged] if tuning else []
         more = calibration_pixels(float_model, others, task.crop_fraction) if others else pixels[:0]
@@ -98,20 +85,18 @@ def export_int8(task: Task, plan: Plan, progress: Callable[[str], None], tuning:
     if plan.precision == "int8" and plan.rounding == "feedback":
         rounded = round_weights(network, body(network), pixels)
 
-    def attempt(plan: Plan) -> Result:
+    def attempt(plan: Plan) -> tuple[Result, list[str]]:
         quantised = quantise(network, observed, plan, rounded)
         if plan.precision == "int8":
             sum_exactly(quantised, plan.float_nodes)
         with opened(quantised, task.card) as model:
-            renderings = take_renderings(model, frames, task.crop_fraction)
-        data = CalibrationData(task.card, frames, renderings, task.prior, task.crop_fraction)
+            data = _calibration_data(task, model, task.fitting)
         calibration = fit_calibration(data, task.data)
-        gate = prove(task, calibration, reference, data.outputs, plan.float_nodes)
-        card = replace(task.card, calibration=calibration, gate=replace(gate, finetune_steps=steps))
-        return Result(quantised, card, data)
+        gate = prove(task, calibration, (in_float, data.outputs), gated)
+        gate = replace(gate, float_nodes=plan.float_nodes, finetune_steps=steps)
+        return Result(quantised, replace(task.card, calibration=calibration, gate=gate), gate, data), failures(gate)
 
-    result = attempt(plan)
-    reasons = failures(result.gate)
+    result, reasons = attempt(plan)
     if reasons:
         progress(f"all layers in int8: {reasons[0]}")
     if reasons and tuning is not None:
@@ -120,8 +105,7 @@ def export_int8(task: Task, plan: Plan, progress: Callable[[str], None], tuning:
         observed = observe_body(network, pixels)
         # Fine-tuning rounded the weights to the nearest and made up for the shift of the mean, so neither is corrected.
         plan, rounded, steps = replace(plan, correct_bias=False), {}, tuning.steps
-        result = attempt(plan)
-        reasons = failures(result.gate)
+        result, reasons = attempt(plan)
         progress(f"all layers in int8, fine-tuned: {reasons[0] if reasons else 'passed'}")
     if reasons:
         progress("looking for the layers that lose most in int8")
@@ -129,9 +113,8 @@ def export_int8(task: Task, plan: Plan, progress: Callable[[str], None], tuning:
         ranked = by_damage(network, observed, pixels[::step], plan, rounded)
         count = 1
         while reasons and count < len(ranked) // 2:
-            in_float = tuple(name for _, unit in ranked[:count] for name in unit)
-            result = attempt(plan.with_float(in_float))
-            reasons = failures(result.gate)
+            nodes = tuple(name for _, unit in ranked[:count] for name in unit)
+            result, reasons = attempt(replace(plan, float_nodes=nodes))
             names = ", ".join(unit[0] for _, unit in ranked[:count])
             progress(f"{count} layers in float ({names}): {reasons[0] if reasons else 'passed'}")
             count = count + 1 if count < 4 else count * 2
@@ -143,29 +126,34 @@ def export_int8(task: Task, plan: Plan, progress: Callable[[str], None], tuning:
 def calibrate_float(task: Task) -> Card:
     """The card of a model that is not quantised, calibrated on all labelled frames."""
     with opened(task.model, task.card) as model:
-        renderings = take_renderings(model, task.frames, task.crop_fraction)
-    data = CalibrationData(task.card, task.frames, renderings, task.prior, task.crop_fraction)
+        data = _calibration_data(task, model, task.frames)
     return replace(task.card, calibration=fit_calibration(data, task.data))
 
 
+def _calibration_data(task: Task, model: Model, frames: Sequence[LabelledFrame]) -> CalibrationData:
+    renderings = take_renderings(model, frames, task.crop_fraction)
+    return CalibrationData(task.card, frames, renderings, task.prior, task.crop_fraction)
+
+
 def prove(
-    task: Task, calibration: Calibration, reference: Reference, int8: ModelOutputs, float_nodes: tuple[str, ...]
+    task: Task, calibration: Calibration, outputs: tuple[ModelOutputs, ModelOutputs], gated: Sequence[LabelledFrame]
 ) -> Gate:
-    """The gate's figures of both models under the same calibration, and their agreement on all frames."""
+    """The gate's figures of the float and the int8 model under the same calibration.
+
+    `outputs` are those of both models on the frames that the calibration was fitted on. The gate judges by the `gated`
+    ones of these; how often both models agree is measured on all.
+    """
     decider = Decider(replace(task.card, calibration=calibration))
-    energy = Rejection("energy", 0.0)
 
     def decisions(outputs: ModelOutputs) -> ModelDecisions:
         logs = outputs.under(task.card, calibration)
-        energies = familiarity(Outputs(outputs.whole, None, None), energy)
+        energies = familiarity(Outputs(outputs.whole, None, None), Rejection("energy", 0.0))
         return ModelDecisions(logs, [decider.decide(row) for row in logs], np.array(energies, np.float32))
 
-    before, after = decisions(reference.outputs), decisions(int8)
-    judged = {frame.path for frame in reference.gated}  # by path: images in folders of classes often share their names
-    places = np.array([place for place, frame in enumerate(reference.frames) if frame.path in judged])
-    frames = [reference.frames[place] for place in places]
-    gate = measure(
-        Comparison(task.card, frames, before.at(places), after.at(places), task.data, task.limits, float_nodes)
-    )
-    everywhere = agreement(before.decisions, after.decisions)
-    return replace(gate, figures=gate.figures | {"decision_agreement_all": everywhere})
+    before, after = map(decisions, outputs)
+    judged = {frame.path for frame in gated}  # by path: images in folders of classes often share their names
+    places = np.array([place for place, frame in enumerate(task.fitting) if frame.path in judged])
+    frames = [task.fitting[place] for place in places]
+    gate = measure(task.card, frames, before.at(places), after.at(places), task.data, task.limits)
+    gate.figures["decision_agreement_all"] = agreement(before.decisions, after.decisions)
+    return gate

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 
 from edge.inference.card import CardError
-from train import TrainError
 from train.commands.runner import run
 
 # command -> (module, what it does in one line)
@@ -23,7 +22,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str]) -> int:
     """Run one command. Returns the exit code: 0 done, 2 wrong use or setup."""
-    return run("train", COMMANDS, (TrainError, CardError), argv)
+    return run("train", COMMANDS, (CardError,), argv)
 
 
 if __name__ == "__main__":

@@ -216,8 +216,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     def document(self) -> dict[str, Any]:
         """The recipe as JSON values."""
-        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
-        return document
+        return msgspec.json.decode(msgspec.json.encode(self), type=dict[str, Any])
 
 
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:

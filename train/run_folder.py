@@ -44,7 +44,7 @@ def begin_run(folder: Path, recipe: Recipe, arguments: Sequence[str], data: Path
     """Make the folder and write recipe and environment."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _RECIPE, recipe.document())
-    write_json(folder / _ENVIRONMENT, _environment(arguments) | {"data": str(data.resolve())})
+    write_json(folder / _ENVIRONMENT, _environment(arguments, data))
 
 
 def check_writable(folder: Path) -> None:
@@ -63,7 +63,7 @@ def holds_run(folder: Path) -> bool:
 def check_data(folder: Path, data: Path) -> None:
     """Raises `TrainError` when the run in `folder` says that it was trained on other data."""
     path = folder / _ENVIRONMENT
-    stored = json.loads(path.read_text(encoding="utf-8")).get("data") if path.exists() else None
+    stored = _read(path).get("data") if path.exists() else None
     if stored is not None and Path(stored) != data.resolve():
         raise TrainError(f"{folder} was trained on {stored}; give that as --data, or a new --out")
 
@@ -71,9 +71,8 @@ def check_data(folder: Path, data: Path) -> None:
 def check_recipe(folder: Path, recipe: Recipe) -> None:
     """Raises `TrainError` when the run in `folder` is another recipe's, or names another seed."""
     path = folder / _RECIPE
-    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) == recipe.document():
-        return
-    raise TrainError(f"{folder} was trained by another recipe or seed; continue with that one, or give a new --out")
+    if path.exists() and _read(path) != recipe.document():
+        raise TrainError(f"{folder} was trained by another recipe or seed; continue with that one, or give a new --out")
 
 
 def stored_recipe(folder: Path) -> Recipe:
@@ -83,10 +82,19 @@ def stored_recipe(folder: Path) -> Recipe:
 
 def _stored(folder: Path, name: str) -> Any:
     """The content of the JSON file `name` of a run, or of the first fold of a cross-validation that has it."""
-    for file in (folder / name, *sorted(folder.glob(f"fold-*/{name}"))):
-        if file.exists():
-            return json.loads(file.read_text(encoding="utf-8"))
-    raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made")
+    files = _files(folder, name)
+    if not files:
+        raise TrainError(f"{folder} holds no run; give a folder that `python -m train fit --out` made")
+    return _read(files[0])
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """The file `name` of a run and of the folds of a cross-validation, where it is there."""
+    return [file for file in (folder / name, *sorted(folder.glob(f"fold-*/{name}"))) if file.exists()]
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write_labels(folder: Path, labels: Sequence[Label]) -> None:
@@ -126,10 +134,9 @@ def write_split(folder: Path, samples: Sequence[Sample], fold: Fold) -> None:
 def stored_warnings(folder: Path) -> list[str]:
     """The warnings on the split of a run, or on each fold of a cross-validation."""
     found = []
-    for file in (folder / _WARNINGS, *sorted(folder.glob(f"fold-*/{_WARNINGS}"))):
-        if file.exists():
-            fold = "" if file.parent == folder else f"{file.parent.name}: "
-            found += [f"{fold}warning: {line}" for line in json.loads(file.read_text(encoding="utf-8"))]
+    for file in _files(folder, _WARNINGS):
+        fold = "" if file.parent == folder else f"{file.parent.name}: "
+        found += [f"{fold}warning: {line}" for line in _read(file)]
     return found
 
 
@@ -150,14 +157,13 @@ def write_json(path: Path, document: Any) -> None:
 
 def stored_retrieval(folder: Path) -> dict[str, float]:
     """The retrieval figures of a run, or their mean over folds, weighted by images; empty where there are none."""
-    files = [file for file in (folder / RETRIEVAL, *sorted(folder.glob(f"fold-*/{RETRIEVAL}"))) if file.exists()]
-    parts = [part for file in files if (part := json.loads(file.read_text(encoding="utf-8")))["images"]]
+    parts = [part for file in _files(folder, RETRIEVAL) if (part := _read(file))["images"]]
     images = sum(part["images"] for part in parts)
     names = [name for name in parts[0] if name != "images"] if parts else []
     return {name: sum(part[name] * part["images"] for part in parts) / images for name in names}
 
 
-def _environment(arguments: Iterable[str]) -> dict[str, Any]:
+def _environment(arguments: Iterable[str], data: Path) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(arguments),
@@ -168,6 +174,7 @@ def _environment(arguments: Iterable[str]) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "commit": _commit(),
         "packages": {name: _version(name) for name in _PACKAGES},
+        "data": str(data.resolve()),
     }
 
 

@@ -1,6 +1,5 @@
 """One training, from samples to a run folder: fits the network, predicts the held-out images, saves the checkpoint."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import nn
 
-from train import TrainError
+from train import TrainError, notice
 from train.data.prepare import Prepared, labels_not_trained, pixel_source
 from train.data.sample import Sample
 from train.data.split import Fold
@@ -26,15 +25,7 @@ from train.fit.loop import Task, fit, stored_state
 from train.model.checkpoint import Checkpoint
 from train.model.network import Network
 from train.recipe import Recipe
-from train.run_folder import (
-    CHECKPOINT,
-    PREDICTIONS,
-    PROTOTYPES,
-    RETRIEVAL,
-    write_json,
-    write_labels,
-    write_split,
-)
+from train.run_folder import CHECKPOINT, PREDICTIONS, PROTOTYPES, RETRIEVAL, write_json, write_labels, write_split
 from train.runtime.distributed import Processes
 from train.trained_model import ReferenceEmbeddings, file_digests
 
@@ -58,11 +49,11 @@ def train_fold(
     folder: Path,
     processes: Processes,
     options: RunOptions,
-    metrics: Mapping[str, Any] | None = None,
-) -> Predictions | None:
-    """Train on the fold's training part; save and return predictions of its test part and of the unseen species.
+    metrics: Mapping[str, Any],
+) -> None:
+    """Train on the fold's training part, and save predictions of its test part and of the unseen species.
 
-    `None` in all processes but the first, and where the fold has no test part.
+    The first process alone saves.
     """
     if processes.first:
         write_split(folder, prepared.samples, fold)
@@ -70,8 +61,8 @@ def train_fold(
     task = fold_task(recipe, prepared, fold, options)
     source, train = task.source, task.samples
     network = fit(recipe, task, folder, processes, options.resume, options.workers, options.tensorboard)
-    if network is None or not processes.first:
-        return None
+    if not processes.first:
+        return
     images = EvaluationImages(train, source, recipe.input.size_px, recipe.input.fit)
     logits, embedding, _ = run_network(network, images, processes.device, options.workers)
     if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
@@ -85,18 +76,16 @@ def train_fold(
     if recipe.loss.classification == "none":
         network.classify_by(torch.from_numpy(known).to(processes.device))
     ReferenceEmbeddings(embedding, truth, file_digests(train)).save(folder / PROTOTYPES, prepared.label_names, known)
-    make_checkpoint(recipe, prepared, network, len(train), known, metrics or {}).save(folder / CHECKPOINT)
+    make_checkpoint(recipe, prepared, network, len(train), known, metrics).save(folder / CHECKPOINT)
     held_out = [prepared.samples[place] for place in fold.test]
     if not held_out:
-        return None
+        return
     tested = replace(images, samples=[*held_out, *prepared.unseen])
     predictions = predict(network, prepared.labels, tested, known, number, processes.device, options.workers)
     predictions.save(folder / PREDICTIONS)
     queries = predictions.where(predictions.truth != UNSEEN)
-    found = retrieval_figures(queries.embedding, queries.truth, embedding, truth)
-    write_json(folder / RETRIEVAL, asdict(found))
+    write_json(folder / RETRIEVAL, asdict(retrieval_figures(queries.embedding, queries.truth, embedding, truth)))
     draw_galleries(network, predictions, replace(images, samples=held_out), processes.device, folder)
-    return predictions
 
 
 def fold_task(recipe: Recipe, prepared: Prepared, fold: Fold, options: RunOptions) -> Task:
@@ -120,7 +109,7 @@ def check_fold(
             "set data.exclude, fewer data.folds, or loss.classification"
         )
     for warning in fold.warnings if processes.first else ():
-        print(f"fold {number}: warning: {warning}", file=sys.stderr, flush=True)
+        notice(f"fold {number}: warning: {warning}")
 
 
 def trainable_backgrounds(backgrounds: Sequence[Sample], samples: Sequence[Sample], fold: Fold) -> tuple[Sample, ...]:
@@ -133,9 +122,8 @@ def draw_galleries(
     network: nn.Module, predictions: Predictions, images: EvaluationImages, device: torch.device, folder: Path
 ) -> None:
     """`gallery.png` and `mistakes.png` of `images`, whose predictions come first among `predictions`."""
-    shown = predictions.where(np.arange(len(predictions)) < len(images))
-    known = np.flatnonzero(shown.truth != UNSEEN)
-    shown = shown.where(shown.truth != UNSEEN)
+    mask = (np.arange(len(predictions)) < len(images)) & (predictions.truth != UNSEEN)
+    known, shown = np.flatnonzero(mask), predictions.where(mask)
     temperature = fit_temperature(shown.logits, shown.truth)
     probabilities = softmax(shown.logits.astype(np.float64) / temperature, axis=1)
     right = probabilities.argmax(1) == shown.truth

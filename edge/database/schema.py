@@ -14,6 +14,7 @@ from shutil import disk_usage
 from edge.database.configuration import of_old_run, save_configuration
 from edge.database.migrations import MIGRATIONS
 from edge.database.transaction import writing
+from edge.host.sync import sync
 
 JOURNAL_LIMIT_BYTES = 64_000_000  # a slow reader lets the log grow; afterwards it gives the space back
 NEWEST = len(MIGRATIONS)
@@ -121,17 +122,12 @@ def copy_database(source: sqlite3.Connection, out: Path, anew: bool = False) -> 
         source.backup(copy)
         # One file without companions, so that copying it further loses nothing.
         copy.execute("PRAGMA journal_mode = DELETE")
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(part)
     if anew:
         rename_anew(part, out)
     else:
         os.replace(part, out)
-    folder = os.open(out.absolute().parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(out.absolute().parent)
 
 
 def rename_anew(old: Path, new: Path) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from edge.host.sync import sync
+
 IsOwn = Callable[[BinaryIO], bool]
 """Whether a file that is there, from its beginning, is an output of the kind that is to be written."""
 LONGEST_LINE = 1 << 20
@@ -69,7 +71,7 @@ class Guard:
                 os.fsync(file.fileno())
             new.chmod(_mode(target))
             new.replace(self.check(path, is_own))  # another file may have come while this one was written
-            _sync(target.parent)
+            sync(target.parent)
         except OSError as error:
             why = error.strerror or error
             raise OutputError(f"{path} was not written: {why}; free some space or choose another --out") from error
@@ -143,11 +145,3 @@ def _mode(target: Path) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

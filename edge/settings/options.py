@@ -130,13 +130,6 @@ class Settings(Options, frozen=True, kw_only=True):
     sources: tuple[Path, ...] = ()
     """What is classified or watched (absolute), for `deployment_from`."""
 
-    def deployment_of(self, path: Path, at: datetime | None = None) -> Deployment | None:
-        """The deployment of a frame: the one named by the flag, else the one whose folder holds it most closely.
-
-        Of several that share the folder it is the one within whose period the frame was taken.
-        """
-        return self.in_period(self.deployments_for(path), at)
-
     def deployments_for(self, path: Path) -> tuple[Deployment, ...]:
         """The deployment named by the flag, else those whose folder holds a file most closely: several may share it."""
         if self.deployment is not None:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import TensorProto, helper, version_converter
 
 from edge.inference.onnx_session import open_session
 from export import ExportError
 from export.graph import INPUT, IR_VERSION
+from export.graph_edits import add_constants, insert, rename
 
 LEAST_OPSET = 13  # the first with scales for each channel
 CONVERTED_OPSET = 17
@@ -22,11 +23,11 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 class Expectation:
     """Input that the model expects: `(pixel / scale - mean) / std`, in its own order of channels and axes."""
 
-    layout: Literal["nchw", "nhwc"] = "nchw"
-    channels: Literal["rgb", "bgr"] = "rgb"
-    scale: float = 255.0
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    layout: Literal["nchw", "nhwc"]
+    channels: Literal["rgb", "bgr"]
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     """In the model's order of channels, like `mean`."""
 
 
@@ -43,8 +44,7 @@ def take_bytes(model: onnx.ModelProto, expected: Expectation, height_px: int, wi
     nodes: list[onnx.NodeProto] = []
 
     def add(operator: str, constants: dict[str, NDArray[np.generic]], **attributes: Any) -> None:
-        for name, value in constants.items():
-            graph.initializer.append(numpy_helper.from_array(value, name))
+        add_constants(graph, constants)
         names.append(f"adopted/{operator}_{len(nodes)}")
         nodes.append(helper.make_node(operator, [names[-2], *constants], [names[-1]], names[-1], **attributes))
 
@@ -54,11 +54,8 @@ def take_bytes(model: onnx.ModelProto, expected: Expectation, height_px: int, wi
     if expected.channels == "bgr":
         add("Gather", {"adopted/order": np.array([2, 1, 0], np.int64)}, axis=axis)
     if kind != TensorProto.UINT8:
-        scale: dict[str, NDArray[np.generic]] = {
-            "adopted/scale": np.array(1 / expected.scale, np.float32),
-            "adopted/zero": np.array(0, np.uint8),
-        }
-        add("DequantizeLinear", scale)
+        scale, zero = np.array(1 / expected.scale, np.float32), np.array(0, np.uint8)
+        add("DequantizeLinear", {"adopted/scale": scale, "adopted/zero": zero})
         shape = (1, 3, 1, 1) if expected.layout == "nchw" else (1, 1, 1, 3)
         if any(expected.mean):
             add("Sub", {"adopted/mean": np.array(expected.mean, np.float32).reshape(shape)})
@@ -67,11 +64,9 @@ def take_bytes(model: onnx.ModelProto, expected: Expectation, height_px: int, wi
     if kind == TensorProto.FLOAT16:
         add("Cast", {}, to=TensorProto.FLOAT16)
     nodes[-1].output[0] = own.name
-    rest = list(graph.node)
     graph.input.remove(own)
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", height_px, width_px, 3]))
-    del graph.node[:]
-    graph.node.extend([*nodes, *rest])
+    insert(graph, 0, nodes)
     _name_nodes(graph)
     _free_batch(result, height_px, width_px)
     return result
@@ -93,12 +88,11 @@ def give_logits(model: onnx.ModelProto, output: str | None, labels: int, probabi
         )
     if probabilities is None:
         probabilities = bool((scores >= 0).all() and abs(float(scores.sum()) - 1) < 1e-3)
-    _rename(graph, name, "adopted/scores")
+    rename(graph, name, "adopted/scores")
     if probabilities:
-        graph.initializer.append(numpy_helper.from_array(np.array(1e-12, np.float32), "adopted/least"))
-        graph.node.append(
-            helper.make_node("Max", ["adopted/scores", "adopted/least"], ["adopted/positive"], "adopted/Max")
-        )
+        add_constants(graph, {"adopted/least": np.array(1e-12, np.float32)})
+        inputs = ["adopted/scores", "adopted/least"]
+        graph.node.append(helper.make_node("Max", inputs, ["adopted/positive"], "adopted/Max"))
         graph.node.append(helper.make_node("Log", ["adopted/positive"], ["logits"], "adopted/Log"))
     else:
         graph.node.append(helper.make_node("Identity", ["adopted/scores"], ["logits"], "adopted/Identity"))
@@ -118,11 +112,10 @@ def give_detections(model: onnx.ModelProto, output: str | None, layout: str, lab
             f"the model's output {name} has shape {list(shape)}; {layout} with {labels} labels has {wanted} columns on "
             f"axis {axis}; check --boxes and the label table"
         )
-    _rename(graph, name, "adopted/boxes")
+    rename(graph, name, "adopted/boxes")
     graph.node.append(helper.make_node("Identity", ["adopted/boxes"], ["detections"], "adopted/Identity"))
     del graph.output[:]
-    rest = [int(size) for size in shape[1:]]
-    graph.output.append(helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", *rest]))
+    graph.output.append(helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", *map(int, shape[1:])]))
 
 
 def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -186,16 +179,7 @@ def _run_once(model: onnx.ModelProto, name: str) -> NDArray[np.float32]:
     """The output `name` for one grey image."""
     session = open_session(model.SerializeToString())
     shape = session.get_inputs()[0].shape[1:]
-    output: NDArray[np.float32] = session.run([name], {INPUT: np.full((1, *shape), 127, np.uint8)})[0]
-    return output
-
-
-def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for place, name in enumerate(names):
-                if name == old:
-                    names[place] = new
+    return np.asarray(session.run([name], {INPUT: np.full((1, *shape), 127, np.uint8)})[0])
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:

@@ -14,7 +14,6 @@ import onnx
 from edge.commands.runner import Parser
 from edge.host.output_file import Guard
 from edge.inference.card import Boxes, Card, DetectorLayout, FitMode, Label, Source
-from edge.inference.taxonomy import RANKS, Taxon
 from edge.vocabulary import Kind
 from export import ExportError
 from export.adopt.foreign_graph import Expectation, give_detections, give_logits, take_bytes
@@ -25,6 +24,8 @@ from export.quantization.quantize import Plan
 from export.validation.calibrate import prior_of_labels
 from export.validation.gate import parse_limits, table
 from export.validation.labelled_frames import describe_data, read_labelled_frames
+from train import first_line
+from train.data.taxa_table import taxon_of_row
 
 KINDS = tuple(kind for kind in Kind if kind != Kind.UNKNOWN)
 
@@ -33,11 +34,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("python -m export adopt", description=__doc__)
     add = parser.add_argument
     add("model", type=Path, help="an ONNX file that you are licensed to use")
-    labels = (
-        "one row for each output, in order: label, kind (animal|human|vehicle|blank), common_name, scientificName, "
-        "rank, class, order, family, genus, species"
+    add(
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="one row for each output, in order: label, kind (animal|human|vehicle|blank), common_name, "
+        "scientificName, rank, class, order, family, genus, species",
     )
-    add("--labels", type=Path, required=True, metavar="CSV", help=labels)
     add("--input", required=True, metavar="HEIGHTxWIDTH", help="size of the model's input in pixels")
     add("--out", type=Path, required=True, metavar="FILE", help="the model to write (.onnx)")
     add("--force", action="store_true", help="replace also a file at --out that is no model with a card inside")
@@ -83,7 +87,6 @@ def main(argv: Sequence[str]) -> int:
         give_detections(model, given.output, given.boxes, len(labels))
     else:
         give_logits(model, given.output, len(labels), given.probabilities)
-    uncalibrated = not given.boxes and not given.calibrate
     card = Card(
         name=given.name or given.model.stem,
         version=given.version,
@@ -99,7 +102,9 @@ def main(argv: Sequence[str]) -> int:
         sources=(Source(given.model.name, "weights", given.licence or "not stated", given.attribution),),
         licence=given.licence,
         toolchain=toolchain(),
-        notes=("Adopted without calibration: its thresholds are provisional.",) if uncalibrated else (),
+        notes=("Adopted without calibration: its thresholds are provisional.",)
+        if not given.boxes and not given.calibrate
+        else (),
     )
     if given.calibrate is not None:
         frames = read_labelled_frames(given.calibrate, labels)
@@ -141,17 +146,8 @@ def _label(cell: dict[str, str], where: str) -> Label:
         return Label(name, kind, cell.get("common_name") or name)
     if name == Kind.ANIMAL and not cell.get("scientificName"):
         cell = cell | {"scientificName": "Animalia", "rank": "kingdom"}
-    rank = cell.get("rank") or "species"
-    if rank not in RANKS or not cell.get("scientificName"):
-        raise ExportError(f"{where}: an animal needs scientificName and a rank of {', '.join(RANKS)}")
-    scientific = cell["scientificName"]
-    if rank == "species":
-        cell = cell | {"species": scientific, "genus": cell.get("genus") or scientific.split()[0]}
-    else:
-        cell = cell | {"species": ""}
-    ranks = [cell.get(column, "") for column in ("class", "order", "family", "genus", "species")]
-    taxon = Taxon(scientific, rank, cell.get("common_name", ""), *ranks)
-    return Label(name, Kind.ANIMAL, cell.get("common_name") or name, taxon)
+    taxon = taxon_of_row(cell, f"{where}: an animal")
+    return Label(name, Kind.ANIMAL, taxon.common_name or name, taxon)
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -161,8 +157,7 @@ def _load(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error.strerror}); give an ONNX file") from error
     except Exception as error:  # protobuf's and onnx's exception types share no base
-        reason = (str(error).strip().splitlines() or ["damaged"])[0]
-        raise ExportError(f"{path} is no ONNX model ({reason[:120]}); give an ONNX file") from error
+        raise ExportError(f"{path} is no ONNX model ({first_line(error)[:120]}); give an ONNX file") from error
     return model
 
 

@@ -45,11 +45,6 @@ class Speed:
     profile_ms: dict[str, float]
     """Time in each operator for one image, one thread."""
 
-    @property
-    def weight_bytes(self) -> int:
-        """Size of the file without its card."""
-        return self.file_bytes - self.card_bytes
-
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser("python -m export bench", description=__doc__)
@@ -72,9 +67,7 @@ def measure(paths: Sequence[Path], seconds: float) -> list[Speed]:
     for path in paths:
         Model(path)  # raises one line of error for a file without a card
     latencies: list[dict[str, float]] = [{} for _ in paths]
-    for threads in THREADS:
-        if threads > (os.cpu_count() or 1):
-            continue
+    for threads in (number for number in THREADS if number <= (os.cpu_count() or 1)):
         sessions = [open_session(path, threads) for path in paths]
         for batch in BATCHES:
             times = _interleaved(sessions, batch, seconds)
@@ -101,8 +94,7 @@ def _speed(path: Path, latency: dict[str, float]) -> Speed:
     began = time.perf_counter()
     open_session(path, 1)
     load_ms = (time.perf_counter() - began) * 1e3
-    model = onnx.load(path)
-    card = {prop.key: prop.value for prop in model.metadata_props}.get(METADATA_KEY, "")
+    card = {prop.key: prop.value for prop in onnx.load(path).metadata_props}.get(METADATA_KEY, "")
     nodes, profile = _profile(path)
     return Speed(
         latency, load_ms, _peak_bytes(path) - _peak_bytes(None), path.stat().st_size, len(card.encode()), nodes, profile
@@ -164,7 +156,7 @@ def _print(paths: Sequence[Path], speeds: Sequence[Speed]) -> None:
     row("load, ms", [speed.load_ms for speed in speeds], ".0f")
     row("peak memory, MB", [speed.peak_memory_bytes / 1e6 for speed in speeds], ".1f")
     row("file, MB", [speed.file_bytes / 1e6 for speed in speeds], ".2f")
-    row("without the card, MB", [speed.weight_bytes / 1e6 for speed in speeds], ".2f")
+    row("without the card, MB", [(speed.file_bytes - speed.card_bytes) / 1e6 for speed in speeds], ".2f")
     in_float = {op for speed in speeds for op in speed.nodes} - INT8_OPS - ROUNDING_OPS
     for title, operators in (("int8", INT8_OPS), ("rounding", ROUNDING_OPS), ("float", in_float)):
         row(f"nodes: {title}", [sum(speed.nodes.get(op, 0) for op in operators) for speed in speeds], "d")

@@ -33,8 +33,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("python -m export model", description=__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="written by `python -m train`")
-    data = "labelled images: activation ranges, thresholds and (without --held-out) the proof come from them"
-    add("--calibrate", type=Path, required=True, metavar="DATA", help=data)
+    add(
+        "--calibrate",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="labelled images: activation ranges, thresholds and (without --held-out) the proof come from them",
+    )
     add("--held-out", type=Path, metavar="DATA", help="other labelled images, for the proof alone")
     add("--out", type=Path, required=True, metavar="FILE", help="the model to write (.onnx)")
     add("--float-out", type=Path, metavar="FILE", help="also write the float model, for `export bench`")
@@ -42,24 +47,33 @@ def _parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="replace also a file at --out that is no model with a card inside")
     limits = f"what int8 may cost, recorded in the card (default {defaults})"
     add("--limits", nargs="*", default=[], metavar="NAME=NUMBER", help=limits)
-    precision = (
-        "int8: static. dynamic: ranges measured for each image. weights: int8 weights, float arithmetic. "
-        "fp16: half floats, for accelerators. All pass the same gate. (default %(default)s)"
+    add(
+        "--precision",
+        choices=get_args(Precision),
+        default="int8",
+        help="int8: static. dynamic: ranges measured for each image. weights: int8 weights, float arithmetic. "
+        "fp16: half floats, for accelerators. All pass the same gate. (default %(default)s)",
     )
-    add("--precision", choices=get_args(Precision), default="int8", help=precision)
     ranges = "how activation ranges are chosen (default %(default)s)"
     add("--ranges", choices=get_args(Method), default=Plan().ranges, help=ranges)
-    rounding = (
-        "nearest: each weight by itself. feedback: so that the errors of a layer's weights cancel out "
-        "(default %(default)s)"
+    add(
+        "--rounding",
+        choices=get_args(Rounding),
+        default=Plan().rounding,
+        help="nearest: each weight by itself. feedback: so that the errors of a layer's weights cancel out "
+        "(default %(default)s)",
     )
-    add("--rounding", choices=get_args(Rounding), default=Plan().rounding, help=rounding)
     percentile = "share of values that --ranges percentile keeps (default %(default)s)"
     add("--percentile", type=float, default=Plan().percentile, help=percentile)
     region = "side of the attention crop over the frame's shorter side (default %(default)s)"
     add("--region", type=float, default=0.5, metavar="FRACTION", help=region)
-    finetune = "images without labels; when int8 misses the gate, the network is fine-tuned on them with its rounding"
-    add("--finetune", type=Path, nargs="+", metavar="FOLDER", help=finetune)
+    add(
+        "--finetune",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="images without labels; when int8 misses the gate, the network is fine-tuned on them with its rounding",
+    )
     add("--steps", type=int, default=300, help="number of fine-tuning steps (default %(default)s)")
     return parser
 
@@ -84,9 +98,7 @@ def main(argv: Sequence[str]) -> int:
     checkpoint = Checkpoint.load(given.checkpoint)
     frames = read_labelled_frames(given.calibrate, checkpoint.labels)
     held_out = None if given.held_out is None else read_labelled_frames(given.held_out, checkpoint.labels)
-    tuning = None
-    if given.finetune:
-        tuning = Tuning(checkpoint.build_network(), unlabelled(given.finetune), given.steps)
+    tuning = Tuning(checkpoint.build_network(), unlabelled(given.finetune), given.steps) if given.finetune else None
     model = float_graph(checkpoint)
     if tuning is not None:
         feature_map(model, tuning.network)  # what cannot be fine-tuned is reported before hours of work

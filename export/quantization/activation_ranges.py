@@ -41,8 +41,7 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], images: NDArray[np.u
     for name, values in _run(session, tensors, images):
         lows[name], highs[name] = min(lows[name], float(values.min())), max(highs[name], float(values.max()))
         axes = tuple(axis for axis in range(values.ndim) if axis != 1)
-        total = values.sum(axis=axes, dtype=np.float64)
-        sums[name] = total + sums.get(name, 0.0)
+        sums[name] = sums.get(name, 0.0) + values.sum(axis=axes, dtype=np.float64)
         counts[name] += values.size // max(values.shape[1] if values.ndim > 1 else 1, 1)
     histograms = {name: np.zeros(BINS, np.int64) for name in tensors}
     for name, values in _run(session, tensors, images):

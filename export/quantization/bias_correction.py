@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from export.graph_edits import attributes
 from export.quantization.rounding import nearest
 
 
@@ -31,7 +32,7 @@ def correct_bias(
             continue
         weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
         bias = constants[node.input[2]]
-        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        groups = attributes(node).get("group", 1)
         means = input_means[node.input[0]].reshape(groups, -1)
         error = rounded.get(node.input[1], nearest(weight)) - weight
         by_group = error.reshape(groups, len(weight) // groups, means.shape[1], -1).sum(axis=3)

@@ -7,6 +7,7 @@ small processor reads from memory for each image; int8 needs a quarter of that.
 import onnx
 from onnx import TensorProto, helper
 
+from export.graph_edits import attributes, replace_node
 from export.quantization.weight_only import transposed
 
 
@@ -18,10 +19,7 @@ def quantise_products(model: onnx.ModelProto) -> None:
         weight = node.input[1]
         if f"{weight}_int8" not in shapes or not _is_plain(node):
             continue
-        place = list(graph.node).index(node)
-        graph.node.remove(node)
-        for step, added in enumerate(_products(node, weight, shapes[f"{weight}_scale"])):
-            graph.node.insert(place + step, added)
+        replace_node(graph, node, _products(node, weight, shapes[f"{weight}_scale"]))
     used = {name for node in graph.node for name in node.input}
     for node in [node for node in graph.node if node.op_type == "Mul" and node.name.endswith("/widened")]:
         if node.output[0] not in used:  # no node reads the float weight any more
@@ -31,9 +29,8 @@ def quantise_products(model: onnx.ModelProto) -> None:
 
 
 def _is_plain(node: onnx.NodeProto) -> bool:
-    factors = {attribute.name: attribute for attribute in node.attribute}
-    ones = all(factors[name].f == 1.0 for name in ("alpha", "beta") if name in factors)
-    return ones and not ("transA" in factors and factors["transA"].i)
+    given = attributes(node)
+    return given.get("alpha", 1.0) == given.get("beta", 1.0) == 1.0 and not given.get("transA")
 
 
 def _products(node: onnx.NodeProto, weight: str, scale_shape: tuple[int, ...]) -> list[onnx.NodeProto]:
@@ -51,12 +48,14 @@ def _products(node: onnx.NodeProto, weight: str, scale_shape: tuple[int, ...]) -
         return names
 
     integers, scale = f"{weight}_int8", f"{weight}_scale"
-    flipped = node.op_type == "Gemm" and transposed(node)
+    flipped = transposed(node)
     counts_outputs = scale_shape[0 if flipped else 1] > 1
     if flipped:
         integers = add("Transpose", [integers])[0]
         scale = add("Transpose", [scale])[0]
-    values = node.input[0] if counts_outputs else add("Mul", [node.input[0], _as_row(scale, flipped, add)])[0]
+    values = node.input[0]
+    if not counts_outputs:
+        values = add("Mul", [values, scale if flipped else add("Transpose", [scale])[0]])[0]
     rounded, step, zero = add("DynamicQuantizeLinear", [values], 3)
     wide = add("Cast", add("MatMulInteger", [rounded, integers, zero]), to=TensorProto.FLOAT)[0]
     factor = add("Mul", [step, scale])[0] if counts_outputs else step
@@ -65,7 +64,3 @@ def _products(node: onnx.NodeProto, weight: str, scale_shape: tuple[int, ...]) -
     if biased:
         add("Add", [*product, node.input[2]], last=node.output[0])
     return nodes
-
-
-def _as_row(scale: str, flipped: bool, add: object) -> str:
-    return scale if flipped else add("Transpose", [scale])[0]  # type: ignore[operator]

@@ -12,13 +12,14 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from export.graph import INPUT
 from export.quantization.weight_only import store_as_int8
 
 Precision = Literal["int8", "dynamic", "weights", "fp16"]
 
 
-def convert(model: onnx.ModelProto, precision: Precision, nodes: Sequence[str]) -> onnx.ModelProto:
+def convert(
+    model: onnx.ModelProto, precision: Literal["dynamic", "weights", "fp16"], nodes: Sequence[str]
+) -> onnx.ModelProto:
     """The float graph with `nodes` at another precision; outputs stay float32 and the input stays bytes.
 
     dynamic: int8 weights, activations rounded with ranges measured for each image. weights: int8 weights, float
@@ -27,20 +28,16 @@ def convert(model: onnx.ModelProto, precision: Precision, nodes: Sequence[str]) 
     copy = deepcopy(model)
     if precision == "weights":
         store_as_int8(copy, ("Conv", "Gemm", "MatMul"))
-        result = copy
     elif precision == "fp16":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about weights that become zero, which the gate measures
             halved = ONNXModel(convert_float_to_float16(copy, keep_io_types=True, op_block_list=["DequantizeLinear"]))
         halved.topological_sort()
-        result = halved.model
-    elif precision == "dynamic":
-        result = _dynamic(copy, nodes)
+        copy = halved.model
     else:
-        raise ValueError(f"precision {precision!r} is made by export.quantization.quantize")
-    onnx.checker.check_model(result, full_check=True)
-    assert result.graph.input[0].name == INPUT
-    return result
+        copy = _dynamic(copy, nodes)
+    onnx.checker.check_model(copy, full_check=True)
+    return copy
 
 
 def _dynamic(model: onnx.ModelProto, nodes: Sequence[str]) -> onnx.ModelProto:

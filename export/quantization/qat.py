@@ -16,18 +16,19 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edge.image.decode import IMAGE_SUFFIXES
 from edge.vocabulary import Kind
 from export import ExportError
-from export.graph import NETWORK_INPUT, normalise
+from export.graph import NETWORK_INPUT
+from export.graph_edits import attributes
 from export.quantization.quantize import WEIGHTED_OPS, body
 from export.quantization.reproducible_sums import tie_free
 from export.validation.labelled_frames import NO_LABEL, LabelledFrame
-from train.model.network import Network
+from train.model.network import Network, normalised
 
 MOST_FRAMES = 300
 BATCH = 8
@@ -101,7 +102,7 @@ def _draw(images: NDArray[np.uint8], random: np.random.Generator) -> Tensor:
     chosen = images[random.integers(0, len(images), BATCH)]
     mirrored = random.random(BATCH) < 0.5
     chosen = np.where(mirrored[:, None, None, None], chosen[:, :, ::-1], chosen)
-    return torch.from_numpy(np.ascontiguousarray(normalise(chosen)))
+    return normalised(torch.from_numpy(np.ascontiguousarray(chosen.transpose(0, 3, 1, 2))))
 
 
 def _predictions(network: Network, features: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ def feature_map(model: onnx.ModelProto, network: Network) -> str:
                 if name in held and name not in values:
                     values[name] = torch.from_numpy(numpy_helper.to_array(held[name]).copy())
             found = values[node.output[0]] = _OPERATORS[node.op_type](
-                [values[name] if name else None for name in node.input], _attributes(node)
+                [values[name] if name else None for name in node.input], attributes(node)
             )
             largest = _FLOAT_DIFFERENCE * expected.abs().max()
             if found.shape == expected.shape and (found - expected).abs().max() < largest:
@@ -168,9 +169,11 @@ class _Backbone(nn.Module):
         values: dict[str, Tensor] = {NETWORK_INPUT: pixels}
         for node in self._nodes:
             inputs = [self._input(node, place, name, values) for place, name in enumerate(node.input)]
-            result = _OPERATORS[node.op_type](inputs, _attributes(node))
+            result = _OPERATORS[node.op_type](inputs, attributes(node))
             name = node.output[0]
-            values[name] = _round_activation(result, *self._ranges[name]) if name in self._ranges else result
+            if name in self._ranges:
+                result = torch.fake_quantize_per_tensor_affine(result, *self._ranges[name], 0, 255)
+            values[name] = result
         return values[self._end]
 
     def written_into(self, model: onnx.ModelProto) -> onnx.ModelProto:
@@ -218,21 +221,11 @@ def _rounded_tensors(quantised: Sequence[onnx.NodeProto], ranges: Ranges) -> dic
     return rounded
 
 
-def _round_activation(values: Tensor, scale: float, zero_point: int) -> Tensor:
-    rounded: Tensor = torch.fake_quantize_per_tensor_affine(values, scale, zero_point, 0, 255)
-    return rounded
-
-
 def _round_weight(weight: Tensor) -> Tensor:
     """Round as the int8 graph does: symmetric, with one scale for each output channel."""
     scale = weight.detach().flatten(1).abs().amax(1).clamp_min(1e-12) / 127
     zero_points = torch.zeros(len(weight), dtype=torch.int32)
-    rounded: Tensor = torch.fake_quantize_per_channel_affine(weight, scale, zero_points, 0, -127, 127)
-    return rounded
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return torch.fake_quantize_per_channel_affine(weight, scale, zero_points, 0, -127, 127)
 
 
 def _convolve(inputs: list[Any], given: dict[str, Any]) -> Tensor:
@@ -244,8 +237,7 @@ def _convolve(inputs: list[Any], given: dict[str, Any]) -> Tensor:
         sides = [side for axis in reversed(range(size)) for side in (begin[axis], end[axis])]
         values = functional.pad(values, sides)
     strides, dilations = given.get("strides", [1] * size), given.get("dilations", [1] * size)
-    result: Tensor = functional.conv2d(values, weight, bias, strides, 0, dilations, given.get("group", 1))
-    return result
+    return functional.conv2d(values, weight, bias, strides, 0, dilations, given.get("group", 1))
 
 
 def _max_pool(inputs: list[Any], given: dict[str, Any]) -> Tensor:
@@ -265,13 +257,9 @@ def _average_pool(inputs: list[Any], given: dict[str, Any]) -> Tensor:
     return functional.avg_pool2d(inputs[0], given["kernel_shape"], strides, [top, left], ceil_mode, counts_padding)
 
 
-def _clip(inputs: list[Any], given: dict[str, Any]) -> Tensor:
-    return torch.clamp(inputs[0], *inputs[1:])
-
-
 _OPERATORS: dict[str, Callable[[list[Any], dict[str, Any]], Tensor]] = {
     "Conv": _convolve,
-    "Clip": _clip,
+    "Clip": lambda inputs, given: torch.clamp(inputs[0], *inputs[1:]),
     "Relu": lambda inputs, given: functional.relu(inputs[0]),
     "Sigmoid": lambda inputs, given: torch.sigmoid(inputs[0]),
     "Add": lambda inputs, given: inputs[0] + inputs[1],

@@ -11,7 +11,7 @@ depends on it: its activations are rounded with a range measured for each image,
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -22,11 +22,12 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, Te
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from export.graph import NETWORK_INPUT, SCALE, ZERO_POINT
+from export.graph_edits import drop_unread_constants, rename, replace_node
 from export.quantization.activation_ranges import Method, Observed, choose, observe
 from export.quantization.bias_correction import correct_bias
 from export.quantization.dynamic_matmul import quantise_products
 from export.quantization.precision import Precision, convert
-from export.quantization.reproducible_sums import drop_unused_constants, integer_means, tie_free
+from export.quantization.reproducible_sums import integer_means, tie_free
 from export.quantization.rounding import Rounding
 from export.quantization.weight_only import store_as_int8
 
@@ -53,10 +54,6 @@ class Plan:
     float_nodes: tuple[str, ...] = ()
     """Nodes that stay in float."""
 
-    def with_float(self, nodes: tuple[str, ...]) -> "Plan":
-        """The same settings with other nodes left in float."""
-        return replace(self, float_nodes=nodes)
-
 
 def body(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Nodes worth quantising: from the backbone's first weighted layer to the activation after its last one.
@@ -67,13 +64,12 @@ def body(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     constants = {initializer.name for initializer in model.graph.initializer}
     weighted = [n for n in model.graph.node if n.op_type in WEIGHTED_OPS and any(name in constants for name in n.input)]
     spine = [node for node in weighted if node.name.startswith("backbone.")] or _all_but_last(model, weighted)
-    wanted = {name for node in spine for name in node.output}
-    kept = set()
+    ends = {name for node in spine for name in node.output}
+    wanted, kept = set(ends), set()
     for node in reversed(model.graph.node):
         if wanted & set(node.output):
             wanted |= set(node.input)
             kept.add(node.name)
-    ends = {name for node in spine for name in node.output}
     kept |= {node.name for node in model.graph.node if node.op_type in ("Clip", "Relu") and node.input[0] in ends}
     first = {node.name for node in spine}
     behind: set[str] = set()
@@ -92,10 +88,8 @@ def _all_but_last(model: onnx.ModelProto, weighted: Sequence[onnx.NodeProto]) ->
     result = set()
     for node in reversed(model.graph.node):
         if leads & set(node.output):
-            if node.name in names:
-                result.add(node.name)
-            leads |= set(node.input)
-        elif node.name in names:
+            result.add(node.name)
+        if node.name in names | result:
             leads |= set(node.input)
     return [node for node in weighted if node.name in result]
 
@@ -168,11 +162,8 @@ def _join_input(model: onnx.ModelProto) -> None:
     if rounding is None:
         return
     dequantize = next(node for node in graph.node if NETWORK_INPUT in node.output)
-    for node in graph.node:
-        for place, name in enumerate(node.input):
-            if name == rounding.output[0]:
-                node.input[place] = dequantize.input[0]
     graph.node.remove(rounding)
+    rename(graph, rounding.output[0], dequantize.input[0])
     if not any(NETWORK_INPUT in node.input for node in graph.node):
         graph.node.remove(dequantize)
 
@@ -190,7 +181,7 @@ def _leave_out_zero_points(model: onnx.ModelProto) -> None:
             if value is not None and value.data_type == TensorProto.INT32 and zero_point is not None:
                 assert not numpy_helper.to_array(zero_point).any()
                 del node.input[2]
-    drop_unused_constants(graph)
+    drop_unread_constants(graph)
 
 
 def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:
@@ -214,9 +205,7 @@ def _pin_float_layers(model: onnx.ModelProto, names: set[str]) -> None:
             helper.make_node("Mul", [centred, scale], [value], f"{node.name}/float/Mul"),
         ]
         node.input[0] = value
-        place = list(graph.node).index(node)
-        for step, added in enumerate(plain):
-            graph.node.insert(place + step, added)
+        replace_node(graph, node, [*plain, node])
     used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] not in used]:
         graph.node.remove(node)

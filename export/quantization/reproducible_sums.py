@@ -14,6 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from export.graph_edits import add_constants, drop_unread_constants, replace_node
+
 Range = tuple[float, float]
 PARTS = 1001  # odd, so that no fraction with this denominator is a half
 MANTISSA_BITS = 24
@@ -63,17 +65,14 @@ def integer_means(model: onnx.ModelProto) -> None:
         mean = node.output[0]
         wide, integer, zero, centred = (f"{node.name}/{part}" for part in ("wide", "integer", "zero", "centred"))
         node.input[0], node.output[0] = wide, integer
-        place = list(graph.node).index(node)
-        behind = [
+        nodes = [
+            helper.make_node("Cast", [quantised], [wide], f"{node.name}/Cast", to=TensorProto.FLOAT),
+            node,
             helper.make_node("Cast", [zero_point], [zero], f"{node.name}/Cast_2", to=TensorProto.FLOAT),
             helper.make_node("Sub", [integer, zero], [centred], f"{node.name}/Sub"),
             helper.make_node("Mul", [centred, scale], [mean], f"{node.name}/Mul"),
         ]
-        for step, added in enumerate(behind, 1):
-            graph.node.insert(place + step, added)
-        graph.node.insert(
-            place, helper.make_node("Cast", [quantised], [wide], f"{node.name}/Cast", to=TensorProto.FLOAT)
-        )
+        replace_node(graph, node, nodes)
 
 
 def sum_exactly(model: onnx.ModelProto, names: Collection[str]) -> None:
@@ -91,14 +90,14 @@ def sum_exactly(model: onnx.ModelProto, names: Collection[str]) -> None:
     constants = {initializer.name: initializer for initializer in graph.initializer}
     producers = {name: node for node in graph.node for name in node.output}
     scaled = producers[layers[0].input[0]]  # centred bytes times their scale, which goes into the weights
-    zero_point = int(_value(constants[producers[producers[scaled.input[0]].input[1]].input[0]]))
-    unit, largest = float(_value(constants[scaled.input[1]])), float(max(zero_point, 255 - zero_point))
+    zero_point = int(numpy_helper.to_array(constants[producers[producers[scaled.input[0]].input[1]].input[0]]))
+    unit, largest = float(numpy_helper.to_array(constants[scaled.input[1]])), float(max(zero_point, 255 - zero_point))
     layers[0].input[0] = scaled.input[0]
     for layer, reader in zip(layers, [*layers[1:], None], strict=True):
         clip = None if reader is None else producers[reader.input[0]]
-        high = 0.0 if clip is None else float(_value(constants[clip.input[2]]))
+        high = 0.0 if clip is None else float(numpy_helper.to_array(constants[clip.input[2]]))
         steps = 1.0 if clip is None else 2.0 ** np.floor(np.log2(2**STEP_BITS / high))
-        given, offset = (_value(constants[name]).astype(np.float64) for name in layer.input[1:3])
+        given, offset = (numpy_helper.to_array(constants[name]).astype(np.float64) for name in layer.input[1:3])
         weights, bias = _on_grid(given * unit * steps, offset * steps, largest)
         constants[layer.input[1]].CopyFrom(numpy_helper.from_array(weights, layer.input[1]))
         constants[layer.input[2]].CopyFrom(numpy_helper.from_array(bias, layer.input[2]))
@@ -106,14 +105,7 @@ def sum_exactly(model: onnx.ModelProto, names: Collection[str]) -> None:
             unit, largest = 1 / steps, high * steps
             _clip_to_integers(graph, clip, reader, largest, len(bias))
     graph.node.remove(scaled)
-    drop_unused_constants(graph)
-
-
-def drop_unused_constants(graph: onnx.GraphProto) -> None:
-    """Remove the constants that no node reads any more, in place."""
-    used = {name for node in graph.node for name in node.input}
-    for constant in [constant for constant in graph.initializer if constant.name not in used]:
-        graph.initializer.remove(constant)
+    drop_unread_constants(graph)
 
 
 def _chain_at_bytes(graph: onnx.GraphProto, names: Collection[str]) -> list[onnx.NodeProto]:
@@ -135,11 +127,6 @@ def _chain_at_bytes(graph: onnx.GraphProto, names: Collection[str]) -> list[onnx
             break
         chain.append(behind[0])
     return chain
-
-
-def _value(tensor: onnx.TensorProto) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = numpy_helper.to_array(tensor)
-    return array
 
 
 def _on_grid(
@@ -164,19 +151,16 @@ def _clip_to_integers(
     network's time.
     """
     source = clip.input[0]
-    names = [f"{clip.name}/{part}" for part in ("one", "up", "down", "low", "high", "raised", "clipped", "integers")]
-    one, up, down, low, top, raised, clipped, integers = names
+    parts = ("one", "up", "down", "low", "high", "raised", "clipped", "integers")
+    one, up, down, low, top, raised, clipped, integers = (f"{clip.name}/{part}" for part in parts)
     constants: dict[str, Any] = {one: np.ones((channels, 1, 1, 1)), up: np.full(channels, _ROUNDER)}
     constants |= {down: np.full(channels, -_ROUNDER), low: np.array(_ROUNDER), top: np.array(_ROUNDER + high)}
-    graph.initializer.extend(numpy_helper.from_array(v.astype(np.float32), name) for name, v in constants.items())
+    add_constants(graph, {name: value.astype(np.float32) for name, value in constants.items()})
     each_channel: dict[str, Any] = {"group": channels, "kernel_shape": [1, 1]}
     nodes = [
         helper.make_node("Conv", [source, one, up], [raised], f"{clip.name}/Raise", **each_channel),
         helper.make_node("Clip", [raised, low, top], [clipped], f"{clip.name}/Clip"),
         helper.make_node("Conv", [clipped, one, down], [integers], f"{clip.name}/Lower", **each_channel),
     ]
-    place = list(graph.node).index(clip)
-    graph.node.remove(clip)
-    for step, node in enumerate(nodes):
-        graph.node.insert(place + step, node)
+    replace_node(graph, clip, nodes)
     reader.input[0] = integers

@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from edge.inference.onnx_session import open_session
 from export.graph import INPUT
+from export.graph_edits import attributes
 from export.quantization.activation_ranges import with_outputs
 
 Rounding = Literal["nearest", "feedback"]
@@ -28,9 +29,12 @@ DAMPING = 0.01
 Array = NDArray[np.float64]
 
 
-def scales(weight: NDArray[np.floating]) -> Array:
-    """float64[O, 1, ...]: the int8 step of each output channel, as the quantiser computes it."""
-    steps = np.abs(weight.astype(np.float64)).max(axis=tuple(range(1, weight.ndim)), keepdims=True) / LIMIT
+def scales(weight: NDArray[np.floating], outputs: int = 0) -> Array:
+    """float64: the int8 step of each output channel, as the quantiser computes it; the channels lie along the axis
+    `outputs`, and the other axes have length 1.
+    """
+    others = tuple(axis for axis in range(weight.ndim) if axis != outputs)
+    steps = np.abs(weight.astype(np.float64)).max(axis=others, keepdims=True) / LIMIT
     return np.where(steps > 0, steps, 1.0)
 
 
@@ -88,7 +92,7 @@ def _covariances(
 
 def _columns(values: NDArray[np.float32], node: onnx.NodeProto, shape: Sequence[int]) -> NDArray[np.float32]:
     """float32[G, K, M]: the K inputs of an output at M positions, from float32[C, H, W]."""
-    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    given = attributes(node)
     high, wide = shape[2:]
     top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
     padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))

@@ -1,5 +1,7 @@
 """Ranks layers by what quantising each of them alone costs, compared with the float model."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -30,8 +32,7 @@ def by_damage(
     damage = []
     for unit in everything:
         others = tuple(name for part in everything if part != unit for name in part)
-        alone = quantise(model, observed, plan.with_float(others), rounded)
-        logs = _log_probabilities(alone, images)
+        logs = _log_probabilities(quantise(model, observed, replace(plan, float_nodes=others), rounded), images)
         damage.append((float((np.exp(reference) * (reference - logs)).sum(axis=1).mean()), unit))
     return sorted(damage, key=lambda entry: -entry[0])
 

@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from export.graph_edits import add_constants, attributes, insert
+from export.quantization.rounding import scales
+
 SMALL = 4096  # rounding a weight with fewer elements saves too little
-LIMIT = 127
 
 
 def store_as_int8(model: onnx.ModelProto, op_types: Sequence[str]) -> None:
@@ -27,30 +29,22 @@ def store_as_int8(model: onnx.ModelProto, op_types: Sequence[str]) -> None:
         values = numpy_helper.to_array(weight)
         if weight.data_type != TensorProto.FLOAT or values.size < SMALL or values.ndim < 2:
             continue
-        axis = _output_axis(users[weight.name])
-        others = tuple(other for other in range(values.ndim) if other != axis)
-        scale = np.abs(values).max(axis=others, keepdims=True) / LIMIT
-        scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+        scale = scales(values, _output_axis(users[weight.name])).astype(np.float32)
         name = weight.name
         graph.initializer.remove(weight)
-        graph.initializer.append(numpy_helper.from_array(np.round(values / scale).astype(np.int8), f"{name}_int8"))
-        graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
-        cast = helper.make_node("Cast", [f"{name}_int8"], [f"{name}_wide"], f"{name}/Cast", to=TensorProto.FLOAT)
-        multiply = helper.make_node("Mul", [f"{name}_wide", f"{name}_scale"], [name], f"{name}/widened")
-        widening += [cast, multiply]
-    for place, node in enumerate(widening):
-        graph.node.insert(place, node)
+        add_constants(graph, {f"{name}_int8": np.round(values / scale).astype(np.int8), f"{name}_scale": scale})
+        widening += [
+            helper.make_node("Cast", [f"{name}_int8"], [f"{name}_wide"], f"{name}/Cast", to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{name}_wide", f"{name}_scale"], [name], f"{name}/widened"),
+        ]
+    insert(graph, 0, widening)
 
 
 def _output_axis(node: onnx.NodeProto) -> int:
     """Axis of the weight along which the node's output channels lie."""
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "ConvTranspose":
-        return 1
-    return 0 if node.op_type == "Gemm" and transposed(node) else 1
+    return 0 if node.op_type == "Conv" or transposed(node) else 1
 
 
 def transposed(node: onnx.NodeProto) -> bool:
-    """Whether the outputs of a Gemm lie along the first axis of its weight."""
-    return any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    """Whether it is a Gemm whose outputs lie along the first axis of its weight."""
+    return bool(attributes(node).get("transB"))

@@ -18,7 +18,7 @@ from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import Tree
 from edge.vocabulary import Kind
 from export.validation.labelled_frames import NO_LABEL, LabelledFrame
-from export.validation.model_outputs import ModelOutputs, bias_array, blank_labels
+from export.validation.model_outputs import ModelOutputs, blank_labels
 from export.validation.score_decision import truth_nodes
 from export.validation.thresholds import fit_thresholds
 
@@ -81,14 +81,6 @@ def prior_of_labels(card: Card, groups: tuple[tuple[int, ...], ...] | None) -> P
     return Prior(bias, tuple(alone))
 
 
-def prior_of_card(card: Card) -> Prior:
-    """The prior that a finished card's calibration was fitted with."""
-    fitted = card.calibration
-    blanks = {label.name for label in card.labels if label.kind == Kind.BLANK}
-    bias = {name: value for name, value in fitted.label_bias.items() if name not in blanks}
-    return Prior(bias, tuple(name for name, value in fitted.label_thresholds.items() if value == UNREACHABLE))
-
-
 def fit_calibration(data: CalibrationData, fitted_on: str = "") -> Calibration:
     """Fit everything on all frames: first the least negative log-likelihood, then thresholds for the wanted precision.
 
@@ -103,19 +95,13 @@ def fit_calibration(data: CalibrationData, fitted_on: str = "") -> Calibration:
     if data.outputs.crop is not None:
         pairs = [(w, b) for w in _WEIGHTS for b in (_BLANK_WEIGHTS if blank.any() else (0.0,)) if w or b]
         plans += [SecondCrop(data.crop_fraction, w, b) for w, b in pairs]
-    best = min((_fit_likelihood(used, compatible[usable], plan) for plan in plans), key=lambda fit: fit.loss)
-    bias = bias_array(card, best.bias)
-    renderings = [outputs.calibrated(bias, best.temperature, best.plan, blank) for outputs in data.renderings]
+    _, best = min((_fit_likelihood(used, compatible[usable], plan) for plan in plans), key=lambda fit: fit[0])
+    renderings = [outputs.under(card, best) for outputs in data.renderings]
     higher_rank_only = data.prior.higher_rank_only
     never = [place for place, label in enumerate(card.labels) if label.name in higher_rank_only]
-    return Calibration(
-        temperature=best.temperature,
-        thresholds=fit_thresholds(tree, renderings, data.frames, blank, never),
-        label_thresholds=dict.fromkeys(higher_rank_only, UNREACHABLE),
-        label_bias=best.bias,
-        second_look=best.plan,
-        fitted_on=fitted_on,
-    )
+    thresholds = fit_thresholds(tree, renderings, data.frames, blank, never)
+    higher = dict.fromkeys(higher_rank_only, UNREACHABLE)
+    return replace(best, thresholds=thresholds, label_thresholds=higher, fitted_on=fitted_on)
 
 
 def cross_validated(data: CalibrationData) -> tuple[list[Decision], FloatArray]:
@@ -142,34 +128,27 @@ def calibrations(data: CalibrationData) -> Iterator[tuple[NDArray[np.intp], Cali
         yield test, fit_calibration(data.at(train))
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    loss: float
-    temperature: float
-    bias: dict[str, float]
-    plan: SecondCrop | None
-
-
-def _fit_likelihood(data: CalibrationData, compatible: NDArray[np.bool_], plan: SecondCrop | None) -> _Fit:
-    """Fit temperature and blank bias for one plan of the attention crop."""
-    card, blank = data.card, blank_labels(data.card)
-    names = [label.name for label in card.labels if label.kind == Kind.BLANK]
+def _fit_likelihood(
+    data: CalibrationData, compatible: NDArray[np.bool_], plan: SecondCrop | None
+) -> tuple[float, Calibration]:
+    """(negative log-likelihood, temperature and blank bias) for one plan of the attention crop."""
+    names = [label.name for label in data.card.labels if label.kind == Kind.BLANK]
     fits_blank = bool(names) and any(frame.kind == Kind.BLANK for frame in data.frames)
 
-    def unpack(x: NDArray[np.float64]) -> tuple[float, dict[str, float]]:
+    def settings(x: NDArray[np.float64]) -> Calibration:
         shift = dict.fromkeys(names, round(float(x[1]), 4)) if fits_blank else {}
-        return round(float(np.exp(np.clip(x[0], -3, 3))), 4), {**data.prior.bias, **shift}
+        temperature = round(float(np.exp(np.clip(x[0], -3, 3))), 4)
+        return Calibration(temperature, {}, label_bias={**data.prior.bias, **shift}, second_look=plan)
 
     def loss(x: NDArray[np.float64]) -> float:
-        temperature, bias = unpack(x)
-        logs = data.outputs.calibrated(bias_array(card, bias), temperature, plan, blank).astype(np.float64)
+        logs = data.outputs.under(data.card, settings(x)).astype(np.float64)
         return float(-np.logaddexp.reduce(np.where(compatible, logs, -np.inf), axis=1).mean())
 
     # SciPy's own first steps from zero are too short, so the simplex is given.
     simplex = np.array([[0.1, 0.0], [0.5, 0.0], [0.1, -1.0]] if fits_blank else [[0.1], [0.5]])
     options = {"xatol": 0.005, "fatol": 1e-4, "maxfev": 50, "initial_simplex": simplex}
     found = minimize(loss, simplex[0], method="Nelder-Mead", options=options)
-    return _Fit(float(found.fun), *unpack(found.x), plan)
+    return float(found.fun), settings(found.x)
 
 
 def _compatible(card: Card, tree: Tree, frames: Sequence[LabelledFrame]) -> NDArray[np.bool_]:

@@ -41,22 +41,6 @@ class ModelDecisions:
         return ModelDecisions(self.log_probabilities[places], decisions, self.familiarity[places])
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A float model and its int8 version on the same held-out frames, under the same calibration."""
-
-    card: Card
-    frames: Sequence[LabelledFrame]
-    float_: ModelDecisions
-    int8: ModelDecisions
-    data: str
-    """Name of the data, for the card."""
-    limits: Mapping[str, float]
-    """See `DEFAULT_LIMITS`."""
-    float_nodes: tuple[str, ...] = ()
-    """Nodes of the int8 model that stay in float."""
-
-
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
     """`NAME=NUMBER` pairs in place of the defaults. Raises `ExportError`."""
     limits = dict(DEFAULT_LIMITS)
@@ -72,9 +56,19 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
     return limits
 
 
-def measure(compared: Comparison) -> Gate:
-    """The gate's figures and each label's proof; `failures` says whether they pass."""
-    frames, float_, int8 = compared.frames, compared.float_, compared.int8
+def measure(
+    card: Card,
+    frames: Sequence[LabelledFrame],
+    float_: ModelDecisions,
+    int8: ModelDecisions,
+    data: str,
+    limits: dict[str, float],
+) -> Gate:
+    """The gate's figures and each label's proof for a float model and its int8 version, under the same calibration.
+
+    `frames` are the held-out ones of the named `data`, `limits` are as `DEFAULT_LIMITS`; `failures` says whether the
+    figures pass.
+    """
     truth = np.array([frame.label for frame in frames])
     known = truth != NO_LABEL
     figures = {
@@ -85,16 +79,16 @@ def measure(compared: Comparison) -> Gate:
     right: dict[str, NDArray[np.bool_]] = {}
     for name, model in (("float", float_), ("int8", int8)):
         right[name] = model.log_probabilities.argmax(1) == truth
-        figures |= {f"{key}_{name}": value for key, value in _figures(compared.card, frames, model, truth).items()}
+        figures |= {f"{key}_{name}": value for key, value in _figures(card, frames, model, truth).items()}
     if known.any():
-        low, _ = drop_interval(right["float"][known], right["int8"][known])
-        figures |= {"accuracy_drop": figures["accuracy_float"] - figures["accuracy_int8"], "accuracy_drop_low": low}
+        figures["accuracy_drop"] = figures["accuracy_float"] - figures["accuracy_int8"]
+        figures["accuracy_drop_low"], _ = drop_interval(right["float"][known], right["int8"][known])
     proofs = tuple(
-        _prove(label.name, right["float"][truth == place], right["int8"][truth == place], compared.limits)
-        for place, label in enumerate(compared.card.labels)
+        _prove(label.name, right["float"][truth == place], right["int8"][truth == place], limits)
+        for place, label in enumerate(card.labels)
         if (truth == place).any()
     )
-    return Gate(compared.data, len(frames), figures, dict(compared.limits), proofs, compared.float_nodes)
+    return Gate(data, len(frames), figures, limits, proofs)
 
 
 def agreement(first: Sequence[Decision], second: Sequence[Decision]) -> float:

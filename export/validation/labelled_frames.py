@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.image.decode import BadFrame, DecodedFrame, decode
-from edge.inference.card import Label
+from edge.inference.card import Label, from_document
 from edge.inference.taxonomy import Taxon, TaxonKey
 from edge.vocabulary import Kind
 from export import ExportError
@@ -114,19 +114,20 @@ def _field_frames(table: Path, labels: Sequence[Label]) -> list[LabelledFrame]:
         lineage: tuple[TaxonKey, ...] = ()
         if kind == Kind.ANIMAL:
             known = taxa.get(row["scientificName"], {"scientificName": row["scientificName"], "rank": row["rank"]})
-            lineage = tuple(_taxon(known).lineage())
-        frame = LabelledFrame(
-            path=table.parent / row["path"],
-            name=row["path"],
-            kind=kind,
-            lineage=lineage,
-            label=_label_place(labels, kind, lineage),
-            group=row.get("sequence") or row["path"],
-            species_sure=row["rank"] == "species" and row["certainty"] == "sure",
-            source=row.get("source", ""),
-            infrared=row.get("ir") == "1",
+            lineage = tuple(from_document(Taxon, known).lineage())
+        frames.append(
+            LabelledFrame(
+                path=table.parent / row["path"],
+                name=row["path"],
+                kind=kind,
+                lineage=lineage,
+                label=_label_place(labels, kind, lineage),
+                group=row.get("sequence") or row["path"],
+                species_sure=row["rank"] == "species" and row["certainty"] == "sure",
+                source=row.get("source", ""),
+                infrared=row.get("ir") == "1",
+            )
         )
-        frames.append(frame)
     return frames
 
 
@@ -140,17 +141,18 @@ def _dataset_frames(path: Path, labels: Sequence[Label]) -> list[LabelledFrame]:
         taxon = label.taxon if label else dataset.taxa.get(sample.label)
         unlabelled = Kind.ANIMAL if taxon or sample.label not in ("blank", "empty") else Kind.BLANK
         kind = label.kind if label else unlabelled
-        frame = LabelledFrame(
-            path=sample.path,
-            name=sample.path.name,
-            kind=kind,
-            lineage=tuple(taxon.lineage()) if taxon and kind == Kind.ANIMAL else (),
-            label=place,
-            group=sample.sequence or sample.location or str(sample.path),
-            split=sample.split,
-            source=sample.location,
+        frames.append(
+            LabelledFrame(
+                path=sample.path,
+                name=sample.path.name,
+                kind=kind,
+                lineage=tuple(taxon.lineage()) if taxon and kind == Kind.ANIMAL else (),
+                label=place,
+                group=sample.sequence or sample.location or str(sample.path),
+                split=sample.split,
+                source=sample.location,
+            )
         )
-        frames.append(frame)
     return frames
 
 
@@ -161,11 +163,6 @@ def _label_place(labels: Sequence[Label], kind: Kind, lineage: tuple[TaxonKey, .
         if label.taxon is not None and lineage and lineage[-1] == (label.taxon.rank, label.taxon.scientific_name):
             return place
     return NO_LABEL
-
-
-def _taxon(row: dict[str, str]) -> Taxon:
-    ranks = [row.get(rank, "") for rank in ("class", "order", "family", "genus", "species")]
-    return Taxon(row["scientificName"], row["rank"], "", *ranks)
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

@@ -1,6 +1,6 @@
 """A model's raw outputs on labelled frames: the whole frame and its attention crop, cut as the device cuts them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edge.image.box import Box
 from edge.inference.attention_crop import attention_crops, combine, crop_pixels, decode_side_px, needs_crop
-from edge.inference.card import Calibration, Card, SecondCrop
+from edge.inference.card import Calibration, Card
 from edge.inference.model import Model
 from edge.inference.probabilities import FloatArray, log_softmax
 from edge.vocabulary import Kind
@@ -30,23 +30,19 @@ class ModelOutputs:
     scaled: bool = False
     """Whether any of the frames was decoded at less than its full size."""
 
-    def calibrated(
-        self, bias: FloatArray, temperature: float, plan: SecondCrop | None, blank: NDArray[np.bool_]
-    ) -> FloatArray:
-        """float32[N, L] log-probabilities as the device computes them with these settings."""
-        whole = log_softmax(self.whole + bias, temperature)
+    def under(self, card: Card, fitted: Calibration) -> FloatArray:
+        """float32[N, L] log-probabilities as the device computes them under a calibration `fitted` for the card's
+        model.
+        """
+        bias, plan = bias_array(card, fitted.label_bias), fitted.second_look
+        whole = log_softmax(self.whole + bias, fitted.temperature)
         if plan is None or self.crop is None:
             return whole
-        crop = log_softmax(self.crop + bias, temperature)
+        crop = log_softmax(self.crop + bias, fitted.temperature)
         combined = whole.copy()
         for place in needs_crop(plan, whole, [None] * len(whole)):
-            combined[place] = combine(whole[place], crop[place], plan, blank)
+            combined[place] = combine(whole[place], crop[place], plan, blank_labels(card))
         return combined
-
-    def under(self, card: Card, fitted: Calibration) -> FloatArray:
-        """float32[N, L] log-probabilities under a calibration `fitted` for the card's model."""
-        bias = bias_array(card, fitted.label_bias)
-        return self.calibrated(bias, fitted.temperature, fitted.second_look, blank_labels(card))
 
     def at(self, places: NDArray[np.intp]) -> "ModelOutputs":
         """The outputs on the frames at these places."""
@@ -79,8 +75,7 @@ def take_outputs(
         scaled = scaled or any(image.pixels.shape[0] < image.height_px for image in images)
         outputs = model.run(np.stack([model.pixels(image) for image in images]))
         whole.append(outputs.logits)
-        shapes = [(image.height_px, image.width_px) for image in images]
-        found = attention_crops(outputs.attention, shapes, crop_fraction)
+        found = attention_crops(outputs.attention, [(i.height_px, i.width_px) for i in images], crop_fraction)
         boxes += found
         if outputs.attention is not None:
             inputs = [crop_pixels(model.card, image, box) for image, box in zip(images, found, strict=True)]
@@ -96,15 +91,12 @@ def take_renderings(model: Model, frames: Sequence[LabelledFrame], crop_fraction
 
 def calibration_pixels(model: Model, frames: Sequence[LabelledFrame], crop_fraction: float) -> NDArray[np.uint8]:
     """uint8[M, H, W, 3]: what the network sees of these frames on the device, whole frames and attention crops."""
-    return np.stack(list(_inputs(model, frames, crop_fraction)))
-
-
-def _inputs(model: Model, frames: Sequence[LabelledFrame], crop_fraction: float) -> Iterator[NDArray[np.uint8]]:
+    inputs = []
     for frame in frames:
         image = frame.decoded(decode_side_px(model.card, crop_fraction))
-        whole = model.pixels(image)
-        yield whole
-        attention = model.run(whole[None]).attention
+        inputs.append(model.pixels(image))
+        attention = model.run(inputs[-1][None]).attention
         box = attention_crops(attention, [(image.height_px, image.width_px)], crop_fraction)[0]
         if box is not None:
-            yield crop_pixels(model.card, image, box)
+            inputs.append(crop_pixels(model.card, image, box))
+    return np.stack(inputs)

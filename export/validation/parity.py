@@ -8,9 +8,9 @@ import torch
 from edge.inference.model import Model
 from edge.inference.probabilities import log_softmax
 from export import ExportError
-from export.graph import normalise
 from export.validation.labelled_frames import LabelledFrame
 from train.model.checkpoint import Checkpoint
+from train.model.network import normalised
 
 LIMIT = 1e-4
 FRAMES = 16
@@ -21,7 +21,7 @@ def check_parity(checkpoint: Checkpoint, model: Model, frames: Sequence[Labelled
     images = [frame.decoded(checkpoint.input_height_px) for frame in frames[:: max(1, len(frames) // FRAMES)]]
     pixels = np.stack([model.pixels(image) for image in images])
     with torch.inference_mode():
-        expected = checkpoint.build_network()(torch.from_numpy(normalise(pixels))).logits.numpy()
+        expected = checkpoint.build_network()(normalised(torch.from_numpy(pixels.transpose(0, 3, 1, 2)))).logits.numpy()
     difference = float(np.abs(np.exp(log_softmax(expected)) - np.exp(log_softmax(model.run(pixels).logits))).max())
     if not difference < LIMIT:
         raise ExportError(

@@ -35,14 +35,8 @@ def score_decision(decision: Decision, frame: LabelledFrame, tree: Tree) -> Scor
     if decision.kind != Kind.ANIMAL:
         return "right" if decision.kind == frame.kind else "wrong"
     key = (decision.rank, decision.taxon)
-    node = next(n for n, node in enumerate(tree.nodes) if (node.taxon.rank, node.taxon.scientific_name) == key)
-    return score_taxon(node_lineage(tree, node), frame.lineage)
-
-
-def node_lineage(tree: Tree, node: int) -> list[TaxonKey]:
-    """Keys of a node's lineage, from the kingdom down."""
-    taxa = [tree.nodes[step].taxon for step in tree.lineage(node)]
-    return [(taxon.rank, taxon.scientific_name) for taxon in reversed(taxa)]
+    taxon = next(node.taxon for node in tree.nodes if (node.taxon.rank, node.taxon.scientific_name) == key)
+    return score_taxon(list(taxon.lineage()), frame.lineage)
 
 
 def truth_nodes(tree: Tree, frames: Sequence[LabelledFrame]) -> NDArray[np.int64]:

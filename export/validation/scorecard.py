@@ -1,6 +1,6 @@
 """Figures of a model's decisions on labelled frames, for the model card and for people."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,12 +50,9 @@ def scorecard(
         if decision.rank == "species" and decision.confidence >= SURE and frame.species_sure
     ]
     figures[f"species_answers_at_{SURE}"] = _counts(sure)
-    groups: dict[str, Callable[[LabelledFrame], str]] = {
-        "by_source": lambda frame: frame.source,
-        "by_light": lambda frame: {True: "infrared", False: "day", None: ""}[frame.infrared],
-    }
-    for title, key in groups.items():
-        keys = [key(frame) for frame in frames]
+    light = {True: "infrared", False: "day", None: ""}
+    by_light = [light[frame.infrared] for frame in frames]
+    for title, keys in (("by_source", [frame.source for frame in frames]), ("by_light", by_light)):
         parts = sorted({*keys} - {""})
         if 1 < len(parts) <= 20:
             figures[title] = {

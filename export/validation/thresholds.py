@@ -16,7 +16,7 @@ from edge.inference.probabilities import FloatArray
 from edge.inference.taxonomy import RANKS, Tree
 from edge.vocabulary import Kind
 from export.validation.labelled_frames import LabelledFrame
-from export.validation.score_decision import node_lineage, score_taxon
+from export.validation.score_decision import score_taxon
 
 PRECISION = dict.fromkeys(("kingdom", "phylum", "class", "species"), 0.9)
 PRECISION |= dict.fromkeys(("order", "family", "genus", "blank"), 0.8)
@@ -97,7 +97,8 @@ def _rank_decisions(
     """The most probable of `nodes`; `sums` holds float64[R, N, nodes of the tree]."""
     best = nodes[sums[:, :, nodes].argmax(axis=2)]
     confidence = np.take_along_axis(sums, best[:, :, None], axis=2)[:, :, 0]
-    scores = np.array([score_taxon(node_lineage(tree, n), f.lineage) for n, f in zip(best[0], frames, strict=True)])
+    lineages = [list(tree.nodes[node].taxon.lineage()) for node in best[0]]
+    scores = np.array([score_taxon(own, frame.lineage) for own, frame in zip(lineages, frames, strict=True)])
     return _RankDecisions(best, confidence, scores == "right", scores != "open")
 
 
@@ -109,7 +110,8 @@ def _fit(decisions: _RankDecisions, wanted: float, decided: NDArray[np.int64]) -
         return UNPROVEN_THRESHOLD
     least = max(LEAST_THRESHOLD, least)
     places = np.round((np.floor(least / STEP) + np.arange(round(SEARCH / STEP))) * STEP, 3)
-    kept = [place for place in places if _reaches(confidence, right, wanted, place)]
+    above = [(place, right[confidence >= place]) for place in places]
+    kept = [place for place, given in above if len(given) >= LEAST_DECISIONS and given.mean() >= wanted]
 
     def changes(place: float) -> tuple[int, int]:
         """Frames whose decision depends on the rendering, then frames that are close to it."""
@@ -126,12 +128,5 @@ def _least_confidence(confidence: NDArray[np.float64], right: NDArray[np.bool_],
         return None
     order = np.argsort(-confidence, kind="stable")
     count = np.arange(1, len(order) + 1)
-    rate = np.cumsum(right[order]) / count
-    good = np.flatnonzero((rate >= wanted) & (count >= LEAST_DECISIONS))
+    good = np.flatnonzero((np.cumsum(right[order]) / count >= wanted) & (count >= LEAST_DECISIONS))
     return float(confidence[order][good[-1]]) if len(good) else None
-
-
-def _reaches(confidence: NDArray[np.float64], right: NDArray[np.bool_], wanted: float, place: float) -> bool:
-    """Whether a threshold at `place` leaves enough decisions, and they are right at the wanted rate."""
-    given = confidence >= place
-    return bool(given.sum() >= LEAST_DECISIONS and right[given].mean() >= wanted)

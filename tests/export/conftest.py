@@ -9,7 +9,7 @@ import torch
 
 from tests.support.made_patches import LABELS, SIDE_PX, made_patch, made_patches
 from train.model.checkpoint import Checkpoint
-from train.model.network import build
+from train.model.network import Network
 from train.recipe import NetworkSpec
 
 COUNT = 16
@@ -35,7 +35,7 @@ def checkpoint() -> Checkpoint:
     """An untrained backbone whose classifier is fitted to images of the same kind as `frames`."""
     torch.manual_seed(0)
     spec = NetworkSpec("test_resnet", blank=2)
-    network = build(spec, len(LABELS)).eval()
+    network = Network(spec, len(LABELS)).eval()
     for module in network.backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(module.weight)  # timm begins with blocks that add nothing

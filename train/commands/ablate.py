@@ -2,13 +2,14 @@
 
 import argparse
 import re
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from edge.commands.runner import Parser
-from train import TrainError
+from train import TrainError, notice
 from train.commands import fit
 from train.evaluation.comparison import compare
 from train.evaluation.predictions import load_predictions
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         if not ((folder / METRICS).exists() and _is_done(folder, asked)):
             todo.append((name, arguments))
     for name, arguments in todo:
-        print(f"row {name!r}", file=sys.stderr, flush=True)
+        notice(f"row {name!r}")
         code = fit.main(arguments)
         if code:
             return code
@@ -64,16 +65,16 @@ def _read(name: str) -> tuple[str, dict[str, list[str]]]:
     path = Path(name) if name.endswith(".toml") else ABLATIONS / f"{name}.toml"
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        rows: dict[str, list[str]] = document["rows"]
+        rows = msgspec.convert(document["rows"], dict[str, list[str]])
         recipe: str = document["recipe"]
+    except msgspec.ValidationError as error:
+        raise TrainError(f'{path}: each row is a list of settings, as `long = ["optimiser.epochs=20"]`') from error
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         known = ", ".join(sorted(file.stem for file in ABLATIONS.glob("*.toml")))
         raise TrainError(
             f"{path} is no table of ablations ({reason}); expected a TOML file or one of {known}"
         ) from error
-    if not isinstance(rows, dict) or not all(_is_row(settings) for settings in rows.values()):
-        raise TrainError(f'{path}: each row is a list of settings, as `long = ["optimiser.epochs=20"]`')
     if "plain" not in rows:
         raise TrainError(f"{path} has no row `plain`, which the others are compared with")
     folders = [_folder(name) for name in rows]
@@ -84,28 +85,18 @@ def _read(name: str) -> tuple[str, dict[str, list[str]]]:
     return str(beside) if recipe.endswith(".toml") and beside.exists() else recipe, rows
 
 
-def _is_row(settings: object) -> bool:
-    return isinstance(settings, list) and all(isinstance(setting, str) for setting in settings)
-
-
 def _table(out: Path, names: Sequence[str]) -> str:
     """The table in Markdown: the plain row, then the others with the largest gain first."""
     plain = load_predictions(out / _folder("plain"))
-    rows = []
-    for name in names:
-        found = compare(plain, load_predictions(out / _folder(name)))
-        gain = found.macro_f1_gain
-        rows.append(
-            (
-                name == "plain",
-                gain.value,
-                f"| {name} | {found.accuracy[1]:.4f} | {found.macro_f1[1]:.4f} | {gain.value:+.4f} "
-                f"({gain.low:+.4f} to {gain.high:+.4f}) | {found.p_value:.3g} |",
-            )
+    found = {name: compare(plain, load_predictions(out / _folder(name))) for name in names}
+    lines = ["| row | accuracy | macro-F1 | gain of macro-F1 (95% interval) | McNemar p |", "|---|---|---|---|---|"]
+    for name in sorted(names, key=lambda name: (name == "plain", found[name].macro_f1_gain.value), reverse=True):
+        own, gain = found[name], found[name].macro_f1_gain
+        lines.append(
+            f"| {name} | {own.accuracy[1]:.4f} | {own.macro_f1[1]:.4f} | {gain.value:+.4f} "
+            f"({gain.low:+.4f} to {gain.high:+.4f}) | {own.p_value:.3g} |"
         )
-    rows.sort(key=lambda row: row[:2], reverse=True)
-    head = ["| row | accuracy | macro-F1 | gain of macro-F1 (95% interval) | McNemar p |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *(row[2] for row in rows)])
+    return "\n".join(lines)
 
 
 def _folder(name: str) -> str:

@@ -7,9 +7,7 @@ frames. The frames made here are no test data: figures for whole frames need fra
 import argparse
 import csv
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 
@@ -19,7 +17,8 @@ import numpy as np
 from edge.commands.runner import Parser
 from edge.image.decode import decode
 from edge.image.resize import Pixels
-from train import TrainError
+from train import TrainError, notice
+from train.commands.runner import writing
 from train.data.image_cache import PixelSource
 from train.data.prepare import prepare, read_backgrounds
 from train.data.sample import Box, Sample
@@ -68,9 +67,9 @@ def main(argv: Sequence[str]) -> int:
         size_px, sides = pixels.shape[1::-1], (round(side, 5) for side in astuple(box))
         rows.append([path, sample.label, species, sample.location, event, *size_px, *sides])
     table = options.out / "manifest.csv"
-    with _writing(table), table.open("w", newline="", encoding="utf-8") as file:
+    with writing(table), table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
-    print(f"{options.out}: {len(rows)} frames of {len(backgrounds)} backgrounds", file=sys.stderr)
+    notice(f"{options.out}: {len(rows)} frames of {len(backgrounds)} backgrounds")
     return 0
 
 
@@ -98,27 +97,18 @@ def _animal(sample: Sample) -> Pixels:
 
 def _make_folder(path: Path) -> None:
     """Make an empty folder; a `manifest.csv` in an existing one might be overwritten."""
-    with _writing(path):
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise TrainError(f"{path} is not empty; give a new folder as --out")
 
 
 def _write(path: Path, pixels: Pixels) -> None:
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         whole, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         assert whole
         path.write_bytes(data.tobytes())
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turns an error of the disk into a `TrainError`."""
-    try:
-        yield
-    except OSError as error:
-        raise TrainError(f"{path} cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 def _parser() -> argparse.ArgumentParser:

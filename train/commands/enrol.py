@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from edge.commands.runner import Parser
 from edge.host.output_file import Guard
 from edge.inference.taxonomy import Taxon
 from train import TrainError
-from train.commands.runner import not_negative
+from train.commands.runner import add_machine_options
 from train.data.prepare import pixel_source, samples_of_inputs
 from train.data.readers import read_dataset
 from train.data.sample import Sample
@@ -30,16 +29,11 @@ from train.trained_model import ReferenceEmbeddings, TrainedModel, file_digests,
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     guard = Guard(force=options.force)
     guard.check(options.out, Checkpoint.is_own)
     guard.check(references_file(options.out), is_references)
     trained = TrainedModel(options.run)
-    known, references = (
-        trained.prototypes(),
-        trained.references,
-    )  # first: a checkpoint without prototypes has no recipe either
+    known, references = trained.prototypes(), trained.references  # first: without prototypes there is no recipe either
     recipe, names = recipe_from_document(trained.checkpoint.recipe), trained.names
     dataset = read_dataset(options.data, options.format)
     chosen = tuple(
@@ -57,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         )
     if references is None:
         raise TrainError(f"{options.run} lacks its .npz with the training's embeddings; keep it beside the checkpoint")
-    with started(options.device) as processes:
+    with started(options.device, options.threads) as processes:
         images = EvaluationImages(samples, pixel_source(recipe, None), recipe.input.size_px, recipe.input.fit)
         embedding = run_network(trained.network(), images, processes.device).embedding
     truth = np.array([new.index(sample.label) for sample in samples], np.int64)
@@ -103,6 +97,5 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, help="checkpoint to write; its embeddings lie beside it, as .npz"
     )
     parser.add_argument("--force", action="store_true", help="replace also what is no checkpoint with its embeddings")
-    parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_machine_options(parser)
     return parser

@@ -2,22 +2,22 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from edge.commands.runner import Parser
 from edge.inference.card import SecondCrop
 from train import TrainError
-from train.commands.runner import not_negative
+from train.commands.runner import add_machine_options, not_negative
 from train.data.image_cache import default_cache
 from train.data.prepare import pixel_source, samples_of_inputs
 from train.data.readers import read_dataset
+from train.data.sample import Sample
 from train.data.validate import readable
 from train.evaluation.images import EvaluationImages
-from train.evaluation.predictions import UNSEEN, AttentionCropPlan, predict
+from train.evaluation.predictions import UNSEEN, Predictions, predict
 from train.evaluation.report import report_predictions, report_run
 from train.evaluation.retrieval import retrieval_figures
 from train.recipe import recipe_from_document
@@ -30,32 +30,12 @@ CROP_WEIGHT = 0.5
 """Weight of the attention crop, as no export has fitted one yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationSettings:
-    """Which data a model is evaluated on, and how."""
-
-    data: Path
-    format_: str
-    split: str
-    """The official split that is used; empty for all samples."""
-    skip_bad: bool
-    cache: Path
-    device: str
-    workers: int
-    crop_fraction: float | None
-    """Side of the attention crop as a fraction of the frame's shorter side; `None`: the whole frame alone."""
-
-
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(argv)
     if options.data is None:
-        for option, value in (
-            ("--second-look", options.second_look),
-            ("--out", options.out),
-            ("--split", options.split),
-        ):
-            if value:
+        for option in ("--second-look", "--out", "--split"):
+            if getattr(options, option[2:].replace("-", "_")):
                 raise TrainError(f"{option} is for images given with --data; the run's own figures stay in its folder")
         print(report_run(options.run))
         return 0
@@ -64,46 +44,36 @@ def main(argv: Sequence[str]) -> int:
     check_writable(options.out)
     if holds_run(options.out):
         raise TrainError(f"{options.out} holds a run, whose figures these would replace; give a folder of its own")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    settings = EvaluationSettings(
-        data=options.data,
-        format_=options.format,
-        split=options.split,
-        skip_bad=options.skip_bad,
-        cache=options.cache,
-        device=options.device,
-        workers=options.workers,
-        crop_fraction=options.second_look,
-    )
-    print(_evaluate(TrainedModel(options.run), settings, options.out))
+    trained = TrainedModel(options.run)
+    known, recipe = trained.prototypes(), recipe_from_document(trained.checkpoint.recipe)
+    dataset = read_dataset(options.data, options.format)
+    chosen = tuple(sample for sample in dataset.samples if options.split in ("", sample.split))
+    samples = samples_of_inputs(readable(replace(dataset, samples=chosen), options.skip_bad).samples, recipe)
+    if not samples:
+        of_split = f" of split {options.split!r}" if options.split else " that can be read"
+        raise TrainError(f"{options.data} has no samples{of_split}; give other data")
+    if {sample.label for sample in samples}.isdisjoint(trained.names):
+        raise TrainError(f"{options.data} holds no label that the model knows; it knows {', '.join(trained.names)}")
+    source, crop = pixel_source(recipe, options.cache), None
+    if options.second_look is not None:
+        if any(source.is_crop(sample) for sample in samples):
+            raise TrainError("--second-look is for whole frames: the device makes no attention crop of a bounding box")
+        crop = SecondCrop(options.second_look, CROP_WEIGHT, CROP_WEIGHT)
+    images = EvaluationImages(samples, source, recipe.input.size_px, recipe.input.fit)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with started(options.device, options.threads) as processes:
+        network, temperature = trained.network(), trained.temperature or 1.0
+        predictions = predict(
+            network, trained.labels, images, known, 0, processes.device, options.workers, crop, temperature
+        )
+        predictions.save(options.out / PREDICTIONS)
+        draw_galleries(network, predictions, images, processes.device, options.out)
+    print(_report(trained, predictions, samples, dataset.name, options.out))
     return 0
 
 
-def _evaluate(trained: TrainedModel, settings: EvaluationSettings, out: Path) -> str:
-    """Write predictions, figures and galleries to `out`; the summary for people."""
-    known, recipe = trained.prototypes(), recipe_from_document(trained.checkpoint.recipe)
-    dataset = read_dataset(settings.data, settings.format_)
-    chosen = tuple(sample for sample in dataset.samples if settings.split in ("", sample.split))
-    samples = samples_of_inputs(readable(replace(dataset, samples=chosen), settings.skip_bad).samples, recipe)
-    if not samples:
-        of_split = f" of split {settings.split!r}" if settings.split else " that can be read"
-        raise TrainError(f"{settings.data} has no samples{of_split}; give other data")
-    if {sample.label for sample in samples}.isdisjoint(trained.names):
-        raise TrainError(f"{settings.data} holds no label that the model knows; it knows {', '.join(trained.names)}")
-    source, crop = pixel_source(recipe, settings.cache), None
-    if settings.crop_fraction is not None:
-        if any(source.is_crop(sample) for sample in samples):
-            raise TrainError("--second-look is for whole frames: the device makes no attention crop of a bounding box")
-        plan = SecondCrop(settings.crop_fraction, CROP_WEIGHT, CROP_WEIGHT)
-        crop = AttentionCropPlan(plan, trained.temperature or 1.0)
-    images = EvaluationImages(samples, source, recipe.input.size_px, recipe.input.fit)
-    out.mkdir(parents=True, exist_ok=True)
-    with started(settings.device) as processes:
-        network = trained.network()
-        predictions = predict(network, trained.labels, images, known, 0, processes.device, settings.workers, crop)
-        predictions.save(out / PREDICTIONS)
-        draw_galleries(network, predictions, images, processes.device, out)
+def _report(trained: TrainedModel, predictions: Predictions, samples: Sequence[Sample], data: str, out: Path) -> str:
+    """Write the figures to `out`; the summary for people, with reasons to doubt it."""
     notes, references = [], trained.references
     unknown = [sample.label for sample in samples if sample.label not in trained.names]
     if unknown:
@@ -117,7 +87,7 @@ def _evaluate(trained: TrainedModel, settings: EvaluationSettings, out: Path) ->
         if reused:
             notes.append(f"warning: {reused} of these images were trained on or enrolled; a fair test needs new ones")
     taxa = tuple(label.taxon for label in trained.labels)
-    return report_predictions(predictions, taxa, out, f"images of {dataset.name}", notes)
+    return report_predictions(predictions, taxa, out, f"images of {data}", notes)
 
 
 def _fraction(text: str) -> float:
@@ -145,7 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--skip-bad", action="store_true", help="leave samples with problems out instead of stopping")
     parser.add_argument("--out", type=Path, help="folder for the figures on other data")
     parser.add_argument("--workers", type=not_negative, default=0, help="loader processes")
-    parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_machine_options(parser)
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where decoded images are kept")
     return parser

@@ -1,13 +1,12 @@
 """`python -m train frames`: runs an exported model on whole frames with the device's pipeline."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from edge.commands.runner import Parser
 from edge.inference.model import Model, ModelError
-from train import TrainError
+from train import TrainError, notice
 from train.data.readers import read_dataset
 from train.data.sample import Dataset, Sample
 from train.data.validate import readable
@@ -40,14 +39,11 @@ def _training(path: Path) -> tuple[Sample, ...]:
     """The training samples; a warning says how many have no time, for frames near to these cannot be recognised."""
     dataset = read_dataset(path)
     for problem in dataset.problems:
-        print(f"bad_row: {problem}", file=sys.stderr)
+        notice(f"bad_row: {problem}")
     rows = len(dataset.samples) + len(dataset.problems)
     untimed = rows - sum(sample.captured_at is not None for sample in dataset.samples)
     if untimed:
-        print(
-            f"warning: {untimed} of {rows} training samples have no time; frames near to them are not marked",
-            file=sys.stderr,
-        )
+        notice(f"warning: {untimed} of {rows} training samples have no time; frames near to them are not marked")
     return dataset.samples
 
 

@@ -1,18 +1,15 @@
 """`python -m train predict`: draws a gallery of images with their predictions and attention."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import torch
-
 from edge.commands.runner import Parser
 from edge.host.output_file import Guard
-from train import TrainError
-from train.commands.runner import not_negative
+from train import TrainError, notice
+from train.commands.runner import add_machine_options, writing
 from train.data.image_cache import PixelSource
 from train.data.readers.folder import images_below
 from train.data.sample import Dataset, Sample
@@ -27,8 +24,6 @@ from train.trained_model import TrainedModel
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     if options.count < 1:
         raise TrainError(f"--count is {options.count}; expected at least 1 image")
     guard = Guard(tuple(options.images), options.force)
@@ -38,17 +33,17 @@ def main(argv: Sequence[str]) -> int:
     if not files:
         raise TrainError(f"{', '.join(map(str, options.images))}: no images there")
     if len(files) > options.count:
-        print(f"the first {options.count} of {len(files)} images; --count for more", file=sys.stderr)
+        notice(f"the first {options.count} of {len(files)} images; --count for more")
     chosen = Dataset("the gallery", tuple(Sample(file, "") for file in files[: options.count]))
     samples = readable(chosen, options.skip_bad).samples
     if not samples:
         raise TrainError(f"{', '.join(map(str, options.images))}: no image there can be read")
     labels = [label.common_name for label in trained.labels]
     if trained.temperature is None:
-        print(f"warning: {options.run} has no held-out predictions: probabilities are not calibrated", file=sys.stderr)
+        notice(f"warning: {options.run} has no held-out predictions: probabilities are not calibrated")
     # From the checkpoint, for not every checkpoint has a recipe.
     size_px = trained.checkpoint.input_height_px
-    with started(options.device) as processes:
+    with started(options.device, options.threads) as processes:
         images = EvaluationImages(samples, PixelSource(size_px), size_px, trained.checkpoint.fit)
         tiles = make_tiles(trained.network(), images, labels, processes.device, trained.temperature or 1.0)
     named = [
@@ -66,13 +61,11 @@ def _check_out(path: Path, guard: Guard) -> None:
     """Raise `TrainError` or `OutputError` before the work rather than after it."""
     if path.suffix.lower() != ".png" or path.is_dir():
         raise TrainError(f"--out is {path}; expected a PNG file to write, such as gallery.png")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         guard.check(path, is_figure)
         with TemporaryFile(dir=path.parent):
             pass
-    except OSError as error:
-        raise TrainError(f"{path} cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +76,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace also a file at --out that is no figure")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
     parser.add_argument("--count", type=int, default=48, help="largest number of images (default 48)")
-    parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_machine_options(parser)
     return parser

@@ -2,11 +2,14 @@
 
 import errno
 import sys
-from argparse import ArgumentTypeError
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 
 from edge.commands import runner
+from train import TrainError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -18,7 +21,7 @@ def run(program: str, commands: Commands, expected: tuple[type[Exception], ...],
     """Run one command. Returns the exit code: its own; 2 for wrong use, for a full disk, and for the `expected` errors,
     whose text is the one line that says it; 130 when interrupted.
     """
-    return runner.run(program, lambda: _run(program, commands, argv), _NoRoom, *expected, paragraphs=True)
+    return runner.run(program, lambda: _run(program, commands, argv), TrainError, *expected, paragraphs=True)
 
 
 def not_negative(text: str) -> int:
@@ -29,8 +32,19 @@ def not_negative(text: str) -> int:
     return value
 
 
-class _NoRoom(Exception):
-    """A disk is full, in one line."""
+def add_machine_options(parser: ArgumentParser) -> None:
+    """What `train.runtime.distributed.started` takes."""
+    parser.add_argument("--threads", type=not_negative, help="threads of the arithmetic (default: all cores)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an error of the disk into a `TrainError`."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainError(f"{path} cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 def _run(program: str, commands: Commands, argv: Sequence[str]) -> int:
@@ -43,13 +57,11 @@ def _run(program: str, commands: Commands, argv: Sequence[str]) -> int:
     if argv[0] not in commands:
         print(f"{program}: there is no command {argv[0]!r}, expected one of {', '.join(commands)}", file=sys.stderr)
         return 2
-    module, _ = commands[argv[0]]
     try:
-        code: int = import_module(module).main(argv[1:])
+        return int(import_module(commands[argv[0]][0]).main(argv[1:]))
     except OSError as error:
         # Every table and image may be the one that the disk has no room for.
         if error.errno not in _NO_ROOM:
             raise
         what = error.filename or "what this command makes"
-        raise _NoRoom(f"{what} cannot be written ({error.strerror}); make room and run it again") from error
-    return code
+        raise TrainError(f"{what} cannot be written ({error.strerror}); make room and run it again") from error

@@ -65,8 +65,6 @@ def drawing_weights(samples: Sequence[Sample], balance: Balance) -> np.ndarray:
         weights = np.array([sizes[sample.label, sample.sequence] ** -0.5 for sample in samples])
     else:
         weights = np.ones(len(samples))
-    totals: dict[str, float] = {}
-    for sample, weight in zip(samples, weights, strict=True):
-        totals[sample.label] = totals.get(sample.label, 0.0) + float(weight)
-    weights = weights / np.array([totals[sample.label] for sample in samples])
+    _, label = np.unique([sample.label for sample in samples], return_inverse=True)
+    weights = weights / np.bincount(label, weights)[label]
     return np.asarray(weights / weights.sum())

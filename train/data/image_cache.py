@@ -3,8 +3,8 @@
 import hashlib
 import os
 import struct
-import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import numpy as np
 import edge.image.box
 from edge.image.box import square_around
 from edge.image.decode import decode
-from edge.image.resize import Pixels, resize_to_input
+from edge.image.resize import Pixels
 from edge.inference.attention_crop import cut_crop
 from edge.inference.box_classification import DETAIL
+from train import notice
 from train.data.sample import Box, Sample
 
 _UNWRITABLE: set[Path] = set()
@@ -37,6 +38,14 @@ def upright_size_px(path: Path) -> tuple[int, int]:
         # Pillow gives the upright size of a TIFF by itself.
         turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
+
+
+def known_size_px(path: Path) -> tuple[int, int] | None:
+    """As `upright_size_px`; `None` for a missing or broken file, which the check of the whole dataset lists."""
+    try:
+        return upright_size_px(path)
+    except OSError:
+        return None
 
 
 def _orientation(image: Any) -> object:
@@ -62,11 +71,8 @@ class PixelSource:
         if self.cache is None:
             return self._decode(sample)
         file = self.cache / f"{self._key(sample)}.npy"
-        try:
-            pixels: Pixels = np.load(file)
-            return pixels
-        except (OSError, EOFError, ValueError):
-            pass
+        with suppress(OSError, EOFError, ValueError):
+            return np.asarray(np.load(file))
         pixels = self._decode(sample)
         if self.cache not in _UNWRITABLE:
             try:
@@ -74,7 +80,7 @@ class PixelSource:
             except OSError as error:
                 _UNWRITABLE.add(self.cache)
                 why = error.strerror or error
-                print(f"warning: the cache {self.cache} cannot be written ({why}); decoding anew", file=sys.stderr)
+                notice(f"warning: the cache {self.cache} cannot be written ({why}); decoding anew")
         return pixels
 
     def box_in_image(self, sample: Sample) -> Box | None:
@@ -129,8 +135,3 @@ def _keep(pixels: Pixels, file: Path) -> None:
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def for_evaluation(source: PixelSource, sample: Sample, size_px: int, mode: str) -> Pixels:
-    """uint8[size_px, size_px, 3]: exactly the network's input that the device would make of this sample."""
-    return resize_to_input(source.read(sample), size_px, size_px, mode)

@@ -1,6 +1,5 @@
 """Reads and checks a dataset, and splits it as the recipe says into training, test and unseen samples."""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,12 +7,13 @@ from pathlib import Path
 
 from edge.inference.card import Label
 from edge.inference.taxonomy import Taxon
+from train import notice
 from train.data.image_cache import PixelSource, upright_size_px
 from train.data.near_duplicates import MOST_SAMPLES, find_near_duplicates, join_near_duplicates
 from train.data.readers import read_dataset, recognise_layout
 from train.data.readers.folder import images_below
 from train.data.sample import DataError, Dataset, Sample, one_per_frame
-from train.data.split import Fold, find_leak, folds
+from train.data.split import Fold, folds, leak_warnings
 from train.data.taxa_table import card_labels, is_reserved_label, read_taxa
 from train.data.validate import find_problems, problem_report, readable, without_problems
 from train.recipe import Recipe
@@ -50,7 +50,7 @@ def prepare(path: Path, format_: str, recipe: Recipe, skip_bad: bool, cache: Pat
     known = {*table, *recipe.data.exclude, *reserved} if table else None
     problems = find_problems(dataset, known, recipe.input.crop_margin is not None)
     if problems:
-        print(problem_report(problems), file=sys.stderr, flush=True)
+        notice(problem_report(problems))
     dataset = without_problems(dataset, problems, skip_bad)
     pictures = samples_of_inputs(dataset.samples, recipe)
     _warn_of_unknown_exclusions(recipe.data.exclude, dataset)
@@ -81,7 +81,7 @@ def choose_folds(prepared: Prepared, recipe: Recipe) -> tuple[Fold, ...]:
     """The recipe's folds, with warnings on each that leaks, or lacks a label."""
     chosen = []
     for fold in folds(prepared.samples, recipe.data.split, recipe.data.folds, recipe.seed):
-        warnings = [*find_leak(prepared.samples, fold).warnings(recipe.data.split)]
+        warnings = [*leak_warnings(prepared.samples, fold, recipe.data.split)]
         if lacking := labels_not_trained(prepared, fold):
             warnings.append(f"no training image of {', '.join(lacking)}, which cannot be learned")
         chosen.append(replace(fold, warnings=tuple(warnings)))
@@ -127,7 +127,7 @@ def _warn_of_unknown_exclusions(excluded: Sequence[str], dataset: Dataset) -> No
     """Warn of labels that the data lacks: a misspelt one would be trained on instead of being excluded."""
     unknown = sorted({*excluded} - {*dataset.labels()})
     if unknown:
-        _notice(
+        notice(
             f"warning: data.exclude names {', '.join(unknown)}, of which the data has no sample; "
             f"its labels are {', '.join(dataset.labels()[:20])}"
         )
@@ -139,7 +139,7 @@ def _large_enough(samples: Sequence[Sample], least_px: int, path: Path) -> Seque
     if len(large) < len(samples):
         small = Counter(sample.label for sample in samples) - Counter(sample.label for sample in large)
         of_labels = ", ".join(f"{count} {label}" for label, count in small.most_common())
-        _notice(f"{small.total()} samples are left out, smaller than data.min_side_px {least_px}: {of_labels}")
+        notice(f"{small.total()} samples are left out, smaller than data.min_side_px {least_px}: {of_labels}")
     if not large:
         raise DataError(f"no sample of {path} is left; correct what is listed above, or lower data.min_side_px")
     return large
@@ -163,28 +163,24 @@ def _handle_near_duplicates(samples: Sequence[Sample], recipe: Recipe, cache: Pa
     across = duplicates.across([sample.sequence or str(sample.path) for sample in samples])
     if settings.contradicted == "leave_out":
         for place in contradicted:
-            _notice(f"contradicted: {samples[place].name}: its near duplicates are not {samples[place].label}")
-        _notice(f"{len(contradicted)} samples are left out, because their near duplicates have another label")
+            notice(f"contradicted: {samples[place].name}: its near duplicates are not {samples[place].label}")
+        notice(f"{len(contradicted)} samples are left out, because their near duplicates have another label")
     elif contradicted:
-        _notice(
+        notice(
             f"warning: {len(contradicted)} samples have another label than their near duplicates; see data.contradicted"
         )
     if settings.near_copies == "join":
         places = len({sample.location for sample in samples} - {""})
         samples = join_near_duplicates(samples, duplicates)
         left = len({sample.location for sample in samples} - {""})
-        _notice(
+        notice(
             f"{across} samples have near duplicates in another sequence: those sequences count as one, and so do their "
             f"locations ({left} of {places})"
         )
     elif across:
-        _notice(f"warning: {across} samples have near duplicates in another sequence; see data.near_copies")
+        notice(f"warning: {across} samples have near duplicates in another sequence; see data.near_copies")
     left_out = set(contradicted) if settings.contradicted == "leave_out" else set()
     return [sample for place, sample in enumerate(samples) if place not in left_out]
-
-
-def _notice(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _is_large_enough(sample: Sample, least: int) -> bool:

@@ -1,7 +1,6 @@
 """One labelled image as every dataset reader gives it, and a dataset of them."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +27,11 @@ class Box(edge.image.box.Box):
         left, top = max(0.0, self.x), max(0.0, self.y)
         right, bottom = min(1.0, self.x + self.width), min(1.0, self.y + self.height)
         return Box(left, top, max(0.0, right - left), max(0.0, bottom - top))
+
+    @classmethod
+    def of_pixels(cls, box: Iterable[float], size_px: tuple[int, int]) -> "Box":
+        """The box (x, y, width, height) in pixels of a frame of (width, height)."""
+        return cls(*(value / side for value, side in zip(box, (*size_px, *size_px), strict=True))).clipped()
 
     @classmethod
     def of_fractions(cls, x: str, y: str, width: str, height: str) -> "Box":
@@ -105,10 +109,6 @@ class Dataset:
     def labels(self) -> tuple[str, ...]:
         """All labels, sorted."""
         return tuple(sorted({sample.label for sample in self.samples}))
-
-    def counts(self) -> dict[str, int]:
-        """Number of samples of each label, the most frequent first."""
-        return dict(Counter(sample.label for sample in self.samples).most_common())
 
 
 def one_per_frame(samples: Sequence[Sample]) -> tuple[Sample, ...]:

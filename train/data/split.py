@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,31 +20,6 @@ class Fold:
     test: tuple[int, ...]
     warnings: tuple[str, ...] = ()
     """Reasons to doubt the test figures, one line each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leak:
-    """What training and test samples of a fold share."""
-
-    locations: tuple[str, ...]
-    sequences: tuple[str, ...]
-    images: tuple[str, ...]
-    unknown_sequence: int
-    """Number of test samples without sequence and location: a leak cannot be ruled out for them."""
-
-    def warnings(self, by: SplitBy) -> Iterator[str]:
-        """One line for each reason to doubt the test figures."""
-        if self.images:
-            yield f"{len(self.images)} images are in both training and test, e.g. {self.images[0]}"
-        if self.sequences:
-            yield (
-                f"{len(self.sequences)} sequences are in both training and test, e.g. {self.sequences[0]}: "
-                "the test images are nearly training images; split by sequence or location"
-            )
-        if self.unknown_sequence:
-            yield f"{self.unknown_sequence} test images have neither sequence nor location: a leak cannot be ruled out"
-        if self.locations and by != "location":
-            yield f"{len(self.locations)} locations are in both training and test: figures do not hold for new ones"
 
 
 def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tuple[Fold, ...]:
@@ -74,12 +49,10 @@ def folds(samples: Sequence[Sample], by: SplitBy, count: int, seed: int) -> tupl
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     # Rare labels have fewer groups than folds, so some test parts lack them; the tables show it.
     places = np.arange(len(samples))
-    parts = []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for train, test in splitter.split(places, labels, groups):
-            parts.append(Fold(tuple(int(place) for place in train), tuple(int(place) for place in test)))
-    return tuple(parts)
+        parts = list(splitter.split(places, labels, groups))
+    return tuple(Fold(tuple(train.tolist()), tuple(test.tolist())) for train, test in parts)
 
 
 def official(samples: Sequence[Sample]) -> Fold:
@@ -97,19 +70,24 @@ def official(samples: Sequence[Sample]) -> Fold:
     return Fold(train, test)
 
 
-def find_leak(samples: Sequence[Sample], fold: Fold) -> Leak:
-    """What the two parts of `fold` share."""
+def leak_warnings(samples: Sequence[Sample], fold: Fold, by: SplitBy) -> Iterator[str]:
+    """One line for each reason to doubt the test figures: what the two parts of `fold` share, or may share."""
     train, test = ([samples[place] for place in places] for places in (fold.train, fold.test))
-    return Leak(
-        locations=_shared((s.location for s in train), (s.location for s in test)),
-        sequences=_shared(map(_sequence_name, train), map(_sequence_name, test)),
-        images=tuple(sorted({str(sample.path) for sample in train} & {str(sample.path) for sample in test})),
-        unknown_sequence=sum(not sample.sequence and not sample.location for sample in test),
-    )
 
+    def shared(name: Callable[[Sample], str]) -> list[str]:
+        return sorted(({*map(name, train)} & {*map(name, test)}) - {""})
 
-def _shared(train: Iterable[str], test: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted((set(train) & set(test)) - {""}))
+    if images := shared(lambda sample: str(sample.path)):
+        yield f"{len(images)} images are in both training and test, e.g. {images[0]}"
+    if sequences := shared(_sequence_name):
+        yield (
+            f"{len(sequences)} sequences are in both training and test, e.g. {sequences[0]}: "
+            "the test images are nearly training images; split by sequence or location"
+        )
+    if unknown := sum(not sample.sequence and not sample.location for sample in test):
+        yield f"{unknown} test images have neither sequence nor location: a leak cannot be ruled out"
+    if by != "location" and (locations := shared(lambda sample: sample.location)):
+        yield f"{len(locations)} locations are in both training and test: figures do not hold for new ones"
 
 
 def _sequence_name(sample: Sample) -> str:
@@ -120,5 +98,4 @@ def _sequence_name(sample: Sample) -> str:
 def _group(sample: Sample, by: SplitBy) -> str:
     if by == "image":
         return str(sample.path)  # two boxes of one image stay together even here
-    group: str = sample.location if by == "location" else sample.sequence
-    return group
+    return sample.location if by == "location" else sample.sequence

@@ -36,7 +36,8 @@ def read_taxa(path: Path) -> tuple[dict[str, Taxon], tuple[Taxon, ...]]:
             for number, row in enumerate(csv.DictReader(file), start=2):
                 if is_reserved_label((row.get("label") or "").strip()):
                     continue
-                taxon = _taxon(row, f"{path.name} line {number}")
+                cell = {key: (value or "").strip() for key, value in row.items() if key}
+                taxon = taxon_of_row(cell, f"{path.name} line {number}:")
                 if row.get("label"):
                     labels[row["label"]] = taxon
                 else:
@@ -55,26 +56,17 @@ def card_labels(labels: Sequence[str], taxa: Mapping[str, Taxon]) -> tuple[Label
     for label in labels:
         kind: Kind = _OTHER_KINDS.get(label.lower(), Kind.ANIMAL)
         taxon = taxa.get(label)
-        if kind == "animal" and taxon is None:
+        if taxon is None:
             taxon = Taxon(label, "species", label)
-        common = taxon.common_name if taxon is not None and taxon.common_name else label
-        named.append(Label(label, kind, common, taxon if kind == "animal" else None))
+        named.append(Label(label, kind, taxon.common_name or label, taxon if kind == "animal" else None))
     return tuple(named)
 
 
-def _taxon(row: Mapping[str, str], where: str) -> Taxon:
-    cell = {key: (value or "").strip() for key, value in row.items() if key}
-    rank = cell.get("rank") or "species"
-    if rank not in RANKS or not cell.get("scientificName"):
-        raise TrainError(f"{where}: needs scientificName and a rank of {', '.join(RANKS)}")
-    name = cell["scientificName"]
-    return Taxon(
-        name,
-        rank,
-        cell.get("common_name", ""),
-        cell.get("class", ""),
-        cell.get("order", ""),
-        cell.get("family", ""),
-        cell.get("genus", "") or (name.split()[0] if rank == "species" else ""),
-        name if rank == "species" else "",
-    )
+def taxon_of_row(cell: Mapping[str, str], where: str) -> Taxon:
+    """The taxon of a row; without a rank it is a species. Raises `TrainError`, which begins with `where`."""
+    rank, name = cell.get("rank") or "species", cell.get("scientificName", "")
+    if rank not in RANKS or not name:
+        raise TrainError(f"{where} needs scientificName and a rank of {', '.join(RANKS)}")
+    common_name, class_, order, family = (cell.get(key, "") for key in ("common_name", "class", "order", "family"))
+    species, genus = (name, name.split()[0]) if rank == "species" else ("", "")
+    return Taxon(name, rank, common_name, class_, order, family, cell.get("genus") or genus, species)

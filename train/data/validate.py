@@ -1,6 +1,5 @@
 """Finds all problems of a dataset (missing and damaged files, contradicting labels) before training starts."""
 
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge.image.decode import BadFrame, decode
+from train import notice
 from train.data.sample import Box, DataError, Dataset, Sample
 
 ProblemKind = Literal[
@@ -106,7 +106,7 @@ def readable(dataset: Dataset, skip: bool) -> Dataset:
     kinds = ("bad_row", "missing_file", "unreadable")
     problems = tuple(problem for problem in find_problems(dataset) if problem.kind in kinds)
     if problems:
-        print(problem_report(problems), file=sys.stderr, flush=True)
+        notice(problem_report(problems))
     return without_problems(dataset, problems, skip)
 
 

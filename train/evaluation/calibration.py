@@ -74,13 +74,12 @@ def threshold_for_precision(
     probabilities: NDArray[np.float64], truth: NDArray[np.int64], wanted: float
 ) -> float | None:
     """The least confidence above which the share of right predictions is at least `wanted`; `None` if there is none."""
-    confidence = probabilities.max(1)
-    order = np.argsort(-confidence, kind="stable")
-    right = np.cumsum(probabilities.argmax(1)[order] == truth[order]) / np.arange(1, len(order) + 1)
+    _, precision = coverage_precision(probabilities, truth)
+    confidence = np.sort(probabilities.max(1))[::-1]
     # Equal confidences lie on the same side of a threshold: only the last of them is a possible one.
-    last = np.append(np.diff(confidence[order]) != 0, True)
-    good = np.flatnonzero((right >= wanted) & last)
-    return float(confidence[order][good[-1]]) if len(good) else None
+    last = np.append(np.diff(confidence) != 0, True)
+    good = np.flatnonzero((precision >= wanted) & last)
+    return float(confidence[good[-1]]) if len(good) else None
 
 
 def coverage_precision(

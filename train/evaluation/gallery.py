@@ -53,11 +53,7 @@ def draw_gallery(tiles: Sequence[Tile], path: Path | BinaryIO, title: str) -> No
 
 
 def make_tiles(
-    network: nn.Module,
-    images: EvaluationImages,
-    labels: Sequence[str],
-    device: torch.device,
-    temperature: float = 1.0,
+    network: nn.Module, images: EvaluationImages, labels: Sequence[str], device: torch.device, temperature: float = 1.0
 ) -> list[Tile]:
     """A tile for each sample, in their order; the label of an unlabelled sample is empty."""
     tiles = []

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from edge.image.resize import Pixels, resize_to_input
 from edge.inference.attention_crop import attention_crops, cut_crop
 from edge.inference.card import FitMode
-from train.data.image_cache import PixelSource, for_evaluation, upright_size_px
+from train.data.image_cache import PixelSource, upright_size_px
 from train.data.sample import Sample
 
 
@@ -34,7 +34,7 @@ class EvaluationImages(Dataset[Tensor]):
 
     def pixels(self, place: int) -> Pixels:
         """uint8[S, S, 3] of one sample."""
-        return for_evaluation(self.source, self.samples[place], self.size_px, self.mode)
+        return resize_to_input(self.source.read(self.samples[place]), self.size_px, self.size_px, self.mode)
 
     def at(self, places: Sequence[int]) -> "EvaluationImages":
         """Those samples alone."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from edge.inference.taxonomy import RANKS, Taxon
 from train.evaluation.predictions import Predictions
@@ -95,9 +95,9 @@ def sequence_groups(predictions: Predictions) -> NDArray[np.str_]:
     """str[N]: the sequence, or the sample itself where none is known. Many projects number the events of each location
     from one: where a name occurs at several locations, the location becomes a part of it.
     """
-    pairs = set(zip(predictions.sequence.tolist(), predictions.location.tolist(), strict=True))
-    places = Counter(sequence for sequence, _ in pairs)
-    rows = zip(predictions.sequence.tolist(), predictions.location.tolist(), predictions.name.tolist(), strict=True)
+    columns = (predictions.sequence.tolist(), predictions.location.tolist(), predictions.name.tolist())
+    rows = list(zip(*columns, strict=True))
+    places = Counter(sequence for sequence, _ in {row[:2] for row in rows})
     return np.array(
         [
             f"{sequence} at {location}" if places[sequence] > 1 and sequence else sequence or name
@@ -107,19 +107,14 @@ def sequence_groups(predictions: Predictions) -> NDArray[np.str_]:
     )
 
 
-def sequence_votes(
-    predictions: Predictions,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
+def sequence_votes(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
     """(truth, answer, sequence) of each pair of sequence and label; frames vote by summed log-probability."""
     truth, groups = predictions.truth, sequence_groups(predictions)
     log_probabilities = log_softmax(predictions.logits.astype(np.float64), axis=1)
     pairs = sorted({(str(group), int(label)) for group, label in zip(groups, truth, strict=True)})
     answers = [int(log_probabilities[(groups == g) & (truth == label)].sum(0).argmax()) for g, label in pairs]
-    return (
-        np.array([label for _, label in pairs], np.int64),
-        np.array(answers, np.int64),
-        np.array([group for group, _ in pairs], np.str_),
-    )
+    names, labels = zip(*pairs, strict=True)
+    return np.array(labels, np.int64), np.array(answers, np.int64), np.array(names, np.str_)
 
 
 def label_figures(predictions: Predictions) -> tuple[PartFigures, ...]:
@@ -127,17 +122,9 @@ def label_figures(predictions: Predictions) -> tuple[PartFigures, ...]:
     truth, answer, groups = predictions.truth, predictions.logits.argmax(1), sequence_groups(predictions)
     places = np.arange(len(predictions.labels))
     precision, recall, f1, count = precision_recall_fscore_support(truth, answer, labels=places, zero_division=0.0)
-    return tuple(
-        PartFigures(
-            label,
-            int(count[n]),
-            len(np.unique(groups[truth == n])),
-            float(precision[n]),
-            float(recall[n]),
-            float(f1[n]),
-        )
-        for n, label in enumerate(predictions.labels)
-    )
+    sequences = [len(np.unique(groups[truth == place])) for place in places]
+    columns = (predictions.labels, count.tolist(), sequences, precision.tolist(), recall.tolist(), f1.tolist())
+    return tuple(PartFigures(*row) for row in zip(*columns, strict=True))
 
 
 def location_figures(predictions: Predictions) -> tuple[PartFigures, ...]:
@@ -168,9 +155,8 @@ def rank_accuracy(
 
 def confusion(predictions: Predictions) -> NDArray[np.int64]:
     """int64[L, L]: rows are true labels, columns predicted ones."""
-    table = np.zeros((len(predictions.labels),) * 2, np.int64)
-    np.add.at(table, (predictions.truth, predictions.logits.argmax(1)), 1)
-    return table
+    labels = np.arange(len(predictions.labels))
+    return np.asarray(confusion_matrix(predictions.truth, predictions.logits.argmax(1), labels=labels), np.int64)
 
 
 def bootstrap(

@@ -112,15 +112,6 @@ def load_predictions(folder: Path) -> Predictions:
     return join([*folds.values()]) if folds else Predictions.load(folder / PREDICTIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionCropPlan:
-    """How the device would crop frames a second time, and combine both predictions."""
-
-    plan: SecondCrop
-    temperature: float
-    """Temperature of the logits that are combined."""
-
-
 class NetworkOutputs(NamedTuple):
     """A network's outputs for N samples (`train.model.network.Outputs`), as arrays."""
 
@@ -169,24 +160,25 @@ def predict(
     fold: int,
     device: torch.device,
     workers: int = 0,
-    crop: AttentionCropPlan | None = None,
+    crop: SecondCrop | None = None,
+    temperature: float = 1.0,
 ) -> Predictions:
     """Predictions of the images' samples; `known` are the prototypes of the labels.
 
-    With `crop`, the logits are those of the whole frame and its attention crop together, as the device combines them.
-    The embedding is that of the whole frame.
+    With `crop`, the logits are those of the whole frame and its attention crop together, as the device combines them at
+    that temperature. The embedding is that of the whole frame.
     """
     if crop is not None:
-        images = images.decoded_for_crops(crop.plan.region_fraction)
+        images = images.decoded_for_crops(crop.region_fraction)
     outputs = run_network(network, images, device, workers)
     logits = outputs.logits
     if crop is not None:
         crops = AttentionCrops(
             **{field.name: getattr(images, field.name) for field in fields(images)},
             attention=outputs.attention,
-            fraction=crop.plan.region_fraction,
+            fraction=crop.region_fraction,
         )
-        logits = _combined(logits, run_network(network, crops, device, workers).logits, crop, labels)
+        logits = _combined(logits, run_network(network, crops, device, workers).logits, crop, temperature, labels)
     samples = images.samples
     return Predictions(
         tuple(label.name for label in labels),
@@ -202,14 +194,18 @@ def predict(
 
 
 def _combined(
-    whole: NDArray[np.float32], close: NDArray[np.float32], crop: AttentionCropPlan, labels: Sequence[Label]
+    whole: NDArray[np.float32],
+    close: NDArray[np.float32],
+    plan: SecondCrop,
+    temperature: float,
+    labels: Sequence[Label],
 ) -> NDArray[np.float32]:
     """float32[N, L]: logits of whole frames and of their attention crops, combined by the device's rule.
 
     Their log-sum-exp stays that of the whole frame, from which the device takes its score of familiarity.
     """
     blank = np.array([label.kind is Kind.BLANK for label in labels])
-    pairs = zip(log_softmax(whole, crop.temperature), log_softmax(close, crop.temperature), strict=True)
-    logits = crop.temperature * np.stack([combine(first, second, crop.plan, blank) for first, second in pairs])
+    pairs = zip(log_softmax(whole, temperature), log_softmax(close, temperature), strict=True)
+    logits = temperature * np.stack([combine(first, second, plan, blank) for first, second in pairs])
     shift = logsumexp(whole, axis=1, keepdims=True) - logsumexp(logits, axis=1, keepdims=True)
     return np.asarray(logits + shift, np.float32)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from edge.inference.taxonomy import Taxon
 from train import TrainError
@@ -80,7 +81,7 @@ def report_predictions(
     calibration = {
         "temperature": temperature,
         "ece": asdict(bootstrap(error, sequence_groups(known), 0, draws=300)),
-        "ece_before_temperature": reliability(_plain_probabilities(known), truth).error,
+        "ece_before_temperature": reliability(softmax(known.logits.astype(np.float64), axis=1), truth).error,
         "thresholds": {
             str(wanted): threshold_for_precision(probabilities, truth, wanted) for wanted in WANTED_PRECISION
         },
@@ -118,12 +119,6 @@ def _calibration_parts(known: Predictions) -> Any:
         return known.fold
     _, place = np.unique(sequence_groups(known), return_inverse=True)
     return np.random.default_rng(0).permutation(int(place.max()) + 1)[place] % 5
-
-
-def _plain_probabilities(predictions: Predictions) -> Any:
-    from scipy.special import softmax
-
-    return softmax(predictions.logits.astype(np.float64), axis=1)
 
 
 def _summary(

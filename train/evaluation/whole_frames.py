@@ -107,10 +107,7 @@ def summarise(predictions: Sequence[FramePrediction]) -> str:
     known = [prediction for prediction in predictions if prediction.known]
     for title, chosen in (
         ("frames of trained species", known),
-        (
-            "  of these far from any training sample",
-            [p for p in known if p.near_training is False],
-        ),
+        ("  of these far from any training sample", [p for p in known if p.near_training is False]),
         ("  within 30 minutes of one", [p for p in known if p.near_training]),
         ("  unknown: a time is missing", [p for p in known if p.near_training is None]),
     ):

@@ -18,7 +18,7 @@ def parameter_groups(objective: Objective, settings: OptimiserSettings) -> list[
     backbone = objective.network.backbone
     groups: list[dict[str, Any]] = []
     inner = getattr(backbone, "model", None)
-    if settings.layer_decay < 1 and inner is not None and hasattr(inner, "group_matcher"):
+    if settings.layer_decay < 1 and hasattr(inner, "group_matcher"):
         from timm.optim import param_groups_layer_decay
 
         for group in param_groups_layer_decay(inner, settings.weight_decay, layer_decay=settings.layer_decay):
@@ -42,8 +42,8 @@ def frozen_parameters(backbone: nn.Module, groups: int) -> frozenset[str]:
     """
     if groups == 0:
         return frozenset()
-    inner = getattr(backbone, "model", None)
-    if inner is not None and hasattr(inner, "group_matcher"):
+    inner: Any = getattr(backbone, "model", None)
+    if hasattr(inner, "group_matcher"):
         from timm.models import group_parameters
 
         layers = group_parameters(inner, inner.group_matcher(coarse=True))

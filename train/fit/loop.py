@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from edge.inference.taxonomy import Taxon
-from train import TrainError
+from train import TrainError, first_line
 from train.atomic_save import save_atomically
 from train.data.batch_sampler import BatchOrder, expected_draws
 from train.data.image_cache import PixelSource
@@ -56,10 +56,8 @@ def fit(
     resume: bool = False,
     workers: int = 0,
     tensorboard: bool = False,
-    stop_after_epoch: int | None = None,
-) -> Network | None:
-    """Train. Returns the network (averaged weights where the recipe averages), or `None` when stopped before the last
-    epoch.
+) -> Network:
+    """Train. Returns the network (averaged weights where the recipe averages).
 
     The state after each epoch is saved in `folder`; with `resume` training continues from it. Raises `TrainError` for
     settings that do not go together.
@@ -100,11 +98,10 @@ def fit(
         tensorboard=tensorboard,
         steps_done=steps * begin,
     )
-    last = settings.epochs if stop_after_epoch is None else min(settings.epochs, stop_after_epoch)
-    for epoch in range(begin, last):
+    for epoch in range(begin, settings.epochs):
         order.epoch = epoch
         loss = training.epoch(epoch, loader, steps, progress)
-        progress.epoch(epoch + 1, {"mean_loss": loss})
+        progress.epoch(epoch + 1, loss)
         if processes.first:
             done = {"epochs_done": epoch + 1, "recipe": recipe.document(), "samples": _digest(task)}
             try:
@@ -115,7 +112,7 @@ def fit(
                     f"{folder / STATE_FILE} cannot be written ({reason}); make room, then --resume"
                 ) from error
         processes.wait()
-    return training.result() if last == settings.epochs else None
+    return training.result()
 
 
 def stored_state(recipe: Recipe, task: Task, folder: Path) -> dict[str, Any] | None:
@@ -129,27 +126,32 @@ def _digest(task: Task) -> str:
 
 def check_settings(recipe: Recipe, processes: Processes) -> None:
     """Raises `TrainError` for settings that do not go together."""
-    settings = recipe.optimiser
-    if settings.batch % (processes.world * settings.accumulate):
-        raise TrainError(
-            f"batch {settings.batch} does not divide into {processes.world} processes x {settings.accumulate} parts"
-        )
-    if settings.head_epochs > settings.epochs:
-        raise TrainError(f"head_epochs {settings.head_epochs} is more than epochs {settings.epochs}")
-    if recipe.loss.box_attention_weight > 0 and recipe.network.pooling == "average":
-        raise TrainError("box_attention_weight needs learned attention; set network.pooling to attention or parts")
-    if recipe.loss.box_attention_weight > 0 and recipe.augment.policy != "none":
-        raise TrainError("augment.policy moves the animal out of its box; set it to none, or box_attention_weight to 0")
-    if recipe.loss.classification == "none" and recipe.loss.metric == "none":
-        raise TrainError("the recipe has no loss; set loss.classification or loss.metric")
-    if recipe.loss.classification == "none" and recipe.network.head != "metric":
-        raise TrainError(
-            "without loss.classification, labels are decided by the nearest prototype; set network.head=metric"
-        )
-    if recipe.loss.classification == "none" and recipe.loss.attention_crop + recipe.loss.attention_drop > 0:
-        raise TrainError("attention_crop and attention_drop need loss.classification")
-    if recipe.loss.taxonomy_beta > 0 and recipe.loss.label_smoothing == 0:
-        raise TrainError("taxonomy_beta distributes the smoothed mass; set loss.label_smoothing above 0")
+    settings, loss, world = recipe.optimiser, recipe.loss, processes.world
+    batch, parts, epochs, head_epochs = settings.batch, settings.accumulate, settings.epochs, settings.head_epochs
+    unclassified, boxed = loss.classification == "none", loss.box_attention_weight > 0
+    problems = {
+        f"batch {batch} does not divide into {world} processes x {parts} parts": batch % (world * parts) > 0,
+        f"head_epochs {head_epochs} is more than epochs {epochs}": head_epochs > epochs,
+        "box_attention_weight needs learned attention; set network.pooling to attention or parts": (
+            boxed and recipe.network.pooling == "average"
+        ),
+        "augment.policy moves the animal out of its box; set it to none, or box_attention_weight to 0": (
+            boxed and recipe.augment.policy != "none"
+        ),
+        "the recipe has no loss; set loss.classification or loss.metric": unclassified and loss.metric == "none",
+        "without loss.classification, labels are decided by the nearest prototype; set network.head=metric": (
+            unclassified and recipe.network.head != "metric"
+        ),
+        "attention_crop and attention_drop need loss.classification": (
+            unclassified and loss.attention_crop + loss.attention_drop > 0
+        ),
+        "taxonomy_beta distributes the smoothed mass; set loss.label_smoothing above 0": (
+            loss.taxonomy_beta > 0 and loss.label_smoothing == 0
+        ),
+    }
+    for problem, is_there in problems.items():
+        if is_there:
+            raise TrainError(problem)
 
 
 class _Training:
@@ -330,10 +332,9 @@ def _probe(network: Network, size_px: int, device: torch.device) -> tuple[int, f
     try:
         outputs = network(torch.zeros(2, 3, size_px, size_px, device=device))
     except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainError(
-            f"backbone {network.spec.backbone} gives no feature map of {size_px} px images ({reason}); set another "
-            "input.size_px or network.backbone"
+            f"backbone {network.spec.backbone} gives no feature map of {size_px} px images ({first_line(error)}); set "
+            "another input.size_px or network.backbone"
         ) from error
     (outputs.logits.sum() + outputs.embedding.sum() + outputs.attention.sum()).backward()
     idle = frozenset(parameter for parameter in network.parameters() if parameter.grad is None)

@@ -12,16 +12,13 @@ from torch import Tensor
 
 from edge.inference.card import FitMode, Label, Source, from_document, to_document
 from edge.inference.taxonomy import Taxon
-from train import TrainError
+from train import TrainError, first_line
 from train.atomic_save import save_atomically
-from train.model.network import Network, build
+from train.model.network import Network
 from train.recipe import NetworkSpec
 
 FORMAT_VERSION = 1
-
-
-class CheckpointError(TrainError):
-    """A checkpoint cannot be read or written."""
+_EXPECTED = "expected a file written by `python -m train`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +56,12 @@ class Checkpoint:
     """Factor of the cosines of prototypes, fitted when species were enrolled."""
 
     def build_network(self) -> Network:
-        """The network with these weights, in evaluation mode. Raises `CheckpointError` when they do not fit."""
-        network = build(self.network, len(self.labels))
+        """The network with these weights, in evaluation mode. Raises `TrainError` when they do not fit."""
+        network = Network(self.network, len(self.labels))
         try:
             network.load_state_dict(self.state)
         except RuntimeError as error:
-            raise CheckpointError(
-                f"the checkpoint's weights are not those of its network ({_first_line(error)})"
-            ) from error
+            raise TrainError(f"the checkpoint's weights are not those of its network ({first_line(error)})") from error
         return network.eval()
 
     @classmethod
@@ -74,12 +69,12 @@ class Checkpoint:
         """Whether a file that is there is a checkpoint, which another one may replace."""
         try:
             cls.load(Path(file.name))
-        except CheckpointError:
+        except TrainError:
             return False
         return True
 
     def save(self, path: Path) -> None:
-        """Write the file whole or leave it as it was. Raises `CheckpointError`."""
+        """Write the file whole or leave it as it was. Raises `TrainError`."""
         document = {
             "edge_classify_checkpoint": FORMAT_VERSION,
             "state": {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.items()},
@@ -89,32 +84,26 @@ class Checkpoint:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_atomically(path, document)
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
+            raise TrainError(f"{path} cannot be written: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
-        """Read a file of `save`. Raises `CheckpointError` for anything else."""
+        """Read a file of `save`. Raises `TrainError` for anything else."""
         try:
             if path.is_file() and not zipfile.is_zipfile(path):
-                raise CheckpointError(f"{path} is not a checkpoint; expected a file written by `python -m train`")
+                raise TrainError(f"{path} is not a checkpoint; {_EXPECTED}")
             document = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
-            raise CheckpointError(
-                f"{path} does not exist; expected a checkpoint written by `python -m train`"
-            ) from error
+            raise TrainError(f"{path} does not exist; expected a checkpoint written by `python -m train`") from error
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise TrainError(f"{path} cannot be read: {error.strerror or error}") from error
         except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{path} is not a checkpoint; expected a file written by `python -m train`"
-            ) from error
+            raise TrainError(f"{path} is not a checkpoint; {_EXPECTED}") from error
         version = document.get("edge_classify_checkpoint") if isinstance(document, dict) else None
         if not isinstance(version, int):
-            raise CheckpointError(
-                f"{path} is not a checkpoint of edge-classify; expected a file written by `python -m train`"
-            )
+            raise TrainError(f"{path} is not a checkpoint of edge-classify; {_EXPECTED}")
         if version > FORMAT_VERSION:
-            raise CheckpointError(
+            raise TrainError(
                 f"{path} is a checkpoint of version {version}, this software reads up to {FORMAT_VERSION}; update it"
             )
         state = document.pop("state")
@@ -122,10 +111,6 @@ class Checkpoint:
             network = msgspec.convert(document["network"], NetworkSpec)
             checkpoint: Checkpoint = from_document(cls, document | {"state": {}, "network": network})
         except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path} contradicts itself ({_first_line(error)}); train it again") from error
+            raise TrainError(f"{path} contradicts itself ({first_line(error)}); train it again") from error
         checkpoint.state.update(state)
         return checkpoint
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

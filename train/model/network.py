@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train import TrainError
+from train import TrainError, first_line
 from train.recipe import NetworkSpec
 
 SPREAD, LEAST_SPREAD = 0.45, 0.04  # of (uint8 - 127) / 128
@@ -29,23 +29,19 @@ class Outputs(NamedTuple):
     """float32[N, M, h, w]; higher where the network attends more."""
 
 
-def build(spec: NetworkSpec, num_labels: int, pretrained: str | None = None) -> "Network":
-    """The network of `spec`, with random weights (or the backbone's published ones: `DEFAULT` or the name of a set).
-
-    Raises `TrainError` for an unknown backbone or groups that do not match the labels.
-    """
-    if spec.groups is not None and len(spec.groups) != num_labels:
-        raise TrainError(
-            f"the network has {len(spec.groups)} groups of classes for {num_labels} labels; expected one each"
-        )
-    return Network(spec, num_labels, pretrained)
-
-
 class Network(nn.Module):
     """float32[N, 3, H, W], normalised as (uint8 - 127) / 128 -> `Outputs`."""
 
     def __init__(self, spec: NetworkSpec, num_labels: int, pretrained: str | None = None) -> None:
+        """Random weights, or the backbone's published ones: `DEFAULT` or the name of a set.
+
+        Raises `TrainError` for an unknown backbone or groups that do not match the labels.
+        """
         super().__init__()
+        if spec.groups is not None and len(spec.groups) != num_labels:
+            raise TrainError(
+                f"the network has {len(spec.groups)} groups of classes for {num_labels} labels; expected one each"
+            )
         self.spec = spec
         self.backbone, features = _backbone(spec.backbone, pretrained)
         self.pooling: nn.Module
@@ -61,8 +57,7 @@ class Network(nn.Module):
             width = spec.embedding_dim
         classes = num_labels if spec.groups is None else 1 + max(max(group) for group in spec.groups)
         self.dropout = nn.Dropout(spec.drop_rate)
-        self.head: LinearHead | CosineHead
-        self.head = (
+        self.head: LinearHead | CosineHead = (
             CosineHead(width, classes, spec.metric_scale) if spec.head == "metric" else LinearHead(width, classes)
         )
         self.grouping = None if spec.groups is None else Grouping(spec.groups, classes)
@@ -217,16 +212,13 @@ class Grouping(nn.Module):
         self.register_buffer("label_of_class", label_of_class, persistent=False)
         self.labels = len(groups)
 
-    def members(self) -> Tensor:
-        """float32[C, L]: 1 where the class counts for the label. It is made of C numbers, so that the model's file
-        holds these and not the matrix.
-        """
-        labels = torch.arange(self.labels, device=self.label_of_class.device)
-        return (self.label_of_class[:, None] == labels[None]).float()
-
     def forward(self, classes: Tensor) -> Tensor:
         top = classes.amax(1, keepdim=True)
-        sums = torch.exp(classes - top) @ self.members()
+        shares = torch.exp(classes - top)
+        labels = torch.arange(self.labels, device=self.label_of_class.device)
+        # Made of one number for each class, so that the model's file holds these and not the matrix.
+        members = (self.label_of_class[:, None] == labels[None]).float()
+        sums = shares @ members
         return torch.log(sums.clamp_min(torch.finfo(torch.float32).tiny)) + top
 
 
@@ -294,11 +286,10 @@ def _backbone(name: str, pretrained: str | None) -> tuple[nn.Module, int]:
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:
         wanted = repr(name) + (f" with weights {pretrained}" if pretrained not in (None, "DEFAULT") else "")
         raise TrainError(
-            f"there is no backbone {wanted} ({_first_line(error)}); expected a timm name or torchvision:NAME"
+            f"there is no backbone {wanted} ({first_line(error)}); expected a timm name or torchvision:NAME"
         ) from error
     if isinstance(module, _TimmFeatures):
         return module, int(module.model.num_features)
-    training = module.training
     module.eval()
     try:
         with torch.no_grad():
@@ -307,9 +298,5 @@ def _backbone(name: str, pretrained: str | None) -> tuple[nn.Module, int]:
         raise TrainError(f"backbone {name} is not a chain of layers before its pooling; try a timm backbone") from error
     if len(shape) != 4 or shape[2] <= shape[3]:
         raise TrainError(f"backbone {name} gives no map float32[N, C, h, w] before its pooling; try a timm backbone")
-    module.train(training)
+    module.train()
     return module, int(shape[1])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

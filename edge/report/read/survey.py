@@ -198,9 +198,5 @@ class Survey:
     duplicates: int = 0
     """Frames found in more than one database and counted once."""
 
-    def deployment_of(self, records: Codes) -> Codes:
-        """The deployment of each of some places in `records`."""
-        return self.frames.deployment[self.records.frame[records]]
-
 
 PROBLEMS_KEPT = 200

@@ -26,25 +26,23 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
 
 def test_a_frame_belongs_to_the_camera_whose_folder_holds_it_most_closely(tmp_path: Path) -> None:
     settings = read(tmp_path, RIDGE + FORD)
-    found = {name: settings.deployment_of(Path("/srv/captures") / name) for name in ("ridge/1.jpg", "ridge/ford/1.jpg")}
-    assert {name: deployment and deployment.id for name, deployment in found.items()} == {
-        "ridge/1.jpg": "ridge",
-        "ridge/ford/1.jpg": "ford",
-    }
-    assert settings.deployment_of(Path("/srv/captures/1.jpg")) is None
+    for name, wanted in {"ridge/1.jpg": ["ridge"], "ridge/ford/1.jpg": ["ford"], "1.jpg": []}.items():
+        assert [deployment.id for deployment in settings.deployments_for(Path("/srv/captures") / name)] == wanted
 
 
 def test_cameras_that_share_a_folder_are_told_apart_by_their_periods(tmp_path: Path) -> None:
     text = 'time_zone = "Africa/Nairobi"\n[deployment.dry]\nfolder = "cell"\nend = 2026-04-30\n'
     settings = read(tmp_path, text + '[deployment.wet]\nfolder = "cell"\nstart = 2026-05-01\nend = 2026-05-31\n')
 
+    sharing = settings.deployments_for(tmp_path / "cell" / "1.jpg")
+
     def at(text: str) -> str | None:
-        found = settings.deployment_of(tmp_path / "cell" / "1.jpg", datetime.fromisoformat(text))
+        found = settings.in_period(sharing, datetime.fromisoformat(text))
         return None if found is None else found.id
 
     times = ("2026-04-30T20:59:59.9Z", "2026-04-30T21:00Z", "2026-05-31T20:59:59.9Z", "2026-05-31T21:00Z")
     assert [at(time) for time in times] == ["dry", "wet", "wet", None]
-    assert settings.deployment_of(tmp_path / "cell" / "1.jpg") is None
+    assert settings.in_period(sharing, None) is None
 
 
 def test_a_relative_folder_is_relative_to_the_configuration_file(tmp_path: Path) -> None:
@@ -58,8 +56,8 @@ def test_first_folders_are_cameras_with_one_line(tmp_path: Path) -> None:
     settings = msgspec.structs.replace(settings, sources=(tmp_path / "captures",))
 
     def of(path: str) -> tuple[object, ...]:
-        found = settings.deployment_of(tmp_path / "captures" / path)
-        return () if found is None else (found.id, found.latitude, found.folder)
+        found = settings.deployments_for(tmp_path / "captures" / path)
+        return tuple(part for one in found for part in (one.id, one.latitude, one.folder))
 
     captures = tmp_path / "captures"
     assert of("ford/100RECNX/1.jpg") == ("ford", 1, captures / "ford")
@@ -72,8 +70,7 @@ def test_first_folders_are_cameras_with_one_line(tmp_path: Path) -> None:
 
 def test_the_flag_chooses_one_of_the_tables(tmp_path: Path) -> None:
     settings = read(tmp_path, RIDGE + FORD, deployment="ridge")
-    chosen = settings.deployment_of(Path("/anywhere/1.jpg"))
-    assert chosen is not None
+    (chosen,) = settings.deployments_for(Path("/anywhere/1.jpg"))
     assert (chosen.id, chosen.latitude) == ("ridge", 40.4)
 
 

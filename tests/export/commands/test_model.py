@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge import Classifier
+from edge.host.output_file import OutputError
 from edge.inference.card import METADATA_KEY, Calibration, Card, CardError, Label
 from edge.inference.frame_classification import calibrated
 from edge.inference.model import Model
@@ -122,7 +123,7 @@ def test_a_full_disk_leaves_the_old_model(exported: Path, tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ExportError, match="No space left on device"):
+    with pytest.raises(OutputError, match="No space left on device"):
         write(tmp_path / "made.onnx", exported.read_bytes())
     assert [path.name for path in tmp_path.iterdir()] == ["made.onnx"]
     assert (tmp_path / "made.onnx").read_bytes() == b"the old model"

@@ -7,11 +7,11 @@ import onnxruntime
 import pytest
 import torch
 
-from export.graph import float_graph, normalise
+from export.graph import float_graph
 from tests.support.backbones import BACKBONES
 from train.data.taxa_table import card_labels
 from train.model.checkpoint import Checkpoint
-from train.model.network import build
+from train.model.network import Network, normalised
 from train.recipe import NetworkSpec
 
 PARTS = NetworkSpec("test_efficientnet", "parts", parts=3, embedding_dim=8, head="metric")
@@ -36,9 +36,9 @@ SPECS = [
 def test_the_graph_gives_the_outputs_of_pytorch(spec: NetworkSpec) -> None:
     torch.manual_seed(0)
     size_px = BACKBONES.get(spec.backbone, 64)
-    network = build(spec, 3)
+    network = Network(spec, 3)
     pixels = np.random.default_rng(0).integers(0, 256, (3, size_px, size_px, 3)).astype(np.uint8)
-    images = torch.from_numpy(normalise(pixels))
+    images = normalised(torch.from_numpy(pixels.transpose(0, 3, 1, 2)))
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d) and module.out_channels == 1:
             torch.nn.init.normal_(module.weight, std=0.1)  # attention maps begin constant, which would prove nothing

@@ -15,7 +15,7 @@ from edge.inference.onnx_session import open_session
 from edge.inference.probabilities import log_softmax
 from export import ExportError
 from export.__main__ import main
-from export.graph import INPUT, float_graph, normalise
+from export.graph import INPUT, float_graph
 from export.model_card import card_of
 from export.model_file import opened
 from export.quantization import qat
@@ -24,7 +24,7 @@ from export.quantization.qat import Tuning, feature_map, finetune, unlabelled
 from export.quantization.quantize import Plan, activation_ranges, body, observe_body, quantise
 from tests.support.made_patches import LABELS, made_patches
 from train.model.checkpoint import Checkpoint
-from train.model.network import build
+from train.model.network import Network, normalised
 from train.recipe import NetworkSpec
 
 
@@ -59,7 +59,7 @@ def test_training_rounds_as_the_int8_graph_does(graph: onnx.ModelProto, observed
     deepest = [node.output[0] for node in before if node.op_type == "Relu"][-1]
     student = qat._Backbone(graph, deepest, activation_ranges(observed, plan))
     with torch.no_grad():
-        trained = student(torch.from_numpy(np.ascontiguousarray(normalise(shown)))).numpy()
+        trained = student(normalised(torch.from_numpy(np.ascontiguousarray(shown.transpose(0, 3, 1, 2))))).numpy()
     int8, float_ = (
         open_session(with_outputs(model, [name]).SerializeToString()).run(None, {INPUT: shown})[0]
         for model, name in (
@@ -114,7 +114,7 @@ def test_what_cannot_be_fine_tuned_is_refused_before_any_work(
     assert main([*usual, "--finetune", str(tmp_path / "empty")]) == 2
     assert "holds no image" in capsys.readouterr().err.splitlines()[-1]
     squeezing = replace(checkpoint, network=NetworkSpec("test_efficientnet", blank=2))
-    squeezing = replace(squeezing, state=build(squeezing.network, len(LABELS)).state_dict())
+    squeezing = replace(squeezing, state=Network(squeezing.network, len(LABELS)).state_dict())
     with pytest.raises(ExportError, match="test_efficientnet cannot be fine-tuned: it holds other operators"):
         feature_map(float_graph(squeezing), squeezing.build_network())
 

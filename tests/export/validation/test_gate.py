@@ -12,11 +12,10 @@ from edge.inference.decision import Decision
 from edge.inference.taxonomy import Taxon, TaxonKey
 from edge.vocabulary import DecisionReason, Kind
 from export import ExportError
-from export.pipeline import Reference, Task, prove
+from export.pipeline import Task, prove
 from export.validation.calibrate import Prior
 from export.validation.gate import (
     DEFAULT_LIMITS,
-    Comparison,
     ModelDecisions,
     drop_interval,
     failures,
@@ -42,7 +41,7 @@ def decisions(labels: list[int]) -> ModelDecisions:
 
 def gate_of(float_: list[int], int8: list[int]) -> Gate:
     """The gate of two models on 40 foxes and 10 badgers."""
-    return measure(Comparison(CARD, frames(40, 10), decisions(float_), decisions(int8), "made", DEFAULT_LIMITS))
+    return measure(CARD, frames(40, 10), decisions(float_), decisions(int8), "made", DEFAULT_LIMITS)
 
 
 def frames(foxes: int, badgers: int) -> list[LabelledFrame]:
@@ -82,7 +81,7 @@ def test_the_gate_judges_by_its_own_frames_whatever_they_are_called() -> None:
     sure = np.where(np.eye(2)[[frame.label for frame in same_name]] > 0, 4.0, 0.0).astype(np.float32)
     outputs = ModelOutputs(sure, None, ())
     task = Task(onnx.ModelProto(), CARD, Prior({}, ()), same_name, None, "made", 0.5, DEFAULT_LIMITS)
-    gate = prove(task, CARD.calibration, Reference(same_name, outputs, same_name[3:7]), outputs, ())
+    gate = prove(task, CARD.calibration, (outputs, outputs), same_name[3:7])
     assert gate.images == 4
     assert {(label.label, label.images) for label in gate.labels} == {("Vulpes vulpes", 1), ("Meles meles", 3)}
 

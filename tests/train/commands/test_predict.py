@@ -10,7 +10,7 @@ from tests.support.made_animals import write_animals
 from train.__main__ import main
 from train.evaluation.gallery import Tile
 from train.model.checkpoint import Checkpoint
-from train.model.network import build
+from train.model.network import Network
 from train.recipe import NetworkSpec
 
 
@@ -19,7 +19,7 @@ def checkpoint(tmp_path: Path) -> Path:
     """Of a network that no recipe made and that has learned nothing."""
     spec = NetworkSpec("test_efficientnet")
     labels = tuple(Label(name, Kind.UNKNOWN, name) for name in ("bar", "disc"))
-    state = build(spec, len(labels)).state_dict()
+    state = Network(spec, len(labels)).state_dict()
     made = Checkpoint("made", "1", "2026-01-01T00:00:00Z", spec, state, labels, 48, 48, recipe={"command": "by hand"})
     made.save(tmp_path / "made.pt")
     return tmp_path / "made.pt"

@@ -14,8 +14,9 @@ from edge.inference.detector import Detector
 from edge.inference.model import Model
 from tests.support.recorded_inputs import record_inputs
 from tests.support.tiny_detector import write_colour_classifier, write_known_detector
-from train.data.image_cache import PixelSource, for_evaluation, upright_size_px
+from train.data.image_cache import PixelSource, upright_size_px
 from train.data.sample import Box, Keypoint, Sample
+from train.evaluation.images import EvaluationImages
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_evaluation_is_exactly_what_the_device_feeds_its_model(frame: Path, tmp_
     source = PixelSource(64, cache=tmp_path / "cache" if cached else None)
     expected = resize_to_input(decode(frame.read_bytes(), 64).pixels, 64, 64, "squash")
     for _ in range(2):  # the second time from the cache
-        assert np.array_equal(for_evaluation(source, Sample(frame, "a"), 64, "squash"), expected)
+        assert np.array_equal(EvaluationImages([Sample(frame, "a")], source, 64, "squash").pixels(0), expected)
 
 
 def test_a_large_frame_is_scaled_by_the_decoder(frame: Path) -> None:
@@ -55,7 +56,7 @@ def test_a_bounding_box_is_cut_exactly_as_the_device_cuts_it(tmp_path: Path, mon
     source = PixelSource(side_px, crop_margin=MARGIN)
     for device, box in zip(inputs[0], [subject.box for subject in found], strict=True):
         sample = Sample(path, "a", box=Box(box.x, box.y, box.width, box.height))
-        assert np.array_equal(for_evaluation(source, sample, side_px, model.card.fit), device)
+        assert np.array_equal(EvaluationImages([sample], source, side_px, model.card.fit).pixels(0), device)
 
 
 def test_boxes_and_keypoints_move_with_the_crop(frame: Path) -> None:

@@ -18,9 +18,9 @@ from tests.support.recorded_inputs import record_inputs
 from train.data.image_cache import PixelSource
 from train.data.sample import Sample
 from train.evaluation.images import AttentionCrops, EvaluationImages
-from train.evaluation.predictions import AttentionCropPlan, predict
+from train.evaluation.predictions import predict
 from train.model.checkpoint import Checkpoint
-from train.model.network import build
+from train.model.network import Network
 from train.recipe import NetworkSpec
 
 SIDE_PX = 64
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 def checkpoint() -> Checkpoint:
     torch.manual_seed(3)
     spec = NetworkSpec("test_resnet", pooling="parts", parts=3)
-    network = build(spec, len(LABELS))
+    network = Network(spec, len(LABELS))
     made = ("tiny", "1", "2026-01-01T00:00:00Z")
     return Checkpoint(*made, spec, network.state_dict(), LABELS, SIDE_PX, SIDE_PX)
 
@@ -55,7 +55,15 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_both_crops_and_their_combination_are_those_of_the_device(
     checkpoint: Checkpoint, frames: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = Card("tiny", "1", "2026-01-01T00:00:00Z", LABELS, SIDE_PX, SIDE_PX, Calibration(1.3, {}, second_look=PLAN))
+    card = Card(
+        "tiny",
+        "1",
+        "2026-01-01T00:00:00Z",
+        LABELS,
+        SIDE_PX,
+        SIDE_PX,
+        Calibration(1.3, {"species": 0.5}, second_look=PLAN),
+    )
     with opened(float_graph(checkpoint), card) as model:
         seen = record_inputs(model, monkeypatch)
         inputs = [network_input(model, decode(path.read_bytes(), decode_side_px(card), path.name)) for path in frames]
@@ -73,6 +81,6 @@ def test_both_crops_and_their_combination_are_those_of_the_device(
         assert np.array_equal(crops.pixels(place), seen[1][place])
     network = checkpoint.build_network()
     no_prototypes = np.zeros((len(LABELS), network.head.weight.shape[1]), np.float32)
-    found = predict(network, LABELS, images, no_prototypes, 0, CPU, crop=AttentionCropPlan(PLAN, 1.3))
+    found = predict(network, LABELS, images, no_prototypes, 0, CPU, crop=PLAN, temperature=1.3)
     probabilities = torch.softmax(torch.from_numpy(found.logits) / 1.3, 1).numpy()
     assert np.allclose(probabilities, [np.exp(item.log_probabilities) for item in on_device], atol=1e-4)

@@ -9,8 +9,9 @@ import torch
 from edge.inference.card import Label, Source
 from edge.inference.taxonomy import Taxon
 from edge.vocabulary import Kind
-from train.model.checkpoint import Checkpoint, CheckpointError
-from train.model.network import build
+from train import TrainError
+from train.model.checkpoint import Checkpoint
+from train.model.network import Network
 from train.recipe import NetworkSpec
 
 LABELS = (
@@ -23,7 +24,7 @@ LABELS = (
 def checkpoint() -> Checkpoint:
     spec = NetworkSpec("resnet10t", groups=((0, 2), (1,)), blank=1)
     made = ("test", "1", "2026-01-01T00:00:00Z")
-    checkpoint = Checkpoint(*made, spec, build(spec, 2).state_dict(), LABELS, 64, 48, fit="letterbox")
+    checkpoint = Checkpoint(*made, spec, Network(spec, 2).state_dict(), LABELS, 64, 48, fit="letterbox")
     sources = (Source("a", "b", "c"),)
     return replace(checkpoint, metrics={"accuracy (made)": 0.5}, recipe={"epochs": 1}, sources=sources)
 
@@ -53,7 +54,7 @@ def test_failed_save_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(CheckpointError, match="No space left on device"):
+    with pytest.raises(TrainError, match="No space left on device"):
         checkpoint.save(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
@@ -67,12 +68,12 @@ def test_files_that_are_no_checkpoint_are_refused_in_one_line(checkpoint: Checkp
         ("text.pt", "not a checkpoint"),
         ("other.pt", "not a checkpoint"),
     ):
-        with pytest.raises(CheckpointError, match=expected) as caught:
+        with pytest.raises(TrainError, match=expected) as caught:
             Checkpoint.load(tmp_path / name)
         assert "\n" not in str(caught.value)
 
 
 def test_weights_of_another_network_are_refused(checkpoint: Checkpoint) -> None:
     checkpoint.state.pop("head.bias")
-    with pytest.raises(CheckpointError, match="not those of its network"):
+    with pytest.raises(TrainError, match="not those of its network"):
         checkpoint.build_network()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train import TrainError
-from train.model.network import Grouping, PartPooling, build, standardised
+from train.model.network import Grouping, Network, PartPooling, standardised
 from train.recipe import NetworkSpec
 
 
@@ -24,7 +24,7 @@ def images() -> torch.Tensor:
 )
 def test_average_attention_is_the_gradient_of_animal_against_blank(spec: NetworkSpec, images: torch.Tensor) -> None:
     torch.manual_seed(1)
-    network = build(spec, 3).eval()
+    network = Network(spec, 3).eval()
     features = network.backbone(images).detach().requires_grad_()
     vector = features.mean((2, 3))
     classes = network.head(vector if network.projection is None else network.projection(vector))
@@ -51,7 +51,7 @@ def test_groups_are_summed_exactly() -> None:
 
 @pytest.mark.parametrize(("pooling", "maps", "width"), [("average", 1, 512), ("attention", 1, 512), ("parts", 3, 1536)])
 def test_outputs(pooling: str, maps: int, width: int, images: torch.Tensor) -> None:
-    network = build(NetworkSpec("resnet10t", pooling, parts=3), 5).eval()  # type: ignore[arg-type]
+    network = Network(NetworkSpec("resnet10t", pooling, parts=3), 5).eval()  # type: ignore[arg-type]
     logits, embedding, attention = network(images)
     assert logits.shape == (2, 5)
     assert embedding.shape == (2, width)
@@ -60,16 +60,16 @@ def test_outputs(pooling: str, maps: int, width: int, images: torch.Tensor) -> N
 
 
 def test_attention_pooling_begins_as_the_mean(images: torch.Tensor) -> None:
-    network = build(NetworkSpec("resnet10t", "attention"), 5).eval()
+    network = Network(NetworkSpec("resnet10t", "attention"), 5).eval()
     features = network.backbone(images)
     torch.testing.assert_close(network.pooling(features)[0], features.mean((2, 3)))
 
 
 def test_wrong_specs_are_refused_in_one_line() -> None:
     with pytest.raises(TrainError, match="no backbone 'nosuchnet'"):
-        build(NetworkSpec("nosuchnet"), 3)
+        Network(NetworkSpec("nosuchnet"), 3)
     with pytest.raises(TrainError, match="2 groups of classes for 3 labels"):
-        build(NetworkSpec("resnet10t", groups=((0,), (1,))), 3)
+        Network(NetworkSpec("resnet10t", groups=((0,), (1,))), 3)
 
 
 def test_standardised_images_are_alike_whatever_their_cast(images: torch.Tensor) -> None:

@@ -8,7 +8,7 @@ import torchvision
 from train import TrainError
 from train.data.taxa_table import card_labels
 from train.model.checkpoint import Checkpoint
-from train.model.network import build
+from train.model.network import Network
 from train.model.pretrained import build_with_weights
 from train.recipe import NetworkSpec
 
@@ -28,7 +28,7 @@ def test_the_packages_weights_know_what_they_see() -> None:
 
 
 def test_a_checkpoint_or_a_plain_state_starts_another_backbone(tmp_path: Path) -> None:
-    trained = build(TINY, 3)
+    trained = Network(TINY, 3)
     labels = card_labels(("a", "b", "c"), {})
     Checkpoint("x", "1", "", TINY, trained.state_dict(), labels, 64, 64).save(tmp_path / "ours.pt")
     torch.save(next(trained.backbone.children()).state_dict(), tmp_path / "timm.pt")

@@ -32,7 +32,7 @@ def test_tensorboard_goes_on_at_the_step_where_a_run_was_stopped(
         log = Progress(tmp_path, 5, every_s=0, tensorboard=True, steps_done=done)
         for step in range(5):
             log.step(step / 5, 8, 1.0, 0.1)
-        log.epoch(1, {"mean_loss": 1.0})
+        log.epoch(1, 1.0)
     first, second = Writer.made
     assert [step for name, step in first.points if name == "loss"] == [1, 2, 3, 4, 5]
     assert [step for name, step in second.points if name == "loss"] == [6, 7, 8, 9, 10]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from train.data.image_cache import upright_size_px
+from train.data.image_cache import known_size_px
 from train.data.readers.camtrap_dp import read_camtrap_dp
 from train.data.readers.cifar10 import read_cifar10
 from train.data.readers.coco_camera_traps import coco_files, read_coco_camera_traps
@@ -14,7 +14,7 @@ from train.data.readers.folder import read_folder
 from train.data.readers.inaturalist import is_inaturalist, read_inaturalist
 from train.data.readers.manifest import read_manifest
 from train.data.readers.stanford_cars import read_stanford_cars
-from train.data.sample import DataError, Dataset, Sample
+from train.data.sample import DataError, Dataset
 
 READERS: dict[str, Callable[[Path], Dataset]] = {
     "folder": read_folder,
@@ -48,17 +48,10 @@ def read_dataset(path: Path, format_: str = "auto") -> Dataset:
             )
         raise DataError(f"{empty}; expected a folder for each label with its images in it, or another --format")
     root = path if path.is_dir() else path.parent
-    return replace(dataset, samples=tuple(replace(_with_frame_size(sample), root=root) for sample in dataset.samples))
-
-
-def _with_frame_size(sample: Sample) -> Sample:
-    """The sample with the size of its frame, which the square around a bounding box depends on."""
-    if sample.box is None or sample.size_px is not None:
-        return sample
-    try:
-        return replace(sample, size_px=upright_size_px(sample.path))
-    except OSError:
-        return sample  # a missing or broken file is listed by the check of the whole dataset
+    # The square around a bounding box depends on the size of the frame.
+    sizes = (known_size_px(s.path) if s.box is not None and s.size_px is None else s.size_px for s in dataset.samples)
+    pairs = zip(dataset.samples, sizes, strict=True)
+    return replace(dataset, samples=tuple(replace(sample, size_px=size, root=root) for sample, size in pairs))
 
 
 def recognise_layout(path: Path) -> str:

@@ -63,15 +63,11 @@ def _package(file: Path) -> tuple[dict[str, list[Path]], dict[str, Taxon]]:
     """(the files of each table, the taxa that the package describes)."""
     try:
         document = json.loads(file.read_text(encoding="utf-8-sig"))
-        return _resources(document), _taxa(document)
+        named = {item["name"]: item["path"] for item in document["resources"] if "path" in item}
+        parts = {name: paths if isinstance(paths, list) else [paths] for name, paths in named.items()}
+        return {name: [Path(str(part)) for part in paths] for name, paths in parts.items()}, _taxa(document)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{file} does not describe a Camtrap DP package ({error})") from error
-
-
-def _resources(document: Mapping[str, Any]) -> dict[str, list[Path]]:
-    named = {item["name"]: item["path"] for item in document["resources"] if "path" in item}
-    parts = {name: paths if isinstance(paths, list) else [paths] for name, paths in named.items()}
-    return {name: [Path(str(part)) for part in paths] for name, paths in parts.items()}
 
 
 def _taxa(document: Mapping[str, Any]) -> dict[str, Taxon]:

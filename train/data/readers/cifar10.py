@@ -8,10 +8,12 @@ import pickle
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from train.data.image_cache import default_cache
 from train.data.readers.folder import read_folder
-from train.data.sample import DataError, Dataset, Sample
+from train.data.sample import DataError, Dataset
 
 _BATCHES = "cifar-10-batches-py"
 
@@ -20,13 +22,18 @@ def read_cifar10(path: Path) -> Dataset:
     """Images come as files: a tar is unpacked and the original batches are written as PNG once, beside the data where
     that can be written, else in the user's cache.
     """
+    return replace(read_folder(_class_folders(path)), name="CIFAR-10")
+
+
+def _class_folders(path: Path) -> Path:
+    """The folder with `train/` and `test/`, which is made where the images come as something else."""
     if path.is_dir():
         if path.name == _BATCHES:
             path = path.parent
         if (path / _BATCHES).is_dir():
-            return _named(read_folder(_from_batches(path)))
+            return _from_batches(path)
         if (path / "train").is_dir():
-            return _named(read_folder(path))
+            return path
         tars = sorted([*path.glob("*.tar.gz"), *path.glob("*.tgz")])
         if len(tars) != 1:
             raise DataError(f"{path} holds neither train/ and test/, {_BATCHES}/ nor one tar; expected CIFAR-10")
@@ -43,19 +50,14 @@ def read_cifar10(path: Path) -> Dataset:
                     done.touch()
         except (OSError, EOFError, tarfile.TarError) as error:
             raise DataError(f"{path} cannot be unpacked to {target} ({error}); expected the tar of CIFAR-10") from error
-    return _named(read_folder(_from_batches(target) if (target / _BATCHES).is_dir() else target))
-
-
-def _named(dataset: Dataset) -> Dataset:
-    samples: tuple[Sample, ...] = dataset.samples
-    return Dataset("CIFAR-10", samples)
+    return _from_batches(target) if (target / _BATCHES).is_dir() else target
 
 
 def _writable_folder(source: Path) -> Path:
     name = source.name.partition(".")[0] + "-images"
     if os.access(source.parent, os.W_OK):
         return source.parent / name
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "edge-classify" / name
+    return default_cache().with_name(name)
 
 
 @contextmanager

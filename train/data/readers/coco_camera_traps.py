@@ -106,14 +106,12 @@ def _box(bbox: Any, image: dict[str, Any]) -> Box:
     size = _size_px(image)
     if size is None:
         raise ValueError(f"its box {bbox} needs width and height of the image")
-    width, height = size
     try:
-        x, y, wide, high = (float(value) for value in bbox)
+        box = Box.of_pixels(map(float, bbox), size)
     except (TypeError, ValueError):
         raise ValueError(f"its box {bbox} is no list of x, y, width and height") from None
-    box = Box(x / width, y / height, wide / width, high / height).clipped()
     if not (box.width > 0 and box.height > 0):
-        raise ValueError(f"its box {bbox} is no part of the frame of {width} x {height} pixels")
+        raise ValueError(f"its box {bbox} is no part of the frame of {size[0]} x {size[1]} pixels")
     return box
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from train.data.image_cache import upright_size_px
+from train.data.image_cache import known_size_px
 from train.data.sample import Box, DataError, Dataset, Keypoint, Sample
 
 
@@ -26,13 +26,13 @@ def read_cub(path: Path) -> Dataset:
         if identity not in labels or labels[identity][0] not in classes:
             problems.append(f"{name}: its class is not in the tables")
             continue
-        size = _size_px(file) if boxes or parts else None
+        size, seen = known_size_px(file) if boxes or parts else None, parts.get(identity, [])
         samples.append(
             Sample(
                 path=file,
                 label=classes[labels[identity][0]][0].partition(".")[2] or classes[labels[identity][0]][0],
-                box=_box(boxes.get(identity), size),
-                keypoints=_keypoints(parts.get(identity, ()), size),
+                box=Box.of_pixels(map(float, boxes[identity]), size) if size and identity in boxes else None,
+                keypoints=tuple(Keypoint(name, x / size[0], y / size[1]) for name, x, y in seen) if size else (),
                 split={"1": "train", "0": "test"}.get(official.get(identity, [""])[0], ""),
                 size_px=size,
             )
@@ -52,34 +52,10 @@ def _table(file: Path) -> dict[str, list[str]]:
 def _parts(folder: Path) -> dict[str, list[tuple[str, float, float]]]:
     if not (folder / "part_locs.txt").exists():
         return {}
-    names = {
-        line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1].strip().replace(" ", "_")
-        for line in (folder / "parts.txt").read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    }
+    names = {part: "_".join(words) for part, words in _table(folder / "parts.txt").items()}
     found: dict[str, list[tuple[str, float, float]]] = {}
     for line in (folder / "part_locs.txt").read_text(encoding="utf-8").splitlines():
         image, part, x, y, visible = line.split()
         if visible == "1":
             found.setdefault(image, []).append((names[part], float(x), float(y)))
     return found
-
-
-def _size_px(file: Path) -> tuple[int, int] | None:
-    try:
-        return upright_size_px(file)
-    except OSError:
-        return None  # a missing or broken file is listed by the check of the whole dataset
-
-
-def _box(values: list[str] | None, size: tuple[int, int] | None) -> Box | None:
-    if values is None or size is None:
-        return None
-    x, y, width, height = (float(value) for value in values)
-    return Box(x / size[0], y / size[1], width / size[0], height / size[1]).clipped()
-
-
-def _keypoints(parts: list[tuple[str, float, float]] | tuple[()], size: tuple[int, int] | None) -> tuple[Keypoint, ...]:
-    if size is None:
-        return ()
-    return tuple(Keypoint(name, x / size[0], y / size[1]) for name, x, y in parts)

@@ -2,10 +2,10 @@
 it.
 """
 
-import sys
 from pathlib import Path
 
 from edge.image.decode import IMAGE_SUFFIXES
+from train import notice
 from train.data.sample import DataError, Dataset, Sample
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -32,7 +32,11 @@ def read_folder(path: Path) -> Dataset:
     classes = [(label, images_below(label), split) for folder, split in parts.items() for label in _folders(folder)]
     if not parts:
         classes = [(label, images, "") for label, images in of_folder.items()]
-    samples = [sample for label, images, split in classes for sample in _label_samples(label, images, split)]
+    samples = [
+        Sample(file, label.name, file.relative_to(label).parts[0] if file.parent != label else "", split=split)
+        for label, images, split in classes
+        for file in images
+    ]
     loose = [file for folder in (path, *parts) for file in sorted(folder.iterdir()) if _is_image(file)]
     if loose and not samples:
         raise DataError(
@@ -40,17 +44,13 @@ def read_folder(path: Path) -> Dataset:
             "its images in it"
         )
     if loose:
-        _warn(f"{len(loose)} images lie in no class folder and are ignored, e.g. {loose[0]}")
+        notice(f"warning: {len(loose)} images lie in no class folder and are ignored, e.g. {loose[0]}")
     empty = {folder.name for folder in of_folder if folder not in full} | {
         label.name for label, of, _ in classes if not of
     }
     if empty:
-        _warn(f"folders without an image are ignored: {', '.join(sorted(empty))}")
+        notice(f"warning: folders without an image are ignored: {', '.join(sorted(empty))}")
     return Dataset(path.name, tuple(samples))
-
-
-def _warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -72,11 +72,3 @@ def images_below(folder: Path) -> list[Path]:
 
 def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not _hidden(file.name) and file.is_file()
-
-
-def _label_samples(folder: Path, images: list[Path], split: str) -> list[Sample]:
-    places = [file.relative_to(folder).parts[:-1] for file in images]
-    return [
-        Sample(file, folder.name, place[0] if place else "", split=split)
-        for file, place in zip(images, places, strict=True)
-    ]

@@ -2,12 +2,12 @@
 and `2017/Super category/CLASS/` to `2019/Super category/CLASS/`.
 """
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from edge.image.decode import IMAGE_SUFFIXES
 from edge.inference.taxonomy import Taxon
+from train import notice
 from train.data.sample import DataError, Dataset, Sample
 
 _SPLITS = {"2021_train": "train", "2021_train_mini": "train", "2021_valid": "val"}
@@ -85,11 +85,9 @@ def _warn_of_other_kingdoms(groups: Iterable[str]) -> None:
     """Warn of classes that are no animals; `groups` holds the kingdom or super category of each class."""
     others = [group for group in groups if group in _NO_ANIMALS]
     if others:
-        print(
+        notice(
             f"warning: classes that are no animals: {len(others)} ({', '.join(sorted(set(others)))}); a model's tree "
-            "begins at Animalia, so the device records them as animals; move their folders away to leave them out",
-            file=sys.stderr,
-            flush=True,
+            "begins at Animalia, so the device records them as animals; move their folders away to leave them out"
         )
 
 

@@ -1,12 +1,11 @@
 """Reads Stanford Cars: the original devkit (annotations in MATLAB files) with boxes and the official split."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from train.data.image_cache import upright_size_px
+from train.data.image_cache import known_size_px
 from train.data.sample import Box, DataError, Dataset, Sample
 
 
@@ -44,10 +43,8 @@ def _matlab(file: Path) -> dict[str, Any]:
 
 
 def _sample(file: Path, label: str, row: Any, split: str) -> Sample:
-    size = box = None
-    with suppress(OSError):  # a missing or broken file is listed by the check of the whole dataset
-        size = upright_size_px(file)
+    size, box = known_size_px(file), None
     if size is not None:
         x1, y1, x2, y2 = (float(row[f"bbox_{side}"]) for side in ("x1", "y1", "x2", "y2"))
-        box = Box(x1 / size[0], y1 / size[1], (x2 - x1) / size[0], (y2 - y1) / size[1]).clipped()
+        box = Box.of_pixels((x1, y1, x2 - x1, y2 - y1), size)
     return Sample(path=file, label=label, box=box, split=split, size_px=size)

@@ -4,15 +4,11 @@ The kinds of change follow the corruptions of Hendrycks and Dietterich 2019 ("Be
 Common Corruptions"), with the strengths seen in camera-trap frames.
 """
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
 from edge.image.resize import Pixels
 from train.recipe import AugmentSettings
-
-Condition = Callable[[Pixels, np.random.Generator], Pixels]
 
 
 def infra_red(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -130,26 +126,16 @@ def low_resolution(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-# In the order in which they happen: light, air, lens, shutter, sensor, then the camera's software.
-CONDITIONS: tuple[tuple[str, Condition], ...] = (
-    ("infra_red", infra_red),
-    ("dusk", dusk),
-    ("fog", fog),
-    ("foliage", foliage),
-    ("motion_blur", motion_blur),
-    ("colour_cast", colour_cast),
-    ("tint", tint),
-    ("low_resolution", low_resolution),
-    ("info_strip", info_strip),
-    ("jpeg", jpeg),
-)
+# In the order in which they happen: light, air, lens, shutter, sensor, then the camera's software. The settings name
+# the probability of each like its function.
+CONDITIONS = (infra_red, dusk, fog, foliage, motion_blur, colour_cast, tint, low_resolution, info_strip, jpeg)
 
 
 def apply_conditions(pixels: Pixels, settings: AugmentSettings, rng: np.random.Generator) -> Pixels:
     """Apply each condition with its own probability."""
     draws = rng.random(len(CONDITIONS))
-    for draw, (name, condition) in zip(draws, CONDITIONS, strict=True):
-        if draw < getattr(settings, name):
+    for draw, condition in zip(draws, CONDITIONS, strict=True):
+        if draw < getattr(settings, condition.__name__):
             pixels = condition(pixels, rng)
     return pixels
 

@@ -3,9 +3,25 @@
 from collections.abc import Callable
 from typing import Any
 
+from pytorch_metric_learning import losses, miners
 from torch import Tensor, nn
 
 from train.recipe import LossSettings
+
+_LOSSES: dict[str, Callable[[int, int], Any]] = {
+    # Deng et al. 2019, "ArcFace".
+    "arcface": lambda labels, dim: losses.ArcFaceLoss(labels, dim, margin=28.6, scale=30),
+    # Deng et al. 2020, "Sub-center ArcFace": several centres a label, so that a wrong label can find one of its own.
+    "subcenter_arcface": lambda labels, dim: losses.SubCenterArcFaceLoss(
+        num_classes=labels, embedding_size=dim, margin=28.6, scale=30, sub_centers=3
+    ),
+    # Kim et al. 2020, "Proxy Anchor Loss".
+    "proxy_anchor": lambda labels, dim: losses.ProxyAnchorLoss(labels, dim, margin=0.1, alpha=32),
+    # Khosla et al. 2020, "Supervised Contrastive Learning".
+    "supcon": lambda labels, dim: losses.SupConLoss(temperature=0.1),
+    # Schroff et al. 2015, "FaceNet", over the semi-hard triplets of the batch.
+    "triplet": lambda labels, dim: losses.TripletMarginLoss(margin=0.2),
+}
 
 
 class MetricLoss(nn.Module):
@@ -18,63 +34,10 @@ class MetricLoss(nn.Module):
         self.loss: Any = _LOSSES[settings.metric](num_labels, embedding_dim)
         self.miner: Any = None
         if settings.metric == "triplet":
-            from pytorch_metric_learning.miners import TripletMarginMiner
-
-            self.miner = TripletMarginMiner(margin=0.2, type_of_triplets="semihard")
+            self.miner = miners.TripletMarginMiner(margin=0.2, type_of_triplets="semihard")
 
     def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
         embedding = embedding.float()
-        pairs = None if self.miner is None else self.miner(embedding, labels)
-        loss: Tensor = self.loss(embedding, labels, pairs) if pairs is not None else self.loss(embedding, labels)
+        pairs = () if self.miner is None else (self.miner(embedding, labels),)
+        loss: Tensor = self.loss(embedding, labels, *pairs)
         return loss
-
-
-def _arcface(num_labels: int, dim: int) -> nn.Module:
-    """ArcFace (Deng et al. 2019)."""
-    from pytorch_metric_learning.losses import ArcFaceLoss
-
-    loss: nn.Module = ArcFaceLoss(num_labels, dim, margin=28.6, scale=30)
-    return loss
-
-
-def _subcenter_arcface(num_labels: int, dim: int) -> nn.Module:
-    """Sub-center ArcFace (Deng et al. 2020): several centres a label, so that a wrong label can find one of its own."""
-    from pytorch_metric_learning.losses import SubCenterArcFaceLoss
-
-    loss: nn.Module = SubCenterArcFaceLoss(
-        num_classes=num_labels, embedding_size=dim, margin=28.6, scale=30, sub_centers=3
-    )
-    return loss
-
-
-def _proxy_anchor(num_labels: int, dim: int) -> nn.Module:
-    """Proxy Anchor (Kim et al. 2020)."""
-    from pytorch_metric_learning.losses import ProxyAnchorLoss
-
-    loss: nn.Module = ProxyAnchorLoss(num_labels, dim, margin=0.1, alpha=32)
-    return loss
-
-
-def _supcon(num_labels: int, dim: int) -> nn.Module:
-    """Supervised contrastive loss (Khosla et al. 2020)."""
-    from pytorch_metric_learning.losses import SupConLoss
-
-    loss: nn.Module = SupConLoss(temperature=0.1)
-    return loss
-
-
-def _triplet(num_labels: int, dim: int) -> nn.Module:
-    """Triplet loss (Schroff et al. 2015) over the semi-hard triplets of the batch."""
-    from pytorch_metric_learning.losses import TripletMarginLoss
-
-    loss: nn.Module = TripletMarginLoss(margin=0.2)
-    return loss
-
-
-_LOSSES: dict[str, Callable[[int, int], nn.Module]] = {
-    "arcface": _arcface,
-    "subcenter_arcface": _subcenter_arcface,
-    "proxy_anchor": _proxy_anchor,
-    "supcon": _supcon,
-    "triplet": _triplet,
-}

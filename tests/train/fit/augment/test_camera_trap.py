@@ -11,7 +11,7 @@ def image() -> np.ndarray:
     return rng.integers(0, 256, (48, 48, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", [name for name, _ in CONDITIONS])
+@pytest.mark.parametrize("name", [condition.__name__ for condition in CONDITIONS])
 def test_each_condition_changes_the_image_by_its_seed_alone(name: str, image: np.ndarray) -> None:
     settings = AugmentSettings(**{name: 1.0})  # type: ignore[arg-type]
     before = image.copy()

@@ -5,7 +5,7 @@ import torch
 
 from train.fit.losses.attention import attention_crop, attention_drop
 from train.fit.losses.objective import Batch, Objective
-from train.model.network import build
+from train.model.network import Network
 from train.recipe import LossSettings, NetworkSpec
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -14,7 +14,7 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 def objective(settings: LossSettings, pooling: str = "parts") -> Objective:
     torch.manual_seed(0)
     spec = NetworkSpec("test_efficientnet", pooling, parts=3, embedding_dim=8)  # type: ignore[arg-type]
-    return Objective(build(spec, 3), settings, (4, 4, 4), (None, None, None), 8).train()
+    return Objective(Network(spec, 3), settings, (4, 4, 4), (None, None, None), 8).train()
 
 
 def batch(mixed: bool = False) -> Batch:
