@@ -24,6 +24,7 @@ from edge.image.containers.jpeg_segments import (
     image_end,
     rare_kind,
 )
+from edge.image.containers.too_many import TooManyParts
 from edge.image.damage import is_damaged
 from edge.image.exif import FLIPS, PARSER_ERRORS, Exif, read_exif, read_jpeg_exif
 from edge.image.image_count import images_in_jpeg
@@ -165,6 +166,8 @@ def _decode_other(data: bytes, format_: str, min_side_px: int | None, reserve: C
         what = (layout.width_px, layout.height_px, format_)
         _take(pixel_formats.needed_bytes(layout, min_side_px), data, what, reserve)
         pixels, width, height = pixel_formats.read_pixels(layout, format_, min_side_px)
+    except TooManyParts as error:
+        raise BadFrame(FileReason.TOO_LARGE, f"{format_}: {error}") from error
     except (cv2.error, *PARSER_ERRORS) as error:
         cut = "truncated" in str(error).lower()
         raise BadFrame(FileReason.TRUNCATED if cut else FileReason.CORRUPT, f"{format_}: {_one_line(error)}") from error

@@ -5,6 +5,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edge.image.containers.too_many import TooManyParts
+
 MAX_CHUNKS = 200_000  # writers make one for some kilobytes; walking over millions of empty ones takes minutes
 
 
@@ -61,4 +63,4 @@ def _walk(data: bytes, at: int, header: str, kind_first: bool, trailer: int = 0)
             raise ValueError(f"truncated in its chunk {kind!r}")
         yield Chunk(kind, at, at + 8, size)
         at += 8 + size + (trailer or size % 2)
-    raise ValueError(f"it is made of more than {MAX_CHUNKS:,} chunks")
+    raise TooManyParts(f"it is made of more than {MAX_CHUNKS:,} chunks")

@@ -4,6 +4,8 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
+from edge.image.containers.too_many import TooManyParts
+
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 """Bytes of one value of each type."""
@@ -92,7 +94,7 @@ def directories(data: bytes) -> list[Directory]:
         found[at] = directory(data, order, at)
         entries += 1 + len(found[at].tags)
         if entries > _MAX_ENTRIES:
-            raise ValueError(f"its pages have more than {_MAX_ENTRIES:,} entries")
+            raise TooManyParts(f"its pages have more than {_MAX_ENTRIES:,} entries")
         at = found[at].next_at
     return list(found.values())
 

@@ -84,6 +84,17 @@ def test_a_whole_but_costly_frame_is_too_large(data: bytes) -> None:
     assert bad.reason == "too_large", bad
 
 
+def test_too_many_parts_are_too_large() -> None:
+    image = png(2, 8)(64, 48)
+    at = image.index(b"IDAT") - 4
+    assert refused(image[:at] + png_chunk(b"IDAT", b"") * 200_000 + image[at:]).reason == "too_large"
+    page = tiff_directory(0, {tag: (3, [1]) for tag in range(256, 306)})
+    pages = b"".join(
+        page[:-4] + struct.pack("<I", 8 + (number + 1) * len(page) if number < 4999 else 0) for number in range(5000)
+    )
+    assert refused(b"II*\0\x08\0\0\0" + pages).reason == "too_large"
+
+
 @pytest.mark.parametrize("size", [(60000, 60000), (9000, 6000), (40_000_000, 1), (1, 40_000_000)])
 def test_a_declared_size_costs_nothing(size: tuple[int, int]) -> None:
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 16, 6, 0, 0, 1))
