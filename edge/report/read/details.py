@@ -191,6 +191,8 @@ class Details:
                 at = wanted[places] - rows[0][-1]
             else:
                 at = np.searchsorted(np.array([row[-1] for row in rows], np.int64), wanted[places])
+            if len(places) == len(found):  # of one database
+                return [rows[row] for row in at.tolist()]
             for place, row in zip(places.tolist(), at.tolist(), strict=True):
                 found[place] = rows[row]
         return found
