@@ -125,6 +125,7 @@ class Store:
         """Whether the run before this one crashed or lost its power."""
         self._events: EventSchedule | None = None
         self._begin_run(self._models)
+        self.difference_from_reports()  # told later; what keeps it from being told is found now, and repaired
         self.times_opened += 1
 
     def begin_run(self, models: Models) -> None:

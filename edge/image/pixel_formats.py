@@ -82,8 +82,9 @@ def read_pixels(found: Layout, format_: str, min_side_px: int | None) -> tuple[P
 
     Raises `BadFrame` and what the decoders raise. A TIFF comes upright.
     """
-    from PIL import Image
+    from PIL import Image, ImageFile
 
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages in a process switch it on, and half images pass
     factor = _factor(found, min_side_px)
     with Image.open(io.BytesIO(found.data), formats=[format_]) as image:
         if sorted(image.size) != sorted((found.width_px, found.height_px)):

@@ -25,7 +25,7 @@ from edge.capture.files import FileState
 from edge.commands import classify
 from edge.commands.classify import main
 from edge.database.frame_result import FailedFile
-from edge.database.store import Store
+from edge.database.frame_rows import FrameRows
 from edge.image import decode as decode_module
 from edge.image.decode import BadFrame, decode
 from edge.service import frame_processor
@@ -83,7 +83,7 @@ OF_THE_FILE = {
     "infer": (FrameProcessor, "_note_detail"),
     "period": (FrameProcessor, "_conclude"),
     "again": (FrameProcessor, "again_after_others"),
-    "store": (Store, "_record"),
+    "store": (FrameRows, "record"),
     "EXIF": (decode_module, "read_jpeg_exif"),
     "announce": (Console, "__call__"),
 }

@@ -117,4 +117,8 @@ def _merged(groups: Sequence[str], duplicates: NearDuplicates) -> dict[str, str]
     members: dict[int, list[str]] = {}
     for name, place in zip(names, component, strict=True):
         members.setdefault(int(place), []).append(name)
-    return {name: "+".join(joint) for joint in members.values() if len(joint) > 1 for name in joint}
+    merged: dict[str, str] = {}
+    for joint in members.values():
+        if len(joint) > 1:
+            merged |= dict.fromkeys(joint, "+".join(joint))  # one long name for all of them, not one for each
+    return merged
