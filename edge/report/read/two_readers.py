@@ -1,6 +1,6 @@
 """Reads a large database with two processes, in one state even while a daemon writes to it.
 
-At a million frames and two processors this saves 19 to 40% of each report's time, and keeps Camtrap DP below 10 s.
+At a million frames and two processors this saves 19 to 40% of each report's time (docs/results/reports.md).
 """
 
 import os
