@@ -4,8 +4,8 @@ import itertools
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from errno import EEXIST
 from pathlib import Path
 from secrets import randbits
@@ -81,11 +81,16 @@ def migrate(connection: sqlite3.Connection, path: Path, keep_copy: bool = True, 
         raise SchemaError(f"{path} is a database of something else; choose another file with --db")
     if version > 0 and keep_copy:
         _keep_copy(connection, path)
+    step_of: Callable[[], AbstractContextManager[object]] = nullcontext
+    if version > 0:  # not for a new database: where pandas is installed, importing it takes 70 MB
+        from sqlite_utils import Database
+
+        step_of = Database(connection).atomic
     # A table is replaced by a wider one: the rows that refer to it must not be deleted with the narrow one.
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
         for step in range(version, newest):
-            with writing(connection):
+            with writing(connection), step_of():
                 if version_of(connection, path) > step:
                     continue  # another process did it meanwhile
                 for statement in statements(MIGRATIONS[step]):
